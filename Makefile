@@ -1,0 +1,40 @@
+# make demo: the whole pipeline on the embedded model. make test: everything that is tested. make dev: the Dagster UI.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export DAGSTER_HOME := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check dev install clean
+
+demo: .venv/.installed
+	@$(BIN)/python -m steer_assets.demo $(ARGS)
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Steerworks needs Python 3.11: install it, or name it with 'make PYTHON=...'"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml .venv/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# two workers with one thread each: torch slows down badly when its threads outnumber free cores
+test: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate --workspace workspace.yaml --log-level warning
+	$(BIN)/dg check defs
+
+dev: .venv/.installed
+	$(BIN)/dagster dev --workspace workspace.yaml
+
+clean:
+	rm -rf .steerworks .dagster_home

@@ -1,0 +1,60 @@
+"""Responses and what a method chose among them."""
+
+from __future__ import annotations
+
+import pandera.polars as pa
+
+from schemas.contract import Contract
+
+#: `length`: truncated; `overlong`: the prompt leaves no room to answer; `source`: copied; `imported`: made elsewhere.
+FINISH_REASONS = ["stop", "length", "overlong", "source", "imported"]
+
+
+class Responses(Contract, table="responses", key=("response_id",)):
+    """Every text that came back, every attempt included; the journal's rows have the same columns."""
+
+    response_id: str = pa.Field(unique=True, description="Hash of plan, sample index, seed, execution fingerprint")
+    plan_id: str = pa.Field(description="Hash of the plan")
+    plan: str = pa.Field(description="The plan as canonical JSON: model, messages or text, decoding")
+    sample_index: int = pa.Field(ge=0, description="Index among the samples of one plan")
+    seed: int = pa.Field(ge=0, description="Seed of this row's sampling")
+    execution: str = pa.Field(description="Execution fingerprint: device, dtype, library versions")
+    raw: str = pa.Field(description="What the model wrote, untouched")
+    text: str = pa.Field(description="`raw` after cleaning: think tags, preambles")
+    text_id: str = pa.Field(description="Content hash of `text`")
+    finish_reason: str = pa.Field(isin=FINISH_REASONS, description="Why it ended; `length` means truncated")
+    parsed: bool = pa.Field(description="False where the answer lacks the form that the method asked for")
+    prompt_tokens: int = pa.Field(ge=0, description="Tokens read")
+    completion_tokens: int = pa.Field(ge=0, description="Tokens written")
+    seconds: float = pa.Field(ge=0.0, description="Share of the batch's wall time")
+
+
+class Outcomes(Contract, table="outcomes", key=("request_id",)):
+    """What a method chose for each request, and what that cost."""
+
+    request_id: str = pa.Field(unique=True, description="Request")
+    probe: str = pa.Field(description="Probe")
+    response_id: str = pa.Field(description="Chosen response")
+    text: str = pa.Field(description="Chosen text, cleaned")
+    text_id: str = pa.Field(description="Content hash of the chosen text")
+    failure: str = pa.Field(
+        nullable=True,
+        isin=["empty", "truncated", "overlong", "unparsable", "refused"],
+        description="Why the chosen text is no answer; null where it is one",
+    )
+    copied: bool = pa.Field(description="True where the chosen text equals the source, white space aside")
+    rounds: int = pa.Field(ge=0, description="Rounds of calls")
+    n_calls: int = pa.Field(ge=0, description="Responses asked for")
+    prompt_tokens: int = pa.Field(ge=0, description="Tokens read over all attempts")
+    completion_tokens: int = pa.Field(ge=0, description="Tokens written over all attempts")
+    seconds: float = pa.Field(ge=0.0, description="Wall time over all attempts")
+
+
+class Artifacts(Contract, table="artifacts", key=("kind", "item")):
+    """What a method fitted: one JSON document a row (edit ideas, examples)."""
+
+    kind: str = pa.Field(description="What the item is: `edit_idea`, `example`")
+    item: int = pa.Field(ge=0, description="0-based position")
+    goal: str = pa.Field(nullable=True, description="Goal that the item belongs to, if one")
+    direction: int = pa.Field(isin=[-1, 0, 1], description="Requested direction; 0 where it has none")
+    body: str = pa.Field(description="The item as JSON")

@@ -1,0 +1,253 @@
+"""Specs: what a user configures in `config/*.yaml`. Frozen, closed (unknown keys are errors), hashed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.digest import digest_json
+
+#: Slugs name partitions and folders: no `|`, comma, slash, brackets or `...`.
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+
+
+class Spec(BaseModel):
+    """Base of all specs. `spec_hash` covers every field but the prose (`description`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of the spec: a changed setting is a changed hash, a changed description is not."""
+        return digest_json(_without_prose(self.model_dump(mode="json")))
+
+
+def _without_prose(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_prose(v) for k, v in value.items() if k != "description"}
+    if isinstance(value, list):
+        return [_without_prose(v) for v in value]
+    return value
+
+
+class ModelSpec(Spec):
+    """A language model: `embedded`, a hub id with a revision, or a local `save_pretrained` folder."""
+
+    name: Slug = Field(description="Partition key and folder name")
+    source: str = Field(min_length=1, description="`embedded`, a hub id (`org/name`), or a path to a local folder")
+    revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
+    device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` ...")
+    max_context: int | None = Field(
+        None, gt=0, description="Tokens of prompt and answer; null reads the model's config"
+    )
+    chat: bool | None = Field(None, description="Use the chat template; null uses it where the tokenizer has one")
+    template_options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the chat template, e.g. `enable_thinking: false`"
+    )
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _hub_ids_are_pinned(self) -> ModelSpec:
+        if self.kind == "hub" and not self.revision:
+            raise ValueError(
+                f"model {self.name!r}: hub id {self.source!r} needs a `revision` (a commit or tag); "
+                "for a local folder write a path that starts with `/` or `./`"
+            )
+        return self
+
+    @property
+    def identity(self) -> str:
+        """Hash of what decides the model's answers; name and device do not."""
+        return digest_json(self.model_dump(mode="json", exclude={"name", "device", "description"}))
+
+    @property
+    def kind(self) -> Literal["embedded", "hub", "local"]:
+        """Where the weights come from."""
+        if self.source == "embedded":
+            return "embedded"
+        return "local" if self.source.startswith(("/", ".", "~")) else "hub"
+
+
+class GoalSpec(Spec):
+    """A named measurement `text -> float`, and the words that a prompt uses for it."""
+
+    name: Slug = Field(description="Goal name")
+    scorer: Slug = Field(description="Module of `steer_core.goals.scorers`")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the scorer")
+    unit: str = Field(description="Unit of the raw value")
+    noun: str = Field(description="What is measured, in a prompt: `the formality`")
+    more: str = Field(description="Comparative for a higher value: `more formal`")
+    less: str = Field(description="Comparative for a lower value: `more informal`")
+    description: str = ""
+
+
+class Decoding(Spec):
+    """How a plan's answer is drawn. Temperature 0 is greedy."""
+
+    max_new_tokens: int = Field(1024, gt=0, description="Most tokens to write")
+    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Nucleus: smallest set of tokens with this mass")
+    min_p: float = Field(0.0, ge=0.0, lt=1.0, description="Drop tokens below this share of the likeliest one")
+
+
+class PromptPart(Spec):
+    """A prompt strategy and its options."""
+
+    kind: Literal["prompt"] = "prompt"
+    strategy: Slug = Field(description="Module of `steer_core.methods.prompts`")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the strategy")
+
+
+class MethodSpec(Spec):
+    """A steering method: a list of parts, so that combinations are methods too."""
+
+    name: Slug = Field(description="Partition key and folder name")
+    parts: tuple[PromptPart, ...] = Field(min_length=1, description="Parts, applied in order")
+    control: bool = Field(False, description="True for `copy` and `rewrite`: shown beside every method")
+    description: str = ""
+
+
+class GrammarSource(Spec):
+    """Texts of the embedded model's grammar."""
+
+    kind: Literal["grammar"] = "grammar"
+    name: Slug = "grammar"
+    n_texts: int = Field(gt=0)
+    seed: int = 0
+
+
+class _RowsSource(Spec):
+    """What file and hub sources share: which column, which rows, how they are cut."""
+
+    name: Slug
+    column: str = Field(min_length=1, description="Column that holds the text")
+    filters: dict[str, Any] = Field(default_factory=dict, description="Keep rows whose columns equal these values")
+    sample: int | None = Field(None, gt=0, description="Draw this many rows (after filters), seeded")
+    first: int | None = Field(None, gt=0, description="Keep the first rows (after everything else)")
+    sentences: int | None = Field(None, gt=0, description="Cut each text into chunks of this many sentences")
+    newline_ends_sentence: bool = Field(False, description="Treat a line break as the end of a sentence")
+    blank: Literal["error", "drop"] = Field("error", description="What to do with rows whose text is null or blank")
+    seed: int = 42
+
+
+class FileSource(_RowsSource):
+    """A local CSV, JSONL or Parquet file (any fsspec URL)."""
+
+    kind: Literal["file"] = "file"
+    path: str = Field(min_length=1, description="Path or fsspec URL; relative paths are relative to the config folder")
+    format: Literal["csv", "jsonl", "parquet"] | None = Field(None, description="Null: by the file's ending")
+
+
+class HubSource(_RowsSource):
+    """A dataset of the Hugging Face hub (or a local dataset folder)."""
+
+    kind: Literal["hub"] = "hub"
+    dataset: str = Field(min_length=1, description="Hub id, or path of a local dataset folder")
+    config: str | None = Field(None, description="Configuration name of the dataset")
+    split: str = Field(description="Split")
+    revision: str | None = Field(None, description="Commit or tag")
+
+
+SourceSpec = Annotated[GrammarSource | FileSource | HubSource, Field(discriminator="kind")]
+
+
+class CorpusSpec(Spec):
+    """The seed corpus: sources, the window of words, and the split by text."""
+
+    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    min_words: int = Field(50, ge=1, description="Shorter texts are dropped")
+    max_words: int = Field(2048, ge=1, description="Longer texts are dropped")
+    deduplicate: bool = Field(True, description="Drop texts equal up to case and white space")
+    test_share: float = Field(0.5, gt=0.0, lt=1.0, description="Share of the texts on the test side of the split")
+    seed: int = Field(0, description="Seed of the split by text")
+
+
+class BoundsSpec(Spec):
+    """Bounds of the goal space: percentiles of the corpus, or fixed numbers goal by goal."""
+
+    lower_percentile: float = Field(2.5, ge=0.0, lt=100.0)
+    upper_percentile: float = Field(97.5, gt=0.0, le=100.0)
+    fixed: dict[str, tuple[float, float]] = Field(default_factory=dict, description="goal -> (lower, upper)")
+
+    @field_validator("fixed")
+    @classmethod
+    def _fixed_bounds_have_width(cls, fixed: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for goal, (lower, upper) in fixed.items():
+            if not lower < upper:
+                raise ValueError(
+                    f"fixed bounds of goal {goal!r} have no width: lower {lower} must be below upper {upper}"
+                )
+        return fixed
+
+
+class ProbeSpec(Spec):
+    """How a probe's requests are drawn."""
+
+    name: Slug
+    split: Literal["train", "test", "all"] = Field("test", description="Side of the split by text to draw from")
+    n_texts: int = Field(gt=0, description="Source texts")
+    n_goals_per_text: int = Field(gt=0, description="Requests per source text")
+    active: int = Field(ge=0, description="Goals with a target, exactly; 0 asks for nothing")
+    goals: tuple[Slug, ...] | None = Field(None, description="Goals that may be active; null: all of the goal space")
+    dead_zone: float = Field(0.1, ge=0.0, lt=1.0, description="Smallest |delta| of an active goal")
+    delta_min: float = Field(-0.7, ge=-1.0, le=0.0, description="Largest move down")
+    delta_max: float = Field(0.7, ge=0.0, le=1.0, description="Largest move up")
+    weighting: Literal["none", "linear", "nonlinear"] = Field("nonlinear", description="Density-ratio estimator")
+    unit: Literal["text", "sentence"] = Field("text", description="`sentence` explodes the texts to sentences first")
+    subset: Literal["correlated", "anti-correlated"] | None = Field(
+        None, description="With 2 active goals: keep requests whose deltas have the same / opposite sign"
+    )
+    matched: Slug | None = Field(None, description="Use the same texts as this probe of the bench, with new targets")
+    null_goals: tuple[Slug, ...] = Field((), description="Goals always active with delta 0: leaving them is asked for")
+    seed: int = 42
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ProbeSpec:
+        if self.subset and self.active != 2:
+            raise ValueError(f"probe {self.name!r}: subset {self.subset!r} needs active = 2, not {self.active}")
+        if self.goals is not None and self.active > len(self.goals):
+            raise ValueError(f"probe {self.name!r}: {self.active} active of only {len(self.goals)} goals")
+        if self.dead_zone >= max(-self.delta_min, self.delta_max):
+            raise ValueError(f"probe {self.name!r}: dead zone {self.dead_zone} leaves no room in the delta range")
+        if self.goals is not None and set(self.goals) & set(self.null_goals):
+            raise ValueError(f"probe {self.name!r}: a null goal cannot also be in `goals`")
+        return self
+
+
+class BenchSpec(Spec):
+    """What cells are measured on: corpus, goal space, probes; and the models and methods that stand in it."""
+
+    name: Slug
+    corpus: CorpusSpec
+    goals: tuple[Slug, ...] = Field(min_length=1, description="Axes of the goal space, in order")
+    bounds: BoundsSpec = BoundsSpec.model_construct(lower_percentile=2.5, upper_percentile=97.5, fixed={})
+    probes: tuple[ProbeSpec, ...] = Field(min_length=1, description="Probes; the first test probe is the headline")
+    train_probe: Slug | None = Field(None, description="Probe of the training pool that methods are fitted on")
+    models: tuple[Slug, ...] = Field(min_length=1)
+    methods: tuple[Slug, ...] = Field(min_length=1)
+    decoding: Decoding = Decoding.model_construct(max_new_tokens=1024, temperature=0.0, top_p=1.0, min_p=0.0)
+    seed: int = Field(0, description="Seed of prompts and sampling")
+    batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
+    permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")
+    bootstrap: int = Field(2000, gt=0, description="Bootstrap draws of every interval")
+    description: str = ""
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of the spec without what changes no number (`batch_size`) and the two lists of cells."""
+        left_out = {"batch_size", "models", "methods"}
+        return digest_json(_without_prose(self.model_dump(mode="json", exclude=left_out)))
+
+    def probe(self, name: str) -> ProbeSpec:
+        """The probe of that name.
+
+        Raises:
+            KeyError: the bench has no such probe; the message lists those it has.
+        """
+        for probe in self.probes:
+            if probe.name == name:
+                return probe
+        raise KeyError(f"bench {self.name!r} has no probe {name!r}; it has {', '.join(p.name for p in self.probes)}")

@@ -1,0 +1,177 @@
+"""Pages that people read: one a cell, and the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from schemas import Leaderboard, Reports
+from steer_assets.partitions import Cell, controls, valid_cells
+from steer_assets.settings import registry
+from steer_assets.tables import Work, table
+from steer_core import evaluation, probes, reports
+from steer_core.methods import driver
+from steer_core.tables.files import join, open_file, write_bytes
+from steer_core.tables.snapshot import table_exists
+
+PREVIEW = "preview.md"
+
+
+def _folder(name: str, cell: Cell | None) -> list[str]:
+    return [name, f"model={cell.model.name}", f"method={cell.method.name}"] if cell else [name]
+
+
+def _write(work: Work, name: str, files: reports.ReportFiles) -> pl.DataFrame:
+    """All files of a report, each in one step; the manifest, published afterwards, vouches for them."""
+    folder = work.url(*_folder(name, work.cell))
+    for file, data in files.files.items():
+        write_bytes(join(folder, file), data)
+    write_bytes(join(folder, PREVIEW), files.preview_markdown.encode())
+    return files.manifest
+
+
+def _intact(name: str) -> Any:
+    def intact(work: Work, frames: Mapping[str, pl.DataFrame]) -> bool:
+        folder = work.url(*_folder(name, work.cell))
+        (manifest,) = frames.values()
+        return all(table_exists(join(folder, f)) for f in [*manifest["file"].to_list(), PREVIEW])
+
+    return intact
+
+
+def _said(name: str) -> Any:
+    def said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+        folder = work.url(*_folder(name, work.cell))
+        (manifest,) = frames.values()
+        page = join(folder, manifest.filter(pl.col("kind") == "page")["file"][0])
+        with open_file(join(folder, PREVIEW)) as file:
+            preview = file.read().decode()
+        return {"report": dg.PathMetadataValue(page), "preview": dg.MarkdownMetadataValue(preview)}
+
+    return said
+
+
+def _words(work: Work) -> list[Any]:
+    goals = registry().goals_of(work.bench)
+    return [work.here.method.description, {n: g.model_dump(mode="json") for n, g in goals.items()}]
+
+
+@table(
+    Reports,
+    group="reports",
+    version=reports.VERSION,
+    spec=_words,
+    grid=True,
+    kinds=("html",),
+    fan_in={"steerability": "controls"},
+    metadata=_said("report"),
+    intact=_intact("report"),
+)
+def report(
+    work: Work,
+    requests: pl.DataFrame,
+    request_goals: pl.DataFrame,
+    goal_space: pl.DataFrame,
+    probe_diagnostics: pl.DataFrame,
+    responses: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    steerability: pl.DataFrame,
+    goal_movements: pl.DataFrame,
+    steerability_summary: pl.DataFrame,
+    comparisons: pl.DataFrame,
+    side_effects: pl.DataFrame,
+) -> pl.DataFrame:
+    """The cell's page: headline beside the controls, side effects, movements, examples; with stills and tables."""
+    cell = work.here
+    of = {str(m): rows.drop("method", "model") for (m,), rows in steerability.group_by("method", maintain_order=True)}
+    asked = requests.filter(pl.col("split") == "test")
+    tables = reports.CellTables(
+        model=cell.model.name,
+        method=cell.method.name,
+        bench=work.bench.name,
+        requests=asked,
+        request_goals=request_goals.join(asked, on="request_id", how="semi"),
+        outcomes=outcomes,
+        responses=responses,
+        steerability=of[cell.method.name],
+        movements=goal_movements,
+        summary=steerability_summary,
+        comparisons=comparisons,
+        side_effects=side_effects,
+        goal_space=goal_space,
+        probe_diagnostics=probe_diagnostics.filter(pl.col("probe").is_in(asked["probe"].unique().to_list())),
+        goals=registry().goals_of(work.bench),
+        method_description=cell.method.description,
+        control_steerability={m: of[m] for m in controls(work.bench) if m in of},
+        missing_controls=tuple(m for m in controls(work.bench) if m not in of),
+        versions={
+            "probes": probes.VERSION,
+            "driver": driver.VERSION,
+            "evaluation": evaluation.VERSION,
+            "method": cell.method.spec_hash,
+            "model": cell.model.identity,
+            "seed": str(work.bench.seed),
+        },
+    )
+    return _write(work, "report", reports.build_cell_report(tables))
+
+
+def _cells(work: Work) -> list[str]:
+    return [c.key for c in valid_cells(work.bench)]
+
+
+def _of_valid_cells(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.format("{}|{}", "method", "model").is_in(_cells(work)))
+
+
+@table(
+    Leaderboard,
+    group="reports",
+    version=evaluation.VERSION,
+    spec=_cells,
+    fan_in={"steerability_summary": "grid", "comparisons": "grid", "outcomes": "grid"},
+)
+def leaderboard(
+    work: Work, steerability_summary: pl.DataFrame, comparisons: pl.DataFrame, outcomes: pl.DataFrame
+) -> pl.DataFrame:
+    """All valid cells that exist, ranked within their goal space and probe; never across goal spaces."""
+    costs = (
+        _of_valid_cells(work, outcomes)
+        .group_by("model", "method", "probe", maintain_order=True)
+        .agg(pl.col("completion_tokens").mean())
+    )
+    summaries, contrasts = _of_valid_cells(work, steerability_summary), _of_valid_cells(work, comparisons)
+    return evaluation.leaderboard(summaries, costs, contrasts)
+
+
+@table(
+    Reports,
+    group="reports",
+    version=reports.VERSION,
+    spec=_cells,
+    kinds=("html",),
+    metadata=_said("leaderboard_page"),
+    intact=_intact("leaderboard_page"),
+)
+def leaderboard_page(work: Work, leaderboard: pl.DataFrame) -> pl.DataFrame:
+    """The leaderboard as a page, linked to the cells' reports."""
+    cells = leaderboard.select("model", "method").unique().rows()
+    links = {
+        (model, method): f"../report/model={model}/method={method}/report.html"
+        for model, method in cells
+        if table_exists(work.url("report", f"model={model}", f"method={method}", "report.html"))
+    }
+    page = reports.build_leaderboard(
+        leaderboard,
+        bench=work.bench.name,
+        cell_reports=links,
+        controls=controls(work.bench),
+        versions={"evaluation": evaluation.VERSION},
+    )
+    return _write(work, "leaderboard_page", page)
+
+
+TABLES = [report, leaderboard, leaderboard_page]

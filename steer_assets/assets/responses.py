@@ -1,0 +1,206 @@
+"""What a cell asks and what comes back: plan, fit responses, artifact, responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
+from schemas.specs import MethodSpec, PromptPart
+from steer_assets.compute import backend_for, device_lease, device_of
+from steer_assets.measuring import measure_texts, ruler_of
+from steer_assets.settings import registry
+from steer_assets.tables import Work, table
+from steer_core.generation.backend import Backend
+from steer_core.goals.space import GoalSpace
+from steer_core.methods import driver, fitting, planning
+from steer_core.methods.load import load_method
+from steer_core.methods.protocol import Artifact, Method
+from steer_core.tables.journal import Journal
+
+
+def _method(work: Work, spec: MethodSpec | None = None) -> Method:
+    cell = work.here
+    return load_method(spec or cell.method, cell.model, work.bench, registry().goals_of(work.bench))
+
+
+def _pool_method(work: Work) -> MethodSpec | None:
+    """The method whose answers to the training pool this cell is fitted on."""
+    strategy = _method(work).traits.fits_on
+    return None if strategy is None else MethodSpec(name=strategy, parts=(PromptPart(strategy=strategy),))
+
+
+def _journal(work: Work) -> Journal:
+    return Journal(work.url("journal", f"model={work.here.model.name}"), Responses)
+
+
+def _asked(work: Work, method: MethodSpec | None) -> list[Any]:
+    """What decides a cell's answers, besides its tables."""
+    words = {n: [g.noun, g.more, g.less] for n, g in registry().goals_of(work.bench).items()}
+    decoding = work.bench.decoding.model_dump(mode="json")
+    return [method and method.spec_hash, work.here.model.identity, decoding, work.bench.seed, words]
+
+
+def _backend(work: Work, method: Method) -> Backend | None:
+    return backend_for(work.here.model) if method.traits.calls_model else None
+
+
+def _run(work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, splits: list[str]) -> driver.Run:
+    method = _method(work, spec)
+    space = GoalSpace.from_table(tables["goal_space"])
+    requests = tables["requests"].filter(pl.col("split").is_in(splits))
+    log, name = work.log, work.here.key
+
+    def progress(done: int, total: int) -> None:
+        log.info("%s: %d of %d responses", name, done, total)
+
+    with device_lease(device_of(work.here.model) if method.traits.calls_model else "none"):
+        return driver.run_method(
+            method,
+            requests,
+            tables["request_goals"],
+            space.goals,
+            artifact=artifact,
+            backend=_backend(work, method),
+            journal=_journal(work),
+            ruler=ruler_of(work.bench, space) if method.traits.measures else None,
+            seed=work.bench.seed,
+            batch_size=work.bench.batch_size,
+            progress=progress,
+        )
+
+
+@table(
+    Responses,
+    Outcomes,
+    GoalValues,
+    names=("fit_responses", "fit_outcomes", "fit_goal_values"),
+    group="responses",
+    version=driver.VERSION,
+    spec=lambda work: _asked(work, _pool_method(work)),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+)
+def fit_responses(
+    work: Work, requests: pl.DataFrame, request_goals: pl.DataFrame, goal_space: pl.DataFrame
+) -> tuple[pl.DataFrame, ...]:
+    """Answers to the training pool that the method is fitted on, measured; empty for methods that fit nothing."""
+    pool = _pool_method(work)
+    if pool is None:
+        return Responses.empty(), Outcomes.empty(), GoalValues.empty()
+    tables = {"requests": requests.filter(pl.col("probe") == work.bench.train_probe), "request_goals": request_goals, "goal_space": goal_space}
+    run = _run(work, pool, tables, Artifact(), ["train"])
+    return run.responses, run.outcomes, measure_texts(work.bench, run.outcomes.unique("text_id", maintain_order=True))
+
+
+@table(
+    Artifacts,
+    group="responses",
+    version=fitting.VERSION,
+    spec=lambda work: work.here.method.spec_hash,
+    grid=True,
+    gpu=True,
+)
+def artifacts(
+    work: Work,
+    requests: pl.DataFrame,
+    request_goals: pl.DataFrame,
+    goal_space: pl.DataFrame,
+    fit_responses: pl.DataFrame,
+    fit_outcomes: pl.DataFrame,
+    fit_goal_values: pl.DataFrame,
+) -> pl.DataFrame:
+    """What the method learnt from the training pool: edit ideas, examples; empty for methods that fit nothing."""
+    space = GoalSpace.from_table(goal_space)
+    fitted = fitting.fit_method(
+        _method(work), requests, request_goals, fit_responses, fit_outcomes, fit_goal_values, space
+    )
+    return fitted.to_table()
+
+
+def _preview(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    rows = frames["run_plans"].row(0, named=True)
+    shown = json.loads(rows["preview"])
+    prompts = "\n\n---\n\n".join(f"~~~text\n{p['prompt']}\n~~~" for p in shown) or "No model is called."
+    said: dict[str, Any] = {
+        "prompts": dg.MarkdownMetadataValue(prompts),
+        "calls at most": int(frames["run_plans"]["max_calls"].sum()),
+        "smallest effect": rows["smallest_effect"],
+    }
+    if rows["prompt_tokens"] is not None:
+        said["prompt tokens"] = int(frames["run_plans"]["prompt_tokens"].sum())
+    if rows["seconds"] is not None:
+        said["seconds at most"] = float(frames["run_plans"]["seconds"].sum())
+    return said
+
+
+@table(
+    RunPlans,
+    group="responses",
+    version=planning.VERSION,
+    spec=lambda work: _asked(work, work.here.method),
+    grid=True,
+    gpu=True,
+    metadata=_preview,
+)
+def run_plans(
+    work: Work, requests: pl.DataFrame, request_goals: pl.DataFrame, goal_space: pl.DataFrame, artifacts: pl.DataFrame
+) -> pl.DataFrame:
+    """Before anything runs: the first prompts to read, calls, tokens, time, and the smallest effect that shows."""
+    method = _method(work)
+    backend = _backend(work, method)
+    spent = _journal(work).read().select(pl.col("seconds", "completion_tokens").sum())
+    seconds, tokens = spent.row(0)
+    return planning.plan_run(
+        method,
+        requests.filter(pl.col("split") == "test"),
+        request_goals,
+        GoalSpace.from_table(goal_space).goals,
+        artifact=Artifact.from_table(artifacts),
+        count_tokens=backend.prompt_tokens if backend else None,
+        seconds_per_token=seconds / tokens if tokens else None,
+        max_new_tokens=work.bench.decoding.max_new_tokens,
+    )
+
+
+def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    outcomes = frames["outcomes"]
+    counts = outcomes["failure"].drop_nulls().value_counts().rows()
+    return {
+        "requests": outcomes.height,
+        "copied": int(outcomes["copied"].sum()),
+        **{f"failed: {why}": n for why, n in counts},
+        "tokens written": int(frames["responses"]["completion_tokens"].sum()),
+    }
+
+
+@table(
+    Responses,
+    Outcomes,
+    group="responses",
+    version=driver.VERSION,
+    spec=lambda work: _asked(work, work.here.method),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+    metadata=_said,
+)
+def responses(
+    work: Work,
+    requests: pl.DataFrame,
+    request_goals: pl.DataFrame,
+    goal_space: pl.DataFrame,
+    artifacts: pl.DataFrame,
+) -> tuple[pl.DataFrame, ...]:
+    """Every answer of the cell, all attempts included, and what was chosen for each request."""
+    tables = {"requests": requests, "request_goals": request_goals, "goal_space": goal_space}
+    run = _run(work, work.here.method, tables, Artifact.from_table(artifacts), ["test"])
+    return run.responses, run.outcomes
+
+
+TABLES = [fit_responses, artifacts, run_plans, responses]

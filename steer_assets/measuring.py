@@ -1,0 +1,54 @@
+"""Goal scorers of a bench, ready to measure, with the value cache of the storage root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from schemas.digest import digest_text
+from schemas.specs import BenchSpec
+from steer_assets.settings import registry, storage_root
+from steer_core.goals import GoalCache, Scorer, load_scorer, measure
+from steer_core.goals.space import GoalSpace
+from steer_core.tables.files import filesystem, is_local, join
+
+if TYPE_CHECKING:
+    from steer_core.methods.driver import Ruler
+
+#: Texts from which starting worker processes pays.
+WORTH_WORKERS = 20_000
+
+
+def scorers_of(bench: BenchSpec) -> dict[str, Scorer]:
+    """Goal -> scorer, in the order of the axes."""
+    return {name: load_scorer(goal) for name, goal in registry().goals_of(bench).items()}
+
+
+def scorer_ids(bench: BenchSpec) -> dict[str, str]:
+    """Goal -> scorer id, in the order of the axes."""
+    return {name: scorer.scorer_id for name, scorer in scorers_of(bench).items()}
+
+
+def measure_texts(bench: BenchSpec, texts: pl.DataFrame) -> pl.DataFrame:
+    """`goal_values` of texts (columns text_id, text), through the cache; values are kept across benches and runs."""
+    cache = None
+    fs, path = filesystem(storage_root())
+    if is_local(fs):
+        cache = GoalCache(join(path, "goal_value_cache"))
+    workers = min(os.cpu_count() or 1, 8) if texts.height >= WORTH_WORKERS else 1
+    return measure(texts.select("text_id", "text"), list(scorers_of(bench).values()), workers=workers, cache=cache)
+
+
+def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:
+    """Texts to positions in goal space, for methods that measure their own attempts."""
+
+    def ruler(texts: Sequence[str]) -> list[dict[str, float | None]]:
+        frame = pl.DataFrame({"text_id": [digest_text(t) for t in texts], "text": list(texts)}, schema_overrides={"text": pl.String})
+        values = measure_texts(bench, frame.unique("text_id", maintain_order=True))
+        z, _ = space.locate(space.matrix(values, frame["text_id"]))
+        return [{g: (v if v == v else None) for g, v in zip(space.goals, row, strict=True)} for row in z.tolist()]
+
+    return ruler

@@ -1,0 +1,29 @@
+"""Where configuration and tables are: the one place that reads the environment."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from steer_core.registry import Registry, load_registry
+
+#: The configuration that comes with the repository.
+SHIPPED_CONFIG = Path(__file__).resolve().parent.parent / "config"
+
+
+def config_folders() -> list[Path]:
+    """Folders of `STEERWORKS_CONFIG` (separated like `PATH`), else the shipped one. Later ones add and override."""
+    named = os.environ.get("STEERWORKS_CONFIG")
+    return [Path(p).expanduser() for p in named.split(os.pathsep) if p] if named else [SHIPPED_CONFIG]
+
+
+def storage_root() -> str:
+    """`STEERWORKS_ROOT`: a folder or any fsspec URL; by default `.steerworks` in the repository."""
+    return os.environ.get("STEERWORKS_ROOT") or str(SHIPPED_CONFIG.parent / ".steerworks")
+
+
+@functools.cache
+def registry() -> Registry:
+    """What is configured, read once a process: partitions must not change under a running server."""
+    return load_registry(config_folders())

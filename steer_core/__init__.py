@@ -1,0 +1,1 @@
+"""Steerworks: measure and build steering for language models. Pure library; Dagster lives in `steer_assets`."""

@@ -1,0 +1,10 @@
+"""The ruler: outcomes to scores, summaries with clustered intervals, contrasts with controls, and the ranking."""
+
+from steer_core.evaluation.comparison import compare
+from steer_core.evaluation.controls import closed_form_of_copy
+from steer_core.evaluation.ranking import leaderboard
+from steer_core.evaluation.scoring import evaluate
+from steer_core.evaluation.side_effect_matrix import side_effects
+from steer_core.evaluation.summary import summarise
+
+__all__ = ["closed_form_of_copy", "compare", "evaluate", "leaderboard", "side_effects", "summarise"]

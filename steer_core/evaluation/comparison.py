@@ -1,0 +1,97 @@
+"""A cell beside its controls, request by request.
+
+1. `copy`, `rewrite` and whatever other cells are passed: the same requests under another method.
+2. `permuted`: the cell's own outcomes against targets shuffled across requests. It exists for `error` alone.
+3. `complete`: requests that neither side failed. `worst`: all requests, failures at their worst value; a failed row has
+   no position to hold against shuffled targets, so `permuted` charges it the same worst value on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+
+from schemas.evaluation import Comparisons
+from steer_core.evaluation.columns import to_array
+from steer_core.evaluation.summary import WORST
+from steer_core.statistics import paired_contrast
+from steer_core.tables import SteerworksError
+
+#: Control that every cell carries within itself.
+PERMUTED = "permuted"
+#: Measures compared over complete cases; those of `WORST` are compared in the worst case too. Lower is better in all.
+COMPARED = (*WORST, "error_binned", "miscalibration_binned", "orthogonality_binned")
+
+
+def compare(steerability: pl.DataFrame, controls: Mapping[str, pl.DataFrame], *, draws: int, seed: int) -> pl.DataFrame:
+    """Paired contrasts of a cell with its controls, probe by probe.
+
+    Args:
+        steerability: rows of `schemas.Steerability` of the cell.
+        controls: name of a control -> its rows of `schemas.Steerability`; may be empty.
+        draws: bootstrap resamples of each interval.
+        seed: seed of the resamples.
+
+    Returns:
+        Rows of `schemas.Comparisons`. A control without a request in common has n = 0 and null figures.
+
+    Raises:
+        SteerworksError: a control was measured in another goal space, or is called `permuted`.
+    """
+    if PERMUTED in controls:
+        raise SteerworksError(f"a control cannot be called {PERMUTED!r}: that is the cell's own shuffled control")
+    for name, control in controls.items():
+        _same_space(steerability, name, control)
+    rows = []
+    for (probe,), cell in steerability.group_by(["probe"], maintain_order=True):
+        head = {"probe": probe, "goal_space_id": cell["goal_space_id"][0]}
+        for name, control in controls.items():
+            for measure, column, reading in _columns():
+                paired = cell.select("request_id", "text_id", value=column).join(
+                    control.select("request_id", control=column), on="request_id", how="inner", maintain_order="left"
+                )
+                rows.append({**head, **_contrast(paired, name, measure, reading, draws, seed)})
+        own = cell.select("request_id", "text_id", value="error", control="error_permuted")
+        rows.append({**head, **_contrast(own, PERMUTED, "error", "complete", draws, seed)})
+        charged = pl.col("error_permuted").fill_null(pl.col("error_worst"))
+        own = cell.select("request_id", "text_id", value="error_worst", control=charged)
+        rows.append({**head, **_contrast(own, PERMUTED, "error", "worst", draws, seed)})
+    return pl.DataFrame(rows, schema=_dtypes())
+
+
+def _columns() -> list[tuple[str, str, str]]:
+    """(measure, column, reading) of every contrast with another cell."""
+    return [(m, m, "complete") for m in COMPARED] + [(m, f"{m}_worst", "worst") for m in WORST]
+
+
+def _contrast(
+    paired: pl.DataFrame, control: str, measure: str, reading: str, draws: int, seed: int
+) -> dict[str, object]:
+    found = paired_contrast(
+        to_array(paired["value"]),
+        to_array(paired["control"]),
+        paired["text_id"].to_numpy(),
+        draws=draws,
+        rng=np.random.default_rng(seed),
+    )
+    return {"control": control, "measure": measure, "reading": reading, **asdict(found)}
+
+
+def _same_space(steerability: pl.DataFrame, name: str, control: pl.DataFrame) -> None:
+    one, other = set(steerability["goal_space_id"]), set(control["goal_space_id"])
+    if one and other and one != other:
+        raise SteerworksError(
+            f"control {name!r} was measured in goal space {', '.join(sorted(other))}, the cell in "
+            f"{', '.join(sorted(one))}: results never compare across goal spaces; evaluate the control again"
+        )
+
+
+def _dtypes() -> dict[str, pl.DataType]:
+    texts, counts = {"probe", "goal_space_id", "control", "measure", "reading"}, {"n", "n_clusters"}
+    return {
+        name: pl.String() if name in texts else pl.Int64() if name in counts else pl.Float64()
+        for name in Comparisons.to_schema().columns
+    }

@@ -1,0 +1,151 @@
+"""Figures of a cell, each with an interval clustered by source text.
+
+1. `complete` leaves failures out; `worst` has each failure at the worst value that its target allows.
+2. Rates (`failed`, `copied`, and one a kind of failure) are shares of all requests; they stand under `complete`, with
+   the statistic `mean`.
+3. Goal by goal: `error` is |z* - zh| where the goal was asked for, `drift` is |zh - z0| where it was not, `move_ratio`
+   the move made per unit asked (least squares through the origin; statistic `mean`, 1 is perfect).
+4. Every figure starts from the same seed: figures do not depend on which others are asked for, and two cells with the
+   same texts are resampled alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from schemas.evaluation import SteerabilitySummary
+from steer_core.evaluation.columns import to_array
+from steer_core.statistics import Estimate, bootstrap, slope_through_origin
+from steer_core.statistics.bootstrap import Statistic
+from steer_core.tables import SteerworksError
+
+#: Name of the figures that are not of one goal.
+OVERALL = "overall"
+STATISTICS: tuple[Statistic, ...] = ("mean", "median", "iqr")
+#: Columns of `steerability` that are summarised over complete cases.
+MEASURES = (
+    "error",
+    "miscalibration",
+    "orthogonality",
+    "error_binned",
+    "miscalibration_binned",
+    "orthogonality_binned",
+    "sensitivity",
+    "directionality",
+    "score",
+    "error_permuted",
+    "meaning_content",
+    "meaning_chrf",
+    "requested",
+    "moved",
+)
+#: Measures that have a worst-case column, `<measure>_worst`.
+WORST = ("error", "miscalibration", "orthogonality")
+#: Kinds of failure whose shares are reported, beside `failed` (any of them) and `copied`.
+FAILURES = ("empty", "truncated", "overlong", "unparsable", "refused", "undefined")
+
+
+def summarise(steerability: pl.DataFrame, movements: pl.DataFrame, *, draws: int, seed: int) -> pl.DataFrame:
+    """Summaries of every probe, overall and goal by goal.
+
+    Args:
+        steerability: rows of `schemas.Steerability`.
+        movements: rows of `schemas.GoalMovements` for the same requests.
+        draws: bootstrap resamples of each interval.
+        seed: seed of the resamples.
+
+    Returns:
+        Rows of `schemas.SteerabilitySummary`, probes and goals in the order of the input.
+
+    Raises:
+        SteerworksError: a movement belongs to no scored request.
+    """
+    orphans = movements.join(steerability, on="request_id", how="anti")
+    if len(orphans):
+        raise SteerworksError(
+            f"{len(orphans)} goal movements belong to requests without a score (first: {orphans['request_id'][0]}): "
+            "pass both tables of one evaluation"
+        )
+    joined = movements.join(
+        steerability.select("request_id", "text_id", "failure"), on="request_id", how="left", maintain_order="left"
+    )
+    rows = []
+    for (probe,), of_probe in steerability.group_by(["probe"], maintain_order=True):
+        moved = joined.filter(pl.col("probe") == probe)
+        figures = [*_overall(of_probe, draws, seed), *_goal_by_goal(moved, draws, seed)]
+        spaces = of_probe["goal_space_id"].unique().to_list()
+        if len(spaces) != 1:
+            raise SteerworksError(
+                f"probe {probe!r} has scores of {len(spaces)} goal spaces ({', '.join(sorted(spaces))}): "
+                "results never mix goal spaces; summarise each by itself"
+            )
+        rows += [{"probe": probe, "goal_space_id": spaces[0], **figure} for figure in figures]
+    return pl.DataFrame(rows, schema=summary_dtypes())
+
+
+def summary_dtypes() -> dict[str, pl.DataType]:
+    """Columns and types of `schemas.SteerabilitySummary`, for a frame that may be empty."""
+    numbers: dict[str, pl.DataType] = {"value": pl.Float64(), "low": pl.Float64(), "high": pl.Float64()}
+    counts: dict[str, pl.DataType] = {"n": pl.Int64(), "n_clusters": pl.Int64()}
+    return {name: {**numbers, **counts}.get(name, pl.String()) for name in SteerabilitySummary.to_schema().columns}
+
+
+def _overall(scores: pl.DataFrame, draws: int, seed: int) -> Iterator[dict[str, object]]:
+    complete = scores.filter(pl.col("failure").is_null())
+    for measure in MEASURES:
+        found = _estimates(complete, complete[measure], STATISTICS, draws, seed)
+        yield from _figures(measure, OVERALL, "complete", found)
+    for measure in WORST:
+        found = _estimates(scores, scores[f"{measure}_worst"], STATISTICS, draws, seed)
+        yield from _figures(measure, OVERALL, "worst", found)
+    failure = scores["failure"].fill_null("")
+    rates = {"failed": failure != "", "copied": scores["copied"], **{kind: failure == kind for kind in FAILURES}}
+    for name, happened in rates.items():
+        yield from _figures(name, OVERALL, "complete", _estimates(scores, happened, ("mean",), draws, seed))
+
+
+def _goal_by_goal(movements: pl.DataFrame, draws: int, seed: int) -> Iterator[dict[str, object]]:
+    complete = movements.filter(pl.col("failure").is_null())
+    for goal in movements["goal"].unique(maintain_order=True).to_list():
+        here = complete.filter(pl.col("goal") == goal)
+        asked, left_alone = here.filter(pl.col("z_star").is_not_null()), here.filter(pl.col("z_star").is_null())
+        error = (asked["z_star"] - asked["z_hat"]).abs()
+        drift = (left_alone["z_hat"] - left_alone["z0"]).abs()
+        yield from _figures("error", goal, "complete", _estimates(asked, error, STATISTICS, draws, seed))
+        yield from _figures("drift", goal, "complete", _estimates(left_alone, drift, STATISTICS, draws, seed))
+        slope = slope_through_origin(
+            to_array(asked["z_star"] - asked["z0"]),
+            to_array(asked["z_hat"] - asked["z0"]),
+            asked["text_id"].to_numpy(),
+            draws=draws,
+            rng=np.random.default_rng(seed),
+        )
+        ratio = Estimate(slope.slope, slope.low, slope.high, slope.n, slope.n_clusters)
+        yield from _figures("move_ratio", goal, "complete", {"mean": ratio})
+
+
+def _estimates(
+    rows: pl.DataFrame, measure: pl.Series, statistics: tuple[Statistic, ...], draws: int, seed: int
+) -> dict[Statistic, Estimate]:
+    clusters = rows["text_id"].to_numpy()
+    return bootstrap(to_array(measure), clusters, statistics, draws=draws, rng=np.random.default_rng(seed))
+
+
+def _figures(
+    measure: str, goal: str, reading: str, estimates: Mapping[Statistic, Estimate]
+) -> Iterator[dict[str, object]]:
+    for statistic, e in estimates.items():
+        yield {
+            "measure": measure,
+            "goal": goal,
+            "reading": reading,
+            "statistic": statistic,
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "n": e.n,
+            "n_clusters": e.n_clusters,
+        }

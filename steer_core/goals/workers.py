@@ -1,0 +1,162 @@
+"""Scoring in this process or in several: texts in, rows of values out, in order. Imports no table library."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import concurrent.futures.process
+import multiprocessing
+import pickle
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from steer_core.goals.analysis import Analyzer
+from steer_core.goals.scorer import Scorer
+
+ItemT = TypeVar("ItemT")
+
+#: Values of some texts: one list per scorer, each in the order of the texts.
+Values = list[list[float | None]]
+
+
+class ScoringError(RuntimeError):
+    """A scorer failed on a text; the message names both."""
+
+
+def score_texts(
+    keys: Sequence[str], texts: Sequence[str], scorers: Sequence[Scorer], analyzer: Analyzer
+) -> Values:
+    """Run scorers over texts, each text analysed once.
+
+    Args:
+        keys: text ids, for error messages.
+        texts: texts.
+        scorers: scorers.
+        analyzer: makes the analyses.
+
+    Returns:
+        One list of values per scorer.
+
+    Raises:
+        ScoringError: names the scorer and the first text that it fails on.
+    """
+    analyses = analyzer.analyse_all(texts)
+    values: Values = []
+    for scorer in scorers:
+        try:
+            values.append(scorer.measure(analyses))
+        except Exception as error:
+            raise ScoringError(_blame(scorer, keys, texts, analyzer, error)) from error
+        if len(values[-1]) != len(texts):
+            raise ScoringError(
+                f"scorer {scorer.scorer_id} returned {len(values[-1])} values for {len(texts)} texts: "
+                "`measure` must return one value (or None) per text"
+            )
+    return values
+
+
+def _blame(scorer: Scorer, keys: Sequence[str], texts: Sequence[str], analyzer: Analyzer, error: Exception) -> str:
+    """Find the text at fault by scoring one at a time; some failures (a full GPU) have none."""
+    for key, text in zip(keys, texts, strict=True):
+        try:
+            scorer.measure([analyzer.analyse(text)])
+        except Exception as alone:
+            start = text[:60].encode("ascii", "backslashreplace").decode("ascii")
+            return (
+                f"scorer {scorer.scorer_id} failed on text_id {key} ({len(text)} characters, starts {start!r}): "
+                f"{type(alone).__name__}: {alone}"
+            )
+    return (
+        f"scorer {scorer.scorer_id} failed on a batch of {len(texts)} texts from text_id {keys[0]} on, though on none "
+        f"of them alone: {type(error).__name__}: {error}"
+    )
+
+
+_worker: tuple[Sequence[Scorer], Analyzer] | None = None
+
+
+def _start_worker(scorers: bytes) -> None:
+    """Set a worker process up: own analyzer, and Ctrl-C left to the parent, which stops the pool."""
+    global _worker  # the one way to hand state to a pool's worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = pickle.loads(scorers), Analyzer()
+
+
+def _score_in_worker(keys: Sequence[str], texts: Sequence[str]) -> Values:
+    assert _worker is not None
+    return score_texts(keys, texts, *_worker)
+
+
+class Pool:
+    """Scorers at work in `workers` processes; use it as a context manager. One worker means this process.
+
+    Processes are spawned, so that they inherit neither threads nor locks; leaving the block stops them, also on
+    Ctrl-C or an error.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer], workers: int, analyzer: Analyzer | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self._scorers = scorers
+        self._analyzer = analyzer
+        self._workers = workers
+        self._executor: concurrent.futures.ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        if self._workers == 1:
+            self._analyzer = self._analyzer or Analyzer()
+        else:
+            self._executor = concurrent.futures.ProcessPoolExecutor(
+                self._workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(pickle.dumps(tuple(self._scorers)),),
+            )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def map(
+        self, items: Iterable[ItemT], texts_of: Callable[[ItemT], tuple[Sequence[str], Sequence[str]]]
+    ) -> Iterator[tuple[ItemT, Values]]:
+        """Score items in order, a few ahead of the reader: memory is bounded by `2 * workers` items.
+
+        Args:
+            items: batches of any kind.
+            texts_of: keys and texts of an item.
+
+        Yields:
+            Each item with the values of its texts.
+
+        Raises:
+            ScoringError: a scorer failed, or a worker process died (out of memory, killed).
+        """
+        if self._executor is None:
+            assert self._analyzer is not None, "use the pool in a `with` block"
+            for item in items:
+                yield item, score_texts(*texts_of(item), self._scorers, self._analyzer)
+            return
+        ahead: collections.deque[tuple[ItemT, concurrent.futures.Future[Values], str]] = collections.deque()
+        for item in items:
+            keys, texts = texts_of(item)
+            first = keys[0] if keys else "none"
+            ahead.append((item, self._executor.submit(_score_in_worker, keys, texts), first))
+            if len(ahead) >= 2 * self._workers:
+                yield self._next(ahead)
+        while ahead:
+            yield self._next(ahead)
+
+    def _next(
+        self, ahead: collections.deque[tuple[ItemT, concurrent.futures.Future[Values], str]]
+    ) -> tuple[ItemT, Values]:
+        item, future, first = ahead.popleft()
+        try:
+            return item, future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ScoringError(
+                f"a scoring process died while the batch that starts with text_id {first} was under way: it was killed, "
+                "perhaps for memory; use fewer workers or smaller chunks, and finished chunks are found in the cache"
+            ) from error

@@ -1,0 +1,79 @@
+"""Take the answer out of what a model wrote: thinking, preambles, fences, headings. The raw text is always kept."""
+
+from __future__ import annotations
+
+import re
+
+_THINK = r"think|thinking|thought|thoughts|reasoning|reflection|scratchpad|analysis"
+#: Closed blocks of any of the usual tags, in <..>, [..] or <|..|> form.
+_CLOSED = re.compile(rf"(?:<|\[|<\|)(?P<tag>{_THINK})(?:>|\]|\|>).*?(?:</|\[/|<\|/)(?P=tag)(?:>|\]|\|>)", re.I | re.S)
+#: A closing tag whose opening one was part of the prompt's template.
+_CLOSING = re.compile(rf"(?:</|\[/|<\|/|<\|end_of_)(?:{_THINK})(?:>|\]|\|>)", re.I)
+_OPENING = re.compile(rf"(?:<|\[|<\|)(?:{_THINK})(?:>|\]|\|>)", re.I)
+#: Harmony-style channels: what counts follows the marker of the final channel.
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|message\|>)?", re.I)
+
+_OFFER = re.compile(
+    r"\A\s*(?:sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are|’s)|below is|this is|the following is)\b"
+    r"[^\n]{0,200}:\s*\n+",
+    re.I,
+)
+_HERE_REWRITTEN = re.compile(
+    r"\A\s*(?=[^\n]{0,300}$)(?=[^\n]*\bhere\b)(?=[^\n]*\b(?:rewritten|revised|rewrite)\b)[^\n]*(?:\n|\Z)", re.I | re.M
+)
+_RULE = re.compile(r"\A\s*(?:-{3,}|\*{3,}|_{3,})[ \t]*\n+")
+_LABEL = re.compile(r"\A\s*[*_#\s]{0,6}(?:rewritten|revised|new) (?:text|version)[*_\s]{0,4}:[*_\s]{0,4}\s*", re.I)
+_FENCE = re.compile(r"\A\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?```\s*\Z", re.S)
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    last = None
+    for match in pattern.finditer(text):
+        last = match
+    return last
+
+
+def strip_thinking(text: str) -> str:
+    """What is left once thinking is taken away; an opened and never closed block leaves only what stands before it."""
+    channel = _last(_FINAL_CHANNEL, text)
+    if channel is not None:
+        return text[channel.end() :].strip()
+    text = _CLOSED.sub("", text)
+    closing = _last(_CLOSING, text)
+    if closing is not None:
+        text = text[closing.end() :]
+    opening = _OPENING.search(text)
+    return (text if opening is None else text[: opening.start()]).strip()
+
+
+def strip_preamble(text: str) -> str:
+    """The text without an offer line ("Here is the rewritten text:"), a rule, a label or a fence around it all."""
+    for _ in range(3):
+        before = text
+        for pattern in (_OFFER, _HERE_REWRITTEN, _RULE, _LABEL):
+            shorter = pattern.sub("", text, count=1)
+            # an answer that is nothing but such a line is left as it is: it will be scored as what it is
+            text = shorter if shorter.strip() else text
+        if fenced := _FENCE.match(text):
+            text = fenced["body"]
+        if text == before:
+            break
+    return text.strip()
+
+
+def clean_answer(raw: str) -> str:
+    """Thinking and preamble taken away."""
+    return strip_preamble(strip_thinking(raw))
+
+
+def after_heading(raw: str, heading: str) -> tuple[str, bool]:
+    """What follows the last line that is this heading, and whether there is one.
+
+    Without the heading the whole cleaned answer is returned, marked as not parsed.
+    """
+    answer = strip_thinking(raw)
+    pattern = re.compile(rf"^[ \t#*_]*{re.escape(heading)}[ \t*_]*:[ \t*_]*", re.I | re.M)
+    found = _last(pattern, answer)
+    if found is None:
+        return strip_preamble(answer), False
+    return strip_preamble(answer[found.end() :]), True

@@ -1,0 +1,80 @@
+"""From a method spec to a method."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+
+import steer_core.methods.prompts as prompts
+from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
+from steer_core.methods.protocol import Method, Setting, Traits
+from steer_core.models.info import describe_model
+from steer_core.tables.errors import ConfigError, SteerworksError
+
+
+def strategies() -> list[str]:
+    """Names of all prompt strategies: the modules of `steer_core.methods.prompts` that have `build`."""
+    names = [m.name for m in pkgutil.iter_modules(prompts.__path__)]
+    return sorted(n.replace("_", "-") for n in names if hasattr(_module(n), "build"))
+
+
+def _module(name: str) -> object:
+    return importlib.import_module(f"{prompts.__name__}.{name}")
+
+
+def build_strategy(name: str, setting: Setting, options: Mapping[str, object]) -> Method:
+    """The strategy of that name, built with its options.
+
+    Raises:
+        ConfigError: unknown strategy, or an option that it does not have.
+    """
+    known = strategies()
+    if name not in known:
+        raise ConfigError(f"unknown strategy {name!r}; there are: {', '.join(known)}")
+    build = _module(name.replace("-", "_")).build  # type: ignore[attr-defined]
+    try:
+        inspect.signature(build).bind(setting, **options)
+    except TypeError as error:
+        takes = ", ".join(p for p in inspect.signature(build).parameters if p != "setting") or "no options"
+        raise ConfigError(f"strategy {name!r}: {error}; it takes {takes}") from error
+    method: Method = build(setting, **options)
+    return method
+
+
+def load_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Method:
+    """The method that a spec describes, for a model and bench.
+
+    Raises:
+        ConfigError: unknown strategy or option, or parts that cannot be combined.
+    """
+    if len(spec.parts) != 1:
+        raise ConfigError(f"method {spec.name!r} has {len(spec.parts)} prompt parts: one prompt asks for a rewrite")
+    part = spec.parts[0]
+    setting = Setting(model.identity, goals, bench.decoding, bench.seed)
+    try:
+        return build_strategy(part.strategy, setting, part.options)
+    except SteerworksError as error:
+        raise type(error)(f"method {spec.name!r}: {error}") from error
+
+
+def describe_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Traits:
+    """What the method needs and does; reads nothing but configuration."""
+    return load_method(spec, model, bench, goals).traits
+
+
+def why_impossible(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> str | None:
+    """Why a cell makes no sense, by name, or None where it does. Looks at configuration and config files only."""
+    traits = describe_method(spec, model, bench, goals)
+    if not traits.calls_model:
+        return None
+    if traits.fits_on is not None and bench.train_probe is None:
+        return f"{spec.name} is fitted on the training pool, and bench {bench.name!r} has no `train_probe`"
+    context = describe_model(model).max_context
+    if traits.needs_context is not None and context is not None and context < traits.needs_context:
+        return (
+            f"{spec.name} needs a context of {traits.needs_context} tokens, and {model.name} has {context}: "
+            "use a model with a longer context"
+        )
+    return None

@@ -1,0 +1,70 @@
+"""What can be known of a model from its files, without torch and without loading weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.specs import ModelSpec
+from steer_core.tables.errors import ConfigError
+
+#: Names that architectures give their context length, in order of preference.
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts that decide which methods a model can run; None where they are not known before loading.
+
+    Attributes:
+        max_context: tokens of prompt and answer together.
+        chat: whether prompts go through a chat template.
+    """
+
+    max_context: int | None
+    chat: bool | None
+
+
+def model_folder(spec: ModelSpec) -> Path | None:
+    """The folder of an embedded or local model; None for a hub model."""
+    if spec.kind == "embedded":
+        from steer_core.models.embedded import weights_folder
+
+        return weights_folder()
+    return Path(spec.source).expanduser() if spec.kind == "local" else None
+
+
+def describe_model(spec: ModelSpec) -> ModelInfo:
+    """Read a model's config and template, if its files are at hand.
+
+    Raises:
+        ConfigError: a local folder is missing or is no `save_pretrained` folder.
+    """
+    folder = model_folder(spec)
+    if folder is None:
+        return ModelInfo(spec.max_context, spec.chat)
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ConfigError(
+            f"model {spec.name!r}: {folder} has no config.json; `source` must be a folder written by `save_pretrained`"
+        )
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    chat = spec.chat if spec.chat is not None else _has_template(folder)
+    return ModelInfo(spec.max_context or _context(config), chat)
+
+
+def _context(config: dict[str, Any]) -> int | None:
+    for scope in (config, config.get("text_config") or {}):
+        for key in _CONTEXT_KEYS:
+            if isinstance(scope.get(key), int):
+                return int(scope[key])
+    return None
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    file = folder / "tokenizer_config.json"
+    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("chat_template"))

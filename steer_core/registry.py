@@ -1,0 +1,182 @@
+"""The registry: what `config/*.yaml` says about models, methods, goals, probes and benches."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec, Spec
+from steer_core.tables.errors import ConfigError
+
+SpecT = TypeVar("SpecT", bound=Spec)
+FILES = ("models", "methods", "goals", "probes", "benches")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is configured, by name. Lookups of unknown names list the known ones."""
+
+    models: Mapping[str, ModelSpec]
+    methods: Mapping[str, MethodSpec]
+    goals: Mapping[str, GoalSpec]
+    benches: Mapping[str, BenchSpec]
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of that name; `ConfigError` if there is none."""
+        return look_up(self.models, name, "model")
+
+    def method(self, name: str) -> MethodSpec:
+        """The method of that name; `ConfigError` if there is none."""
+        return look_up(self.methods, name, "method")
+
+    def goal(self, name: str) -> GoalSpec:
+        """The goal of that name; `ConfigError` if there is none."""
+        return look_up(self.goals, name, "goal")
+
+    def bench(self, name: str) -> BenchSpec:
+        """The bench of that name; `ConfigError` if there is none."""
+        return look_up(self.benches, name, "bench")
+
+    def goals_of(self, bench: BenchSpec) -> dict[str, GoalSpec]:
+        """The goals of a bench, in the order of its axes."""
+        return {name: self.goal(name) for name in bench.goals}
+
+
+def look_up(known: Mapping[str, SpecT], name: str, kind: str) -> SpecT:
+    """`known[name]`, or an error that lists what there is and guesses what was meant."""
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"unknown {kind} {name!r}; configured are: {', '.join(sorted(known)) or 'none'}.{guess}")
+
+
+def load_registry(folders: Iterable[str | Path]) -> Registry:
+    """Read `models.yaml`, `methods.yaml`, `goals.yaml`, `probes.yaml`, `benches.yaml` of some folders.
+
+    Each file maps names to settings. A later folder adds entries, and replaces those of the same name; so a bench of
+    your own is a folder with one `benches.yaml`. In a bench, a probe may say `use: NAME` to start from an entry of
+    `probes.yaml`; relative paths of file sources are relative to the folder of their file.
+
+    Raises:
+        ConfigError: names file, entry and field of what is wrong.
+    """
+    entries: dict[str, dict[str, tuple[Path, dict[str, Any]]]] = {kind: {} for kind in FILES}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ConfigError(f"config folder {folder} does not exist; set STEERWORKS_CONFIG to folders that do")
+        for kind in FILES:
+            for name, settings in _read(folder / f"{kind}.yaml").items():
+                entries[kind][str(name)] = (folder / f"{kind}.yaml", settings)
+    probes = {name: settings for name, (_, settings) in entries["probes"].items()}
+    registry = Registry(
+        models=_specs(entries["models"], ModelSpec),
+        methods=_specs(entries["methods"], MethodSpec),
+        goals=_specs(entries["goals"], GoalSpec),
+        benches=_specs(
+            {n: (file, _resolve(n, settings, file, probes)) for n, (file, settings) in entries["benches"].items()},
+            BenchSpec,
+        ),
+    )
+    for bench in registry.benches.values():
+        _check_bench(bench, registry, entries["benches"][bench.name][0])
+    return registry
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.exists():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise ConfigError(f"{file} must map names to settings, like `direct: {{parts: [...]}}`")
+    return content
+
+
+def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT]) -> dict[str, SpecT]:
+    specs = {}
+    for name, (file, settings) in entries.items():
+        try:
+            specs[name] = kind.model_validate({"name": name, **settings})
+        except pydantic.ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors()]
+            raise ConfigError(f"{file}, entry {name!r}:\n  - " + "\n  - ".join(lines)) from error
+    return specs
+
+
+def _resolve(
+    bench: str, settings: dict[str, Any], file: Path, catalogue: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Fill in `use:` of probes and make the paths of file sources absolute."""
+    settings = dict(settings)
+    probes = []
+    for probe in settings.get("probes", []):
+        probe = {"use": probe} if isinstance(probe, str) else dict(probe)
+        used = probe.pop("use", None)
+        if used is not None:
+            if used not in catalogue:
+                known = ", ".join(sorted(catalogue)) or "none"
+                raise ConfigError(f"{file}, bench {bench!r}: unknown probe {used!r}; probes.yaml has: {known}")
+            probe = {"name": used, **catalogue[used], **probe}
+        probes.append(probe)
+    settings["probes"] = probes
+    corpus = dict(settings.get("corpus") or {})
+    corpus["sources"] = [_absolute(source, file.parent) for source in corpus.get("sources", [])]
+    settings["corpus"] = corpus
+    return settings
+
+
+def _absolute(source: Any, folder: Path) -> Any:
+    if isinstance(source, dict) and source.get("kind") == "file" and "://" not in str(source.get("path", "")):
+        return {**source, "path": str((folder / Path(str(source["path"])).expanduser()).resolve())}
+    return source
+
+
+def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
+    """Every name that a bench mentions exists, and each probe fits its goal space."""
+    try:
+        for name in bench.goals:
+            registry.goal(name)
+        for name in bench.models:
+            registry.model(name)
+        for name in bench.methods:
+            registry.method(name)
+        names = [p.name for p in bench.probes]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two probes share a name: {', '.join(names)}")
+        if all(p.split == "train" for p in bench.probes):
+            raise ConfigError("no probe on the test side of the split: there is nothing to report")
+        for probe in bench.probes:
+            for goal in (*(probe.goals or ()), *probe.null_goals):
+                if goal not in bench.goals:
+                    raise ConfigError(
+                        f"probe {probe.name!r} asks for goal {goal!r}, which is not in the goal space "
+                        f"({', '.join(bench.goals)})"
+                    )
+            room = len(probe.goals or bench.goals) - (0 if probe.goals else len(probe.null_goals))
+            if probe.active > room:
+                raise ConfigError(f"probe {probe.name!r} wants {probe.active} active goals of only {room}")
+            if probe.matched is not None:
+                other = bench.probe(probe.matched)
+                if (other.split, other.unit) != (probe.split, probe.unit) or other.matched:
+                    raise ConfigError(
+                        f"probe {probe.name!r} is matched to {probe.matched!r}, which must have the same split and "
+                        "unit "
+                        "and draw its own texts"
+                    )
+        if bench.train_probe is not None and bench.probe(bench.train_probe).split != "train":
+            raise ConfigError(f"train_probe {bench.train_probe!r} must have split: train")
+        for goal in bench.bounds.fixed:
+            if goal not in bench.goals:
+                raise ConfigError(f"fixed bounds for {goal!r}, which is not in the goal space")
+    except (ConfigError, KeyError) as error:
+        message = error.args[0] if error.args else error
+        raise ConfigError(f"{file}, bench {bench.name!r}: {message}") from error

@@ -1,0 +1,8 @@
+"""Figures and pages, from published tables only: one page a cell, and a leaderboard a bench."""
+
+from steer_core.reports.cell import build_cell_report
+from steer_core.reports.files import ReportFiles
+from steer_core.reports.inputs import CellTables
+from steer_core.reports.leaderboard import build_leaderboard
+
+__all__ = ["CellTables", "ReportFiles", "build_cell_report", "build_leaderboard"]

@@ -1,0 +1,126 @@
+"""What a cell's report is made from: the published tables, and who made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from schemas.specs import GoalSpec
+
+#: Methods that every cell is held against. `permuted` is not a cell: it is made from the cell's own outputs.
+CONTROL_CELLS = ("copy", "rewrite")
+
+
+@dataclass(frozen=True)
+class CellTables:
+    """The tables of one cell (a model under a method on a bench). Each frame is in the contract that it is named after.
+
+    Attributes:
+        model: model slug.
+        method: method slug.
+        bench: bench slug.
+        requests: `schemas.Requests`.
+        request_goals: `schemas.RequestGoals`.
+        outcomes: `schemas.Outcomes`.
+        responses: `schemas.Responses`.
+        steerability: `schemas.Steerability`.
+        movements: `schemas.GoalMovements`.
+        summary: `schemas.SteerabilitySummary`.
+        comparisons: `schemas.Comparisons`.
+        side_effects: `schemas.SideEffects`.
+        goal_space: `schemas.GoalSpaceTable`.
+        probe_diagnostics: `schemas.ProbeDiagnostics`.
+        goals: goal name -> its spec, for the words of a request and the unit.
+        method_description: what the method does, in the words of the registry.
+        control_steerability: control cell (`copy`, `rewrite`) -> its `schemas.Steerability`, where there is one: drawn
+            beside the cell's distributions, and the source of the copy's binned median.
+        missing_controls: control cells that were not there to compare with.
+        versions: what made the tables: name -> version or hash, shown in the footer.
+        probe: probe of the headline; empty takes the first test probe among the requests.
+    """
+
+    model: str
+    method: str
+    bench: str
+    requests: pl.DataFrame
+    request_goals: pl.DataFrame
+    outcomes: pl.DataFrame
+    responses: pl.DataFrame
+    steerability: pl.DataFrame
+    movements: pl.DataFrame
+    summary: pl.DataFrame
+    comparisons: pl.DataFrame
+    side_effects: pl.DataFrame
+    goal_space: pl.DataFrame
+    probe_diagnostics: pl.DataFrame
+    goals: Mapping[str, GoalSpec]
+    method_description: str = ""
+    control_steerability: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    missing_controls: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    probe: str = ""
+
+    @property
+    def cell(self) -> str:
+        """The cell's partition key, `method|model`."""
+        return f"{self.method}|{self.model}"
+
+    @property
+    def axes(self) -> list[str]:
+        """Goals in the order of the goal space."""
+        return self.goal_space.sort("position")["goal"].to_list()
+
+
+def headline_probe(tables: CellTables) -> str:
+    """Name of the probe that the page is about.
+
+    Raises:
+        ValueError: the tables have no request at all, or none of the probe that was asked for.
+    """
+    names = tables.requests["probe"].unique(maintain_order=True).to_list()
+    if tables.probe:
+        if tables.probe not in names:
+            raise ValueError(f"cell {tables.cell}: no request of probe {tables.probe!r}; there are {', '.join(names)}")
+        return tables.probe
+    if not names:
+        raise ValueError(f"cell {tables.cell}: the table of requests is empty; materialize the probe first")
+    tested = tables.requests.filter(pl.col("split") == "test")["probe"].to_list()
+    return str(tested[0] if tested else names[0])
+
+
+def of_probe(tables: CellTables, probe: str) -> CellTables:
+    """The same tables with the rows of one probe only.
+
+    Raises:
+        ValueError: a goal of the goal space has no spec in `goals`.
+    """
+    unknown = [goal for goal in tables.axes if goal not in tables.goals]
+    if unknown:
+        raise ValueError(
+            f"cell {tables.cell}: no spec for goal {', '.join(unknown)}; "
+            "pass the entries of the goal registry as `goals`"
+        )
+    here = pl.col("probe") == probe
+    requests = tables.requests.filter(here)
+    outcomes = tables.outcomes.filter(here)
+    return replace(
+        tables,
+        probe=probe,
+        requests=requests,
+        request_goals=tables.request_goals.join(
+            requests.select("request_id"), on="request_id", how="semi", maintain_order="left"
+        ),
+        outcomes=outcomes,
+        responses=tables.responses.join(
+            outcomes.select("response_id"), on="response_id", how="semi", maintain_order="left"
+        ),
+        steerability=tables.steerability.filter(here),
+        movements=tables.movements.filter(here),
+        summary=tables.summary.filter(here),
+        comparisons=tables.comparisons.filter(here),
+        control_steerability={name: rows.filter(here) for name, rows in tables.control_steerability.items()},
+        side_effects=tables.side_effects.filter(here),
+        probe_diagnostics=tables.probe_diagnostics.filter(here),
+    )

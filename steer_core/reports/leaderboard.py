@@ -1,0 +1,225 @@
+"""The leaderboard page: all cells of a bench, one section a goal space and probe, never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import polars as pl
+
+from steer_core.reports.drawing import CELL, CONTROL, INK, MUTED, Figure, Panel, RenderedFigure, interval_line, render
+from steer_core.reports.files import ReportFiles, bundle
+from steer_core.reports.inputs import CONTROL_CELLS
+from steer_core.reports.numbers import number, percent, plural, span
+from steer_core.reports.page import Axis, page
+
+
+def build_leaderboard(
+    leaderboard: pl.DataFrame,
+    *,
+    bench: str,
+    cell_reports: Mapping[tuple[str, str], str] | None = None,
+    controls: Collection[str] = CONTROL_CELLS,
+    versions: Mapping[str, str] | None = None,
+) -> ReportFiles:
+    """Builds the page that ranks cells, with a section for every (goal space, probe).
+
+    Args:
+        leaderboard: rows of `schemas.Leaderboard`.
+        bench: bench slug.
+        cell_reports: (model, method) -> path of the cell's page, relative to the leaderboard's folder.
+        controls: methods that are controls: shown, marked, and never called the best.
+        versions: what made the table, for the footer.
+
+    Raises:
+        ValueError: the table is empty, or a path of `cell_reports` is not relative.
+    """
+    if leaderboard.is_empty():
+        raise ValueError(f"leaderboard of bench {bench!r} has no row: materialize at least one cell's summary first")
+    links = {cell: _relative(path, cell) for cell, path in (cell_reports or {}).items()}
+    keys = leaderboard.select("goal_space_id", "probe").unique().sort("goal_space_id", "probe").rows()
+    sections: list[dict[str, Any]] = []
+    figures: dict[str, RenderedFigure] = {}
+    for place, (space, probe) in enumerate(keys, 1):
+        here = (pl.col("goal_space_id") == space) & (pl.col("probe") == probe)
+        rows = leaderboard.filter(here).sort("rank", "model", "method")
+        drawn = [render(figure) for figure in (_ranking(rows, place, controls), _trade_off(rows, place, controls))]
+        figures |= {figure.name: figure for figure in drawn}
+        sections.append(
+            {
+                "space": space,
+                "probe": probe,
+                "anchor": f"section-{place}",
+                "sentence": _sentence(rows, controls),
+                "figures": [figure.name for figure in drawn],
+                "axis": Axis(0.0, 1.05 * _largest(rows)),
+                "copy_error": _copy_error(rows),
+                "n_texts": rows["n_clusters"].max(),
+                "n_requests": rows["n"].max(),
+                "rows": [
+                    row
+                    | {
+                        "link": links.get((row["model"], row["method"])),
+                        "control": row["method"] in controls,
+                        "of_copy": None if row["vs_copy"] is None else 1 + row["vs_copy"],
+                    }
+                    for row in rows.iter_rows(named=True)
+                ],
+            }
+        )
+    provenance = [("bench", bench), ("cells", f"{leaderboard.select('model', 'method').n_unique():,}")]
+    provenance += sorted((versions or {}).items())
+    html = page("leaderboard.html.jinja", figures, bench=bench, sections=sections, provenance=provenance)
+    best = leaderboard.filter(~pl.col("method").is_in(list(controls))).sort("rank")
+    return bundle(
+        html,
+        f"Leaderboard of {bench}",
+        list(figures.values()),
+        {},
+        _preview(sections),
+        {"cells": float(leaderboard.height)} | ({"best_error_worst": best["error_worst"][0]} if best.height else {}),
+    )
+
+
+def _relative(path: str, cell: tuple[str, str]) -> str:
+    parts = urlsplit(path)
+    if parts.scheme or parts.netloc or path.startswith("/"):
+        raise ValueError(f"report of cell {cell[1]}|{cell[0]}: {path!r} is not a relative path")
+    # a literal ? or # in a folder name would end the path
+    return quote(path, safe="/=.-_~")
+
+
+def _largest(rows: pl.DataFrame) -> float:
+    ends: list[float] = [value for name in ("error", "error_high") for value in rows[name].drop_nulls()]
+    return max([0.1, *ends])
+
+
+def _copy_error(rows: pl.DataFrame) -> float | None:
+    copies = rows.filter(pl.col("method") == "copy")["error"].drop_nulls()
+    return float(copies.to_numpy()[0]) if len(copies) else None
+
+
+def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
+    """Who leads, whether the runner-up can be told apart, and how many fail to beat doing nothing."""
+    methods = rows.filter(~pl.col("method").is_in(list(controls))).sort("rank")
+    if methods.is_empty():
+        return "Only controls so far: there is no method to rank."
+    best = methods.row(0, named=True)
+    text = f"{best['method']} on {best['model']} leads"
+    if best["error"] is not None:
+        text += f" with an error of {number(best['error'], 3)} {span(best['error_low'], best['error_high'], 3)}"
+    if best["vs_copy"] is not None:
+        share = percent(1 + best["vs_copy"])
+        text += f", {share} of doing nothing" if best["vs_copy"] < 0 else f", no better than doing nothing ({share})"
+    text += "."
+    near = [
+        f"{row['method']} on {row['model']}"
+        for row in methods.iter_rows(named=True)
+        if row["rank"] != best["rank"] and _overlap(row, best)
+    ]
+    if near:
+        text += f" Its interval overlaps with that of {plural(len(near), 'other cell')}: the order among them is open."
+    lost = methods.filter(pl.col("vs_copy") >= 0).height
+    if lost:
+        text += f" {plural(lost, 'cell')} did no better than returning the source."
+    if rows.filter(pl.col("method") == "copy").is_empty():
+        text += " The control copy is missing: materialize it, or nobody knows what doing nothing costs."
+    return text
+
+
+def _overlap(row: dict[str, Any], best: dict[str, Any]) -> bool:
+    low, high = row["error_low"], best["error_high"]
+    return low is not None and high is not None and bool(low <= high)
+
+
+def _ranking(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figure:
+    table = rows.select(
+        "goal_space_id", "probe", "rank", "model", "method", "error", "error_low", "error_high", "error_worst"
+    )
+    copy = _copy_error(rows)
+
+    def draw(axes: Any) -> None:
+        for y, row in enumerate(table.iter_rows(named=True)):
+            colour = CONTROL if row["method"] in controls else CELL
+            interval_line(axes, y, row["error"], row["error_low"], row["error_high"], colour)
+            axes.plot([row["error_worst"]], [y], "|", color=colour, markersize=9, markeredgewidth=1.6)
+        if copy is not None:
+            axes.axvline(copy, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+            axes.annotate("doing nothing", (copy, -0.75), (-4, 0), textcoords="offset points", ha="right", fontsize=8)
+        labels = [f"{row['method']} · {row['model']}" for row in table.iter_rows(named=True)]
+        axes.set_yticks(range(len(labels)), labels, color=INK)
+        axes.set(ylim=(len(labels) - 0.5, -1.1), xlabel="mean steering error")
+        axes.set_xlim(left=0)
+        axes.grid(axis="x")
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+
+    panel = Panel("", draw, 5.2, 0.9 + 0.3 * table.height)
+    alt = "Dots are means, bars 95 percent intervals, ticks count failures at their worst"
+    return Figure(f"ranking_{place}", "Mean steering error of every cell", alt, (panel,), table)
+
+
+def _trade_off(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figure:
+    table = rows.select(
+        "goal_space_id", "probe", "rank", "model", "method", "error", "meaning_content", "completion_tokens"
+    )
+    known = table.filter(pl.col("error").is_not_null(), pl.col("meaning_content").is_not_null())
+    panels = (Panel("", _labelled_points(known, controls), 5.2, 3.9),) if known.height else ()
+    note = "" if panels else "Nothing to draw: no cell has both an error and a measure of meaning."
+    alt = "Each point is a cell: meaning kept against steering error, size by tokens written"
+    return Figure(f"trade_off_{place}", "Effect against side effect", alt, panels, table, note)
+
+
+def _labelled_points(rows: pl.DataFrame, controls: Collection[str]) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        most = max(1.0, float(rows["completion_tokens"].to_numpy().max()))
+        left, right = _padded(rows["error"])
+        low, high = _padded(rows["meaning_content"])
+        labels: list[tuple[float, float, list[int]]] = []
+        for row in rows.sort("rank").iter_rows(named=True):
+            x, y = row["error"], row["meaning_content"]
+            colour = CONTROL if row["method"] in controls else CELL
+            size = 5 + 10 * (row["completion_tokens"] / most) ** 0.5
+            axes.plot([x], [y], "o", color=colour, alpha=0.55, markersize=size, markeredgewidth=0)
+            # points that all but coincide share a label
+            shared = next(
+                (
+                    ranks
+                    for a, b, ranks in labels
+                    if abs(a - x) < 0.04 * (right - left) and abs(b - y) < 0.06 * (high - low)
+                ),
+                None,
+            )
+            if shared is None:
+                labels.append((x, y, [row["rank"]]))
+            else:
+                shared.append(row["rank"])
+        for x, y, ranks in labels:
+            text = ", ".join(map(str, ranks))
+            axes.annotate(text, (x, y), (0, 8), textcoords="offset points", ha="center", fontsize=8)
+        axes.set(xlim=(left, right), ylim=(low, high))
+        axes.set(xlabel="mean steering error", ylabel="meaning kept (content-word F1)")
+        axes.grid(axis="both")
+
+    return draw
+
+
+def _padded(values: pl.Series) -> tuple[float, float]:
+    low, high = float(values.to_numpy().min()), float(values.to_numpy().max())
+    pad = 0.12 * max(high - low, 0.1)
+    return max(0.0, low - pad), high + pad
+
+
+def _preview(sections: list[dict[str, Any]]) -> str:
+    blocks = []
+    head = ["| rank | cell | error | of copy |", "|---|---|---|---|"]
+    for section in sections:
+        lines = [f"**{section['probe']}**: {section['sentence']}", "", *head]
+        lines += [
+            f"| {row['rank']} | {row['method']} on {row['model']} | {number(row['error'], 3)} "
+            f"| {percent(row['of_copy'])} |"
+            for row in section["rows"][:8]
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)

@@ -1,0 +1,130 @@
+"""Whole files on any fsspec file system: written aside, then put in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+
+from steer_core.tables.errors import TableError
+
+_ASIDE = re.compile(r"\.(?P<pid>\d+)-[0-9a-f]{32}\.tmp$")
+
+
+#: What a user can do about a write that the system refused.
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EFBIG: "the file would be larger than this process may write (ulimit -f); raise the limit and run again",
+    errno.EACCES: "permission denied; check the owner of the storage root",
+    errno.EROFS: "the file system is read-only; choose another storage root",
+}
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path on it. A bare path is a local one."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, str(path)
+
+
+def is_local(fs: Any) -> bool:
+    """True for the local disk, where a rename is atomic and a PUT is not."""
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,))
+
+
+def join(root: str, *parts: str) -> str:
+    """A URL below another."""
+    return "/".join([root.rstrip("/"), *(p.strip("/") for p in parts)])
+
+
+def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that readers see the old one or the new one, never half of one.
+
+    Locally the bytes go to a hidden file beside the target, are synced to disk, and are renamed into place.
+    On an object store the final key is put in one request, which is atomic there.
+
+    Args:
+        url: where the file ends up.
+        write: called with a binary file to write to.
+
+    Raises:
+        TableError: the disk is full or not writable; the old file, if any, is untouched.
+    """
+    fs, path = filesystem(url)
+    if not is_local(fs):
+        with fs.open(path, "wb") as file:
+            write(file)
+        return
+    target = Path(path)
+    aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        with aside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+        _sync_folder(target.parent)
+    except Exception as error:
+        reason = _REASONS.get(_errno(error))
+        if reason is None:
+            raise
+        raise TableError(f"could not write {url}: {reason}. The earlier file, if there was one, is intact.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """`write_file` for bytes in hand."""
+    write_file(url, lambda file: file.write(data))
+
+
+@contextlib.contextmanager
+def open_file(url: str) -> Iterator[IO[bytes]]:
+    """Open a file for reading on any fsspec file system."""
+    fs, path = filesystem(url)
+    with fs.open(path, "rb") as file:
+        yield file
+
+
+def _errno(error: Exception) -> int:
+    """The system's error number; Polars wraps it and leaves it in the text only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers left beside the target; files of living processes stay."""
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        match = _ASIDE.search(leftover.name)
+        if match and not _alive(int(match["pid"])):
+            leftover.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

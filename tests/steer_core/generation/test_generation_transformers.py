@@ -1,0 +1,118 @@
+"""The transformers backend on several families: batching changes nothing, seeds belong to rows, scores are log-probs."""
+
+import pytest
+import torch
+
+from schemas.specs import Decoding, ModelSpec
+from steer_core.generation.backend import Call
+from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.models import load_model
+from steer_core.steering import Message, Plan
+
+FAMILIES = [("llama", True), ("qwen2", True), ("mistral", False), ("gpt2", False), ("gpt_neox", False)]
+
+
+@pytest.fixture
+def backend(tiny_model):
+    def make(family="llama", chat=True, context=256):
+        return TransformersBackend(load_model(ModelSpec(name="tiny", source=str(tiny_model(family, chat, context)))))
+
+    return make
+
+
+def plan(text: str, tokens: int = 12, temperature: float = 0.0, **decoding) -> Plan:
+    return Plan("m", Decoding(max_new_tokens=tokens, temperature=temperature, **decoding), messages=(Message("user", text),))
+
+
+def call(p: Plan, sample: int = 0, seed: int = 0) -> Call:
+    return Call(p, sample, seed)
+
+
+TEXTS = ["a", "Please rewrite the following text.", "so that it is longer", "x " * 40]
+
+
+@pytest.mark.parametrize(("family", "chat"), FAMILIES)
+def test_a_batch_answers_as_its_rows_do_alone(backend, family, chat):
+    made = backend(family, chat)
+    together = made.generate([call(plan(t)) for t in TEXTS])
+    alone = [made.generate([call(plan(t))])[0] for t in TEXTS]
+    assert [g.raw for g in together] == [g.raw for g in alone]
+    assert [g.completion_tokens for g in together] == [g.completion_tokens for g in alone]
+
+
+def test_greedy_is_what_plain_transformers_generates(backend):
+    made = backend()
+    ids = torch.tensor([made.encode(plan(TEXTS[1]))])
+    out = made.loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+    expected = made.loaded.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    assert made.generate([call(plan(TEXTS[1]))])[0].raw == expected
+
+
+def test_a_sampled_row_depends_on_its_seed_and_not_on_its_neighbours(backend):
+    made = backend()
+    hot = [plan(t, temperature=1.5) for t in TEXTS]
+    together = made.generate([call(p, seed=i) for i, p in enumerate(hot)])
+    alone = [made.generate([call(p, seed=i)])[0] for i, p in enumerate(hot)]
+    assert [g.raw for g in together] == [g.raw for g in alone]
+    other = made.generate([call(p, seed=i + 99) for i, p in enumerate(hot)])
+    assert [g.raw for g in together] != [g.raw for g in other]
+
+
+def test_sampling_follows_the_softmax(backend):
+    made = backend()
+    p = plan("a", tokens=1, temperature=1.0)
+    draws = made.generate([call(p, i, seed=i) for i in range(3000)])
+    ids = torch.tensor([made.encode(p)])
+    probs = made.loaded.model(ids).logits[0, -1].softmax(-1)
+    top = int(probs.argmax())
+    text = made.loaded.tokenizer.decode([top], skip_special_tokens=True)
+    same = {made.loaded.tokenizer.decode([i], skip_special_tokens=True): 0.0 for i in range(len(probs))}
+    for i, q in enumerate(probs.tolist()):
+        same[made.loaded.tokenizer.decode([i], skip_special_tokens=True)] += q
+    share = sum(g.raw == text for g in draws) / len(draws)
+    assert share == pytest.approx(same[text], abs=4 * (same[text] / len(draws)) ** 0.5)
+
+
+def test_min_p_and_top_p_near_their_limits_are_greedy(backend):
+    made = backend()
+    greedy = made.generate([call(plan("a"))])[0].raw
+    assert made.generate([call(plan("a", temperature=1.0, min_p=0.999), seed=5)])[0].raw == greedy
+    assert made.generate([call(plan("a", temperature=1.0, top_p=1e-6), seed=5)])[0].raw == greedy
+
+
+def test_truncation_is_a_finish_reason(backend):
+    (answer,) = backend().generate([call(plan("a", tokens=3))])
+    assert (answer.finish_reason, answer.completion_tokens) == ("length", 3)
+
+
+@pytest.mark.parametrize(("family", "chat"), FAMILIES)
+def test_a_prompt_beside_the_context_is_answered_as_far_as_there_is_room(backend, family, chat):
+    made = backend(family, chat, 64)
+    room = 64 - made.prompt_tokens(plan("a"))
+    short, long, none = (plan("a", tokens=200), plan("xyz " * 10, tokens=200), plan("xyz " * 60, tokens=200))
+    answers = made.generate([call(p) for p in (short, long, none)])
+    assert answers[0].completion_tokens <= room
+    assert answers[1].completion_tokens <= 64 - made.prompt_tokens(long)
+    assert (answers[2].finish_reason, answers[2].raw) == ("overlong", "")
+
+
+def test_scores_are_the_log_probabilities_of_the_continuation(backend):
+    made = backend()
+    plans, answers = [plan(TEXTS[0]), plan(TEXTS[1])], ["so that it is", " longer"]
+    scores = made.score(plans, answers)
+    for p, answer, got in zip(plans, answers, scores, strict=True):
+        prompt = made.encode(p)
+        tokens = made.loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        logits = made.loaded.model(torch.tensor([prompt + tokens])).logits[0].log_softmax(-1).detach()
+        expected = [float(logits[len(prompt) - 1 + k, t]) for k, t in enumerate(tokens)]
+        assert got == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_empty_continuation_cannot_be_scored(backend):
+    with pytest.raises(ValueError, match="continuation 0 has no tokens"):
+        backend().score([plan("a")], [""])
+
+
+def test_the_execution_fingerprint_follows_the_weights(backend):
+    assert backend("llama").execution != backend("qwen2").execution
+    assert backend("llama").execution == backend("llama").execution

@@ -1,0 +1,77 @@
+"""Cleaning takes thinking and preambles away, and nothing else."""
+
+import pytest
+
+from steer_core.methods.cleaning import after_heading, clean_answer
+from steer_core.methods.load import build_strategy
+
+PLAIN = "The cat sat.\n\nIt was warm."
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        PLAIN,
+        f"<think>hm, let me see</think>\n{PLAIN}",
+        f"<think>\nline\nline\n</think>\n\n{PLAIN}",
+        f"hm, the template opened the block\n</think>\n{PLAIN}",
+        f"<THINKING>x</THINKING>{PLAIN}",
+        f"[THINK]x[/THINK]{PLAIN}",
+        f"<|think|>x<|/think|>{PLAIN}",
+        f"<reasoning>a</reasoning><reflection>b</reflection>{PLAIN}",
+        f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{PLAIN}",
+        f"Here is the rewritten text:\n\n{PLAIN}",
+        f"Sure! Here's a more formal version of your text:\n{PLAIN}",
+        f"Here you go, rewritten as you asked\n{PLAIN}",
+        f"---\n\n{PLAIN}",
+        f"Here is the rewritten text:\n\n---\n\n{PLAIN}",
+        f"**Rewritten text:**\n{PLAIN}",
+        f"```\n{PLAIN}\n```",
+        f"```text\n{PLAIN}\n```",
+    ],
+)
+def test_the_answer_is_found(raw):
+    assert clean_answer(raw) == PLAIN
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "Here the road ends. Nobody has rewritten the map: it is old.",
+        "Sure, we went there.\nIt rained.",
+        "Think of it: a cat.",
+        "x < y > z and <b>bold</b>",
+        "The list:\n- one\n- two",
+        "مرحبا\u202eabc\x00",
+    ],
+)
+def test_what_only_looks_like_a_preamble_stays(raw):
+    assert clean_answer(raw) == raw
+
+
+def test_thinking_that_never_ends_leaves_nothing():
+    assert clean_answer("<think>and so on and so") == ""
+    assert clean_answer("") == ""
+
+
+def test_an_answer_that_is_only_a_preamble_is_kept_as_what_it_is():
+    assert clean_answer("Here is the rewritten text:\n") == "Here is the rewritten text:"
+
+
+def test_cleaning_is_linear_in_hostile_text():
+    for hostile in ("<think>" * 20_000, "Here " * 20_000, "\n" * 100_000, "`" * 100_000, "-" * 100_000, "<" * 100_000):
+        clean_answer(hostile)
+        after_heading(hostile, "Rewritten text")
+
+
+def test_the_text_after_the_last_heading_counts():
+    raw = "Edits:\n- x\n\nRewritten text:\nold\n\n**Rewritten Text:**\nnew"
+    assert after_heading(raw, "Rewritten text") == ("new", True)
+    assert after_heading("no heading", "Rewritten text") == ("no heading", False)
+
+
+def test_copy_bypasses_cleaning():
+    from fixture_requests import SETTING
+
+    raw = "<think>source texts may hold anything</think> Here is the rewritten text:\nx"
+    assert build_strategy("copy", SETTING, {}).clean(raw) == (raw, True)

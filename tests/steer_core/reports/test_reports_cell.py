@@ -1,0 +1,207 @@
+import hashlib
+import re
+import struct
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from fixture_tables import GOALS, PROBE, cell_tables, with_controls
+from page_reader import read
+
+import schemas
+from steer_core.reports import build_cell_report
+from steer_core.reports.text import MOST_CHARACTERS, visible
+
+HOSTILE = (
+    "</div></main><script>alert(1)</script><img src=x onerror=alert(2)> <!-- &amp; {{ 7*7 }} {% raw %}\n"
+    "\x00\x07 \u202egnp.exe\u202c עברית مرحبا <style>*{display:none}</style> ]]> \" ' `"
+)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return with_controls(cell_tables(n_texts=16, per_text=8))
+
+
+@pytest.fixture(scope="module")
+def report(tables):
+    return build_cell_report(tables)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return read(report.files["report.html"])
+
+
+def test_the_page_is_well_formed(page):
+    assert page.unbalanced == []
+    assert page.open == []
+
+
+def test_ids_are_unique_and_links_arrive(page):
+    assert len(page.ids) == len(set(page.ids))
+    targets = [attrs["href"] for tag, attrs in page.tags if tag in ("a", "use") and "href" in attrs]
+    assert targets
+    assert {str(target).removeprefix("#") for target in targets} <= set(page.ids)
+
+
+def test_the_page_fetches_nothing(report, page):
+    text = report.files["report.html"].decode()
+    assert "http" not in re.sub(r'http-equiv="', "", text)
+    assert not re.search(r"url\((?!#)", text)
+    assert "@import" not in text
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "img", "form", "base"} == set()
+    policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_the_page_is_light(report):
+    assert len(report.files["report.html"]) < 3_000_000
+
+
+def test_figures_leave_their_colours_to_the_page(report):
+    for svg in re.findall(r"<svg.*?</svg>", report.files["report.html"].decode(), flags=re.DOTALL):
+        painted = re.findall(r"(?:fill|stroke|color): ?(#[0-9a-fA-F]{3,8}|black|white)", svg)
+        assert painted == []
+
+
+def test_the_same_tables_give_the_same_bytes(tables, report):
+    assert dict(build_cell_report(tables).files) == dict(report.files)
+
+
+def test_every_figure_has_its_rows_and_every_still_is_a_picture(report):
+    stills = {name for name in report.files if name.startswith("figures/")}
+    assert {name.removeprefix("figures/").removesuffix(".png") for name in stills} == {
+        "headline", "requested_vs_got", "side_effects", "flow", "distributions", "meaning", "overshoot",
+    }  # fmt: skip
+    for name in stills:
+        rows = pl.read_parquet(report.files[name.replace("figures/", "tables/").replace(".png", ".parquet")])
+        assert rows.height > 0
+        signature, width = report.files[name][:8], struct.unpack(">I", report.files[name][16:20])[0]
+        assert signature == b"\x89PNG\r\n\x1a\n"
+        assert width > 300
+
+
+def test_the_manifest_lists_every_file_with_its_digest(report):
+    schemas.Reports.validate(report.manifest)
+    assert set(report.manifest["file"]) == set(report.files)
+    for row in report.manifest.iter_rows(named=True):
+        data = report.files[row["file"]]
+        assert row["sha256"] == hashlib.sha256(data).hexdigest()
+        assert row["bytes"] == len(data)
+
+
+def test_the_page_says_what_the_tables_say(tables, report, page):
+    row = tables.summary.filter(measure="error", goal="overall", reading="complete", statistic="mean").row(
+        0, named=True
+    )
+    assert f"{row['value']:.3f}" in page.said
+    assert "16 texts" in page.said
+    assert "128 requests" in page.said
+    assert report.headline["error"] == row["value"]
+    assert f"{row['value']:.3f}" in report.preview_markdown
+    for goal in GOALS:
+        assert goal.replace("_", " ") in page.said
+    assert tables.goal_space["goal_space_id"][0] in page.said
+
+
+def test_the_slope_on_the_page_is_the_slope_of_the_table(tables, page):
+    slope = tables.side_effects.filter(requested_goal="sentiment", observed_goal="sentiment")["slope"][0]
+    assert f"slope {slope:.2f}" in page.said
+
+
+def test_examples_show_the_best_the_worst_and_the_failed(tables, page):
+    kinds = [" ".join(text.split()) for name, texts in page.blocks.items() if name.startswith("kind") for text in texts]
+    assert {"best", "typical", "worst"} <= set(kinds)
+    failures = tables.steerability["failure"].drop_nulls().unique().to_list()
+    assert {f"failed: {failure}" for failure in failures} <= set(kinds)
+
+
+def test_what_a_model_wrote_stays_text():
+    tables = cell_tables(n_texts=4, per_text=2, hostile=HOSTILE)
+    page = read(build_cell_report(tables).files["report.html"])
+    assert page.unbalanced == []
+    assert {tag for tag, _ in page.tags} & {"script", "img"} == set()
+    assert [tag for tag, _ in page.tags].count("style") == 1
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert visible(HOSTILE) in page.blocks["model-text"]
+    assert "\u202e" not in "".join(page.text)
+
+
+def test_hostile_names_stay_text_too(tables):
+    spec = GOALS["formality"].model_copy(update={"more": "<b>formal</b>", "unit": "<i>"})
+    small = cell_tables(n_texts=4, per_text=2, goals=("formality",), active=1)
+    named = replace(small, goals={"formality": spec}, method_description="<script>x</script>", versions={"<u>": "<u>"})
+    page = read(build_cell_report(named).files["report.html"])
+    assert page.unbalanced == []
+    assert "<script>x</script>" in page.said
+    assert {"script", "u"} & {tag for tag, _ in page.tags} == set()
+
+
+def test_endless_answers_are_cut_with_a_note():
+    tables = cell_tables(n_texts=2, per_text=2, hostile="word " * 20_000)
+    report = build_cell_report(tables)
+    page = read(report.files["report.html"])
+    assert len(report.files["report.html"]) < 1_000_000
+    shown = max(len(text) for text in page.blocks["model-text"])
+    assert shown <= MOST_CHARACTERS
+    assert re.search(r"… 9\d,\d{3} more characters not shown", page.said)
+
+
+def test_a_cell_that_always_failed_still_has_a_page_that_says_so():
+    report = build_cell_report(cell_tables(n_texts=4, per_text=2, all_fail=True))
+    page = read(report.files["report.html"])
+    assert "none of its 8 requests is a complete case" in page.said
+    assert "Nothing to draw" in page.said
+    assert "Empty: the model wrote nothing." in page.said
+    assert "figures/flow.png" not in report.files
+    assert pl.read_parquet(report.files["tables/flow.parquet"]).height == 0
+    assert "error" not in report.headline
+
+
+def test_a_goal_space_of_one_goal_has_no_flow():
+    report = build_cell_report(cell_tables(n_texts=6, per_text=2, goals=("formality",), active=1))
+    page = read(report.files["report.html"])
+    assert "no complete case asks one goal to move and leaves another alone" in page.said
+    assert "figures/side_effects.png" in report.files
+
+
+def test_a_probe_that_asks_for_nothing_has_a_page():
+    report = build_cell_report(cell_tables(n_texts=4, per_text=2, active=0))
+    page = read(report.files["report.html"])
+    assert "leave everything as it is" in page.said
+    assert "figures/requested_vs_got.png" not in report.files
+    assert report.headline["error"] > 0
+
+
+def test_a_missing_control_is_asked_for_on_the_page():
+    report = build_cell_report(cell_tables(n_texts=4, per_text=2, controls=("copy", "permuted")))
+    assert "materialize the cell rewrite|embedded" in read(report.files["report.html"]).said
+    assert "materialize the cell rewrite|embedded" in report.preview_markdown
+
+
+def test_other_probes_get_a_line(tables):
+    one = cell_tables(n_texts=4, per_text=2)
+    names = ("requests", "outcomes", "steerability", "movements", "summary", "comparisons", "side_effects")
+    renamed = {
+        name: pl.concat([getattr(one, name), getattr(one, name).with_columns(pl.lit("second").alias("probe"))])
+        for name in names
+    }
+    page = read(build_cell_report(replace(one, **renamed, request_goals=one.request_goals)).files["report.html"])
+    assert "Other probes" in page.said
+    assert "second" in page.said
+
+
+def test_a_goal_without_a_spec_is_refused(tables):
+    with pytest.raises(ValueError, match="no spec for goal formality"):
+        build_cell_report(replace(tables, goals={k: v for k, v in GOALS.items() if k != "formality"}))
+
+
+def test_a_request_without_its_outcome_is_refused():
+    tables = cell_tables(n_texts=2, per_text=1)
+    with pytest.raises(ValueError, match="'outcomes' has 0 rows for request"):
+        build_cell_report(replace(tables, outcomes=tables.outcomes.clear()))
+
+
+def test_probe_name_is_on_the_page(page):
+    assert f"probe {PROBE}" in page.said

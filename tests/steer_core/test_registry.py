@@ -1,0 +1,105 @@
+"""The registry reads yaml, resolves probes and paths, and names every mistake with its file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from steer_core.registry import load_registry
+from steer_core.tables.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[2] / "config"
+BENCH = {
+    "corpus": {"sources": [{"kind": "grammar", "n_texts": 10}]},
+    "goals": ["text_length"],
+    "probes": [{"name": "main", "n_texts": 2, "n_goals_per_text": 2, "active": 1}],
+    "models": ["embedded"],
+    "methods": ["copy"],
+}
+
+
+def overlay(tmp_path, **files) -> list[Path]:
+    for name, content in files.items():
+        (tmp_path / f"{name}.yaml").write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return [SHIPPED, tmp_path]
+
+
+def bench(**changes) -> dict:
+    return {"own": {**BENCH, **changes}}
+
+
+def test_the_shipped_configuration_loads_and_every_bench_has_its_controls():
+    registry = load_registry([SHIPPED])
+    for shipped in registry.benches.values():
+        assert {"copy", "rewrite"} <= set(shipped.methods)
+        assert len(registry.goals_of(shipped)) >= 4
+
+
+def test_a_folder_adds_to_those_before_it(tmp_path):
+    registry = load_registry(overlay(tmp_path, benches=bench()))
+    assert {"own", "tales"} <= set(registry.benches)
+
+
+def test_a_probe_is_used_by_name_with_changes(tmp_path):
+    probes = ["steerbench", {"use": "steerbench", "name": "small", "n_texts": 3, "active": 1}]
+    registry = load_registry(overlay(tmp_path, benches=bench(probes=probes, goals=["text_length", "formality", "sentiment"])))
+    one, two = registry.bench("own").probes
+    assert (one.name, one.n_texts, one.n_goals_per_text, one.active) == ("steerbench", 64, 32, 3)
+    assert (two.name, two.n_texts, two.n_goals_per_text, two.active) == ("small", 3, 32, 1)
+
+
+def test_every_probe_of_the_catalogue_is_valid(tmp_path):
+    catalogue = yaml.safe_load((SHIPPED / "probes.yaml").read_text())
+    goals = ["reading_difficulty", "textual_diversity", "text_length", "formality"]
+    registry = load_registry(overlay(tmp_path, benches=bench(probes=list(catalogue), goals=goals)))
+    assert [p.name for p in registry.bench("own").probes] == list(catalogue)
+
+
+def test_relative_paths_are_relative_to_their_file(tmp_path):
+    source = {"kind": "file", "name": "own", "path": "texts.csv", "column": "text"}
+    registry = load_registry(overlay(tmp_path, benches=bench(corpus={"sources": [source]})))
+    assert registry.bench("own").corpus.sources[0].path == str(tmp_path / "texts.csv")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"goals": ["text_lenght"]}, r"benches.yaml, bench 'own': unknown goal 'text_lenght'.* Did you mean 'text_length'"),
+        ({"methods": ["dirct"]}, r"unknown method 'dirct'.* Did you mean 'direct'"),
+        ({"models": ["gpt-9"]}, r"unknown model 'gpt-9'; configured are: embedded"),
+        ({"probes": ["steerbensh"]}, r"unknown probe 'steerbensh'; probes.yaml has: .*steerbench"),
+        ({"train_probe": "pool"}, r"bench 'own' has no probe 'pool'; it has main"),
+        ({"train_probe": "main"}, "must have split: train"),
+        ({"probes": [{**BENCH["probes"][0], "goals": ["formality"]}]}, "asks for goal 'formality', which is not in the goal space"),
+        ({"probes": [{**BENCH["probes"][0], "active": 2}]}, "wants 2 active goals of only 1"),
+        ({"probes": [{**BENCH["probes"][0], "split": "train"}]}, "no probe on the test side"),
+        ({"probes": BENCH["probes"] * 2}, "two probes share a name"),
+        ({"probes": [{**BENCH["probes"][0], "actve": 1}]}, r"probes.0.actve: Extra inputs"),
+        ({"bounds": {"fixed": {"text_length": [3, 3]}}}, "have no width"),
+        ({"bounds": {"fixed": {"formality": [3, 4]}}}, "fixed bounds for 'formality'"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named_with_their_file(tmp_path, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        load_registry(overlay(tmp_path, benches=bench(**changes)))
+
+
+def test_files_that_are_no_configuration_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="models.yaml is not valid YAML"):
+        load_registry(overlay(tmp_path, models="a: [1"))
+    with pytest.raises(ConfigError, match="methods.yaml must map names to settings"):
+        load_registry(overlay(tmp_path, models="", methods="- a\n- b"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_registry([tmp_path / "nowhere"])
+
+
+def test_slugs_cannot_break_partition_keys(tmp_path):
+    with pytest.raises(ConfigError, match="name"):
+        load_registry(overlay(tmp_path, models={"a|b": {"source": "embedded"}}))
+
+
+def test_hashes_follow_settings_and_not_prose(tmp_path):
+    method = load_registry([SHIPPED]).method("direct")
+    assert method.model_copy(update={"description": "other"}).spec_hash == method.spec_hash
+    assert method.model_copy(update={"control": True}).spec_hash != method.spec_hash
