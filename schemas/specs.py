@@ -77,7 +77,7 @@ class GoalSpec(Spec):
     scorer: Slug = Field(description="Module of `steer_core.goals.scorers`")
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the scorer")
     unit: str = Field(description="Unit of the raw value")
-    noun: str = Field(description="What is measured, in a prompt: `the formality`")
+    noun: str = Field(description="What is measured, in a prompt: `formality`")
     more: str = Field(description="Comparative for a higher value: `more formal`")
     less: str = Field(description="Comparative for a lower value: `more informal`")
     description: str = ""

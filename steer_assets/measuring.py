@@ -11,7 +11,9 @@ import polars as pl
 from schemas.digest import digest_text
 from schemas.specs import BenchSpec
 from steer_assets.settings import registry, storage_root
-from steer_core.goals import GoalCache, Scorer, load_scorer, measure
+from steer_core.goals.cache import GoalCache
+from steer_core.goals.measure import measure
+from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
 from steer_core.tables.files import filesystem, is_local, join
 
@@ -46,7 +48,9 @@ def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:
     """Texts to positions in goal space, for methods that measure their own attempts."""
 
     def ruler(texts: Sequence[str]) -> list[dict[str, float | None]]:
-        frame = pl.DataFrame({"text_id": [digest_text(t) for t in texts], "text": list(texts)}, schema_overrides={"text": pl.String})
+        frame = pl.DataFrame(
+            {"text_id": [digest_text(t) for t in texts], "text": list(texts)}, schema_overrides={"text": pl.String}
+        )
         values = measure_texts(bench, frame.unique("text_id", maintain_order=True))
         z, _ = space.locate(space.matrix(values, frame["text_id"]))
         return [{g: (v if v == v else None) for g, v in zip(space.goals, row, strict=True)} for row in z.tolist()]

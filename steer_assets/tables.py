@@ -176,7 +176,7 @@ def build_asset(spec: TableSpec, bench: BenchSpec) -> dg.AssetsDefinition:
         check_specs=checks,
         op_tags=gpu_tags() if spec.gpu else None,
     )
-    def asset(context: dg.AssetExecutionContext, **inputs: Snapshot) -> Iterator[Any]:
+    def asset(context, **inputs):  # type: ignore[no-untyped-def]  # Dagster reads annotations here
         cell = read_key(bench, context.partition_key) if spec.grid else None
         work = Work(bench, storage_root(), context.log, cell)
         yield from _run(spec, work, inputs, keys, context)
@@ -207,7 +207,7 @@ def _run(
     unchanged = frames is not None
     try:
         if frames is None:
-            made = spec.body(work, *(s.frame(cells=a in spec.fan_in) for a, s in inputs.items()))
+            made = spec.body(work, **{a: s.frame(cells=a in spec.fan_in) for a, s in inputs.items()})
             made = made if isinstance(made, tuple) else (made,)
             frames = dict(zip(spec.outputs, made, strict=True))
         else:
@@ -221,7 +221,9 @@ def _run(
         try:
             frame = check(frame, contract)
         except SteerworksError as error:
-            yield dg.AssetCheckResult(passed=False, check_name="contract", asset_key=keys[name], metadata={"broken": str(error)})
+            yield dg.AssetCheckResult(
+                passed=False, check_name="contract", asset_key=keys[name], metadata={"broken": str(error)}
+            )
             raise dg.Failure(f"{error}\nNothing was written.", allow_retries=False) from error
         value = Unchanged(footers[name]) if unchanged else NewTable(frame, footers[name])
         yield dg.Output(
@@ -290,5 +292,3 @@ def _published(
 def owned_by(bench: BenchSpec, specs: list[TableSpec]) -> list[dg.AssetsDefinition]:
     """The assets of a bench."""
     return [build_asset(s, bench) for s in specs]
-
-

@@ -22,9 +22,14 @@ def tiny_tokenizer(chat: bool):
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<pad>", "<end>", "<user>", "<assistant>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(["Please rewrite the following text so that it is longer and more formal."] * 4, trainer)
+    tokenizer.train_from_iterator(
+        ["Please rewrite the following text so that it is longer and more formal."] * 4, trainer
+    )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
     if chat:
         fast.chat_template = CHAT_TEMPLATE

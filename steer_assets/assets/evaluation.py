@@ -111,10 +111,9 @@ def comparisons(work: Work, steerability: pl.DataFrame) -> pl.DataFrame:
     spec=lambda work: [work.bench.bootstrap, work.bench.seed],
     grid=True,
 )
-def side_effects(work: Work, goal_movements: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
+def side_effects(work: Work, goal_movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.DataFrame:
     """What moves when a goal is asked for: the side-effect matrix with intervals."""
-    movements = goal_movements.join(requests.select("request_id", "text_id"), on="request_id")
-    return core.side_effects(movements, draws=work.bench.bootstrap, seed=work.bench.seed)
+    return core.side_effects(goal_movements, steerability, draws=work.bench.bootstrap, seed=work.bench.seed)
 
 
 TABLES = [response_goal_values, steerability, steerability_summary, comparisons, side_effects]

@@ -49,7 +49,9 @@ def _backend(work: Work, method: Method) -> Backend | None:
     return backend_for(work.here.model) if method.traits.calls_model else None
 
 
-def _run(work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, splits: list[str]) -> driver.Run:
+def _run(
+    work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, splits: list[str]
+) -> driver.Run:
     method = _method(work, spec)
     space = GoalSpace.from_table(tables["goal_space"])
     requests = tables["requests"].filter(pl.col("split").is_in(splits))
@@ -93,7 +95,11 @@ def fit_responses(
     pool = _pool_method(work)
     if pool is None:
         return Responses.empty(), Outcomes.empty(), GoalValues.empty()
-    tables = {"requests": requests.filter(pl.col("probe") == work.bench.train_probe), "request_goals": request_goals, "goal_space": goal_space}
+    tables = {
+        "requests": requests.filter(pl.col("probe") == work.bench.train_probe),
+        "request_goals": request_goals,
+        "goal_space": goal_space,
+    }
     run = _run(work, pool, tables, Artifact(), ["train"])
     return run.responses, run.outcomes, measure_texts(work.bench, run.outcomes.unique("text_id", maintain_order=True))
 

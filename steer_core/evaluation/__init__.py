@@ -7,4 +7,7 @@ from steer_core.evaluation.scoring import evaluate
 from steer_core.evaluation.side_effect_matrix import side_effects
 from steer_core.evaluation.summary import summarise
 
-__all__ = ["closed_form_of_copy", "compare", "evaluate", "leaderboard", "side_effects", "summarise"]
+#: Bumped when the same responses give other scores.
+VERSION = "1"
+
+__all__ = ["VERSION", "closed_form_of_copy", "compare", "evaluate", "leaderboard", "side_effects", "summarise"]

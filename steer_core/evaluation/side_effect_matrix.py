@@ -1,9 +1,9 @@
 """Side effects: what else moves when a goal is asked for.
 
 Entry (i, j) is the move of goal j per unit asked of goal i, least squares through the origin, over the complete cases
-in which i was asked for. Ones on the diagonal and zeros elsewhere are perfect. Where several goals are asked for at once
-their targets are drawn apart, given the start, so what the others do to an entry cancels on average; it widens the
-interval.
+in which i was asked for. Ones on the diagonal and zeros elsewhere are perfect. Where several goals are asked for at
+once their targets are drawn apart, given the start, so what the others do to an entry cancels on average; it widens
+the interval.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import polars as pl
 
 from schemas.evaluation import SteerabilitySummary
 from steer_core.evaluation.columns import to_array
-from steer_core.statistics import Estimate, bootstrap, slope_through_origin
+from steer_core.statistics import Estimate, clustered_bootstrap, slope_through_origin
 from steer_core.statistics.bootstrap import Statistic
 from steer_core.tables import SteerworksError
 
@@ -131,7 +131,7 @@ def _estimates(
     rows: pl.DataFrame, measure: pl.Series, statistics: tuple[Statistic, ...], draws: int, seed: int
 ) -> dict[Statistic, Estimate]:
     clusters = rows["text_id"].to_numpy()
-    return bootstrap(to_array(measure), clusters, statistics, draws=draws, rng=np.random.default_rng(seed))
+    return clustered_bootstrap(to_array(measure), clusters, statistics, draws=draws, rng=np.random.default_rng(seed))
 
 
 def _figures(

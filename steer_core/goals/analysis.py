@@ -122,7 +122,7 @@ class TextAnalysis:
 
     @functools.cached_property
     def n_sentences(self) -> int:
-        """Sentences as textstat 0.7.5 counts them: runs up to `. ! ?`; those of up to 2 words do not count; at least 1."""
+        """Sentences as textstat 0.7.5 counts them: runs up to `. ! ?` of 3 words or more; at least 1."""
         return max(1, sum(map(_has_three_words, _FK_SENTENCE.findall(self.text))))
 
     @functools.cached_property

@@ -111,7 +111,7 @@ def load_rules() -> BrillRules:
     folder = Path(next(iter(spec.submodule_search_locations))) / "en"
     morphology = tuple(_morphology(line.split()) for line in _lines(folder / "en-morphology.txt"))
     context: dict[str, list[tuple[str, tuple[tuple[tuple[int, bool, str], ...], ...]]]] = {}
-    words = set()
+    words: set[str] = set()
     rows = [line.split() for line in _lines(folder / "en-context.txt")]
     tags = {row[0] for row in rows} - {"*"}
     for row in rows:

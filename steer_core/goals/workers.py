@@ -9,7 +9,7 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from steer_core.goals.analysis import Analyzer
 from steer_core.goals.scorer import Scorer
@@ -19,14 +19,14 @@ ItemT = TypeVar("ItemT")
 #: Values of some texts: one list per scorer, each in the order of the texts.
 Values = list[list[float | None]]
 
-
-class ScoringError(RuntimeError):
-    """A scorer failed on a text; the message names both."""
+_Ahead: TypeAlias = tuple[ItemT, concurrent.futures.Future[Values] | None, str]
 
 
-def score_texts(
-    keys: Sequence[str], texts: Sequence[str], scorers: Sequence[Scorer], analyzer: Analyzer
-) -> Values:
+class ScorerFailedError(RuntimeError):
+    """A scorer failed on a text; the message names both. `measure` turns it into a `ScoringError`."""
+
+
+def score_texts(keys: Sequence[str], texts: Sequence[str], scorers: Sequence[Scorer], analyzer: Analyzer) -> Values:
     """Run scorers over texts, each text analysed once.
 
     Args:
@@ -39,7 +39,7 @@ def score_texts(
         One list of values per scorer.
 
     Raises:
-        ScoringError: names the scorer and the first text that it fails on.
+        ScorerFailedError: names the scorer and the first text that it fails on.
     """
     analyses = analyzer.analyse_all(texts)
     values: Values = []
@@ -47,9 +47,9 @@ def score_texts(
         try:
             values.append(scorer.measure(analyses))
         except Exception as error:
-            raise ScoringError(_blame(scorer, keys, texts, analyzer, error)) from error
+            raise ScorerFailedError(_blame(scorer, keys, texts, analyzer, error)) from error
         if len(values[-1]) != len(texts):
-            raise ScoringError(
+            raise ScorerFailedError(
                 f"scorer {scorer.scorer_id} returned {len(values[-1])} values for {len(texts)} texts: "
                 "`measure` must return one value (or None) per text"
             )
@@ -83,9 +83,10 @@ def _start_worker(scorers: bytes) -> None:
     _worker = pickle.loads(scorers), Analyzer()
 
 
-def _score_in_worker(keys: Sequence[str], texts: Sequence[str]) -> Values:
+def _score_in_worker(keys: Sequence[str], texts: Sequence[str], which: Sequence[int]) -> Values:
     assert _worker is not None
-    return score_texts(keys, texts, *_worker)
+    scorers, analyzer = _worker
+    return score_texts(keys, texts, [scorers[w] for w in which], analyzer)
 
 
 class Pool:
@@ -120,43 +121,42 @@ class Pool:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
     def map(
-        self, items: Iterable[ItemT], texts_of: Callable[[ItemT], tuple[Sequence[str], Sequence[str]]]
+        self, items: Iterable[ItemT], call_of: Callable[[ItemT], tuple[Sequence[str], Sequence[str], Sequence[int]]]
     ) -> Iterator[tuple[ItemT, Values]]:
         """Score items in order, a few ahead of the reader: memory is bounded by `2 * workers` items.
 
         Args:
             items: batches of any kind.
-            texts_of: keys and texts of an item.
+            call_of: keys and texts of an item, and the positions of the scorers to run; without texts nothing is run.
 
         Yields:
-            Each item with the values of its texts.
+            Each item with the values of its texts, one list per scorer run.
 
         Raises:
-            ScoringError: a scorer failed, or a worker process died (out of memory, killed).
+            ScorerFailedError: a scorer failed, or a worker process died (out of memory, killed).
         """
         if self._executor is None:
             assert self._analyzer is not None, "use the pool in a `with` block"
             for item in items:
-                yield item, score_texts(*texts_of(item), self._scorers, self._analyzer)
+                keys, texts, which = call_of(item)
+                yield item, score_texts(keys, texts, [self._scorers[w] for w in which], self._analyzer) if texts else []
             return
-        ahead: collections.deque[tuple[ItemT, concurrent.futures.Future[Values], str]] = collections.deque()
+        ahead: collections.deque[_Ahead[ItemT]] = collections.deque()
         for item in items:
-            keys, texts = texts_of(item)
-            first = keys[0] if keys else "none"
-            ahead.append((item, self._executor.submit(_score_in_worker, keys, texts), first))
+            keys, texts, which = call_of(item)
+            future = self._executor.submit(_score_in_worker, keys, texts, which) if texts else None
+            ahead.append((item, future, keys[0] if keys else ""))
             if len(ahead) >= 2 * self._workers:
                 yield self._next(ahead)
         while ahead:
             yield self._next(ahead)
 
-    def _next(
-        self, ahead: collections.deque[tuple[ItemT, concurrent.futures.Future[Values], str]]
-    ) -> tuple[ItemT, Values]:
+    def _next(self, ahead: collections.deque[_Ahead[ItemT]]) -> tuple[ItemT, Values]:
         item, future, first = ahead.popleft()
         try:
-            return item, future.result()
+            return item, future.result() if future else []
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise ScoringError(
-                f"a scoring process died while the batch that starts with text_id {first} was under way: it was killed, "
-                "perhaps for memory; use fewer workers or smaller chunks, and finished chunks are found in the cache"
+            raise ScorerFailedError(
+                f"a scoring process died while the batch that starts with text_id {first} was under way: it was "
+                "killed, perhaps for memory; use fewer workers or smaller chunks; finished chunks are in the cache"
             ) from error

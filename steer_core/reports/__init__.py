@@ -5,4 +5,7 @@ from steer_core.reports.files import ReportFiles
 from steer_core.reports.inputs import CellTables
 from steer_core.reports.leaderboard import build_leaderboard
 
-__all__ = ["CellTables", "ReportFiles", "build_cell_report", "build_leaderboard"]
+#: Bumped when the same tables give another page.
+VERSION = "1"
+
+__all__ = ["VERSION", "CellTables", "ReportFiles", "build_cell_report", "build_leaderboard"]

@@ -20,7 +20,7 @@ from steer_core.reports.examples import examples
 from steer_core.reports.files import ReportFiles, bundle
 from steer_core.reports.flow import flow_figure
 from steer_core.reports.headline import Headline, headline, headline_figures
-from steer_core.reports.inputs import CellTables, headline_probe, of_probe
+from steer_core.reports.inputs import CellTables, headline_probe, of_probe, scored_probes
 from steer_core.reports.numbers import interval, number, percent, span
 from steer_core.reports.page import Axis, page
 from steer_core.reports.per_goal import per_goal_table
@@ -40,11 +40,12 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         `report.html`, a PNG still for every figure that has something to draw, and a Parquet table for every figure.
 
     Raises:
-        ValueError: there are no requests, a goal has no spec, or a request lacks its outcome.
+        ValueError: nothing was scored, a goal has no spec, or a request lacks its outcome.
     """
     here = of_probe(tables, headline_probe(tables))
     head = headline(here)
     goals = per_goal_table(here)
+    shown = examples(here)
     figures = {figure.name: render(figure) for figure in _figures(here, head, goals)}
     html = page(
         "cell.html.jinja",
@@ -53,9 +54,9 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         head=head,
         goals=goals.to_dicts(),
         goal_axis=_shared_axis(goals),
-        examples=examples(here),
+        examples=shown,
         probes=here.probe_diagnostics.to_dicts(),
-        others=[_one_line(of_probe(tables, name)) for name in _other_probes(tables, here.probe)],
+        others=[_one_line(of_probe(tables, name)) for name in scored_probes(tables) if name != here.probe],
         provenance=_provenance(here),
         space=[row | {"unit": here.goals[row["goal"]].unit} for row in here.goal_space.sort("position").to_dicts()],
     )
@@ -86,10 +87,6 @@ def _shared_axis(goals: pl.DataFrame) -> Axis:
     columns = ("error", "error_high", "asked", "drift", "drift_high")
     ends = [value for name in columns for value in goals[name].drop_nulls()]
     return Axis(0.0, 1.08 * max([0.1, *ends]))
-
-
-def _other_probes(tables: CellTables, shown: str) -> list[str]:
-    return [name for name in tables.requests["probe"].unique(maintain_order=True) if name != shown]
 
 
 def _one_line(tables: CellTables) -> dict[str, object]:

@@ -27,17 +27,16 @@ def headline_figure(tables: CellTables, found: Headline) -> Figure:
             rows.append(
                 {"panel": "mean", "own": True, "label": label, "value": one.value, "low": one.low, "high": one.high}
             )
-    names = {"copy": "copy", "rewrite": "rewrite", "permuted": "shuffled targets"}
     complete = [c for c in found.contrasts if c.reading == "complete" and c.control_value is not None]
     rows += [
-        {"panel": "mean", "own": False, "label": names[c.control], "value": c.control_value, "low": None, "high": None}
+        {"panel": "mean", "own": False, "label": _control_label(c.control), "value": c.control_value, "low": None, "high": None}
         for c in complete
     ]
     rows += [
         {
             "panel": "difference",
             "own": True,
-            "label": f"to {names[c.control]}",
+            "label": f"to {_control_label(c.control)}",
             "value": c.difference,
             "low": c.low,
             "high": c.high,
@@ -64,6 +63,10 @@ def headline_figure(tables: CellTables, found: Headline) -> Figure:
     alt = "Dots are means, bars 95 percent intervals clustered by source text"
     note = "" if panels else _NOTHING
     return Figure("headline", "Steering error beside its controls", alt, tuple(panels), table, note)
+
+
+def _control_label(control: str) -> str:
+    return "shuffled targets" if control == "permuted" else control
 
 
 def _intervals(rows: pl.DataFrame, zero: bool = False) -> Callable[[Any], None]:

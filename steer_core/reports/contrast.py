@@ -51,7 +51,9 @@ def contrasts(comparisons: pl.DataFrame, measure: str = "error") -> tuple[Contra
         measure: column of `schemas.Steerability`; lower is better.
     """
     rows = comparisons.filter(pl.col("measure") == measure)
-    order = [(reading, control) for reading in ("complete", "worst") for control in CONTROL_NAMES]
+    # other cells may be passed as controls too: they come after the three that every cell has
+    controls = list(dict.fromkeys([*CONTROL_NAMES, *rows["control"].sort()]))
+    order = [(reading, control) for reading in ("complete", "worst") for control in controls]
     found = [
         _contrast(row)
         for reading, control in order
@@ -73,7 +75,7 @@ def _contrast(row: dict[str, Any]) -> Contrast:
 
     return Contrast(
         control=row["control"],
-        name=CONTROL_NAMES[row["control"]],
+        name=CONTROL_NAMES.get(row["control"], row["control"]),
         reading=row["reading"],
         verdict=verdict,
         value=row["value"],

@@ -121,8 +121,7 @@ def _svg(figure: Figure, number: int, panel: Panel) -> str:
     axes.set_title(panel.title)
     panel.draw(axes)
     sink = io.StringIO()
-    no_stamp = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    canvas.savefig(sink, format="svg", transparent=True, metadata=no_stamp)
+    canvas.savefig(sink, format="svg", transparent=True)
     label = f"{figure.title}: {panel.title}. {figure.alt}" if panel.title else f"{figure.title}. {figure.alt}"
     return inline_svg(sink.getvalue(), f"{figure.name}-{number}", label, panel.width)
 
@@ -137,6 +136,7 @@ def inline_svg(svg: str, prefix: str, label: str, width: float) -> str:
         width: natural width in inches; the page shrinks it where there is less room.
     """
     body = svg[svg.index("<svg") :]
+    # it holds the time of day, which would change the page on every run
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     # its rule is for `*` and would restyle the whole page
     body = re.sub(r"<style\b.*?</style>", "", body, flags=re.DOTALL)

@@ -83,13 +83,15 @@ def flow_figure(tables: CellTables) -> Figure:
 
 def _arrows(moves: pl.DataFrame, asked: str, unasked: str) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
+        from matplotlib.collections import LineCollection
+
         for edge in range(1, GRID_CELLS):
             axes.axvline(edge / GRID_CELLS, color=GRID, linewidth=0.8)
             axes.axhline(edge / GRID_CELLS, color=GRID, linewidth=0.8)
         shown = thin(moves, _ARROWS)
-        for row in shown.iter_rows(named=True):
-            colour = CELL if row["up"] else DOWN
-            axes.plot([row["x0"], row["x1"]], [row["y0"], row["y1"]], color=colour, alpha=0.13, linewidth=0.9)
+        ends = [[(row["x0"], row["y0"]), (row["x1"], row["y1"])] for row in shown.iter_rows(named=True)]
+        colours = [CELL if up else DOWN for up in shown["up"]]
+        axes.add_collection(LineCollection(ends, colors=colours, alpha=0.13, linewidths=0.9))
         for row in mean_flow(moves).filter(pl.col("n") >= _FEWEST).iter_rows(named=True):
             colour = CELL if row["up"] else DOWN
             arrow = {"arrowstyle": "-|>,head_width=0.22,head_length=0.42", "color": colour, "lw": 1.7}

@@ -77,17 +77,25 @@ def headline_probe(tables: CellTables) -> str:
     """Name of the probe that the page is about.
 
     Raises:
-        ValueError: the tables have no request at all, or none of the probe that was asked for.
+        ValueError: nothing was scored yet, or nothing of the probe that was asked for.
     """
-    names = tables.requests["probe"].unique(maintain_order=True).to_list()
+    names = scored_probes(tables)
     if tables.probe:
         if tables.probe not in names:
-            raise ValueError(f"cell {tables.cell}: no request of probe {tables.probe!r}; there are {', '.join(names)}")
+            raise ValueError(f"cell {tables.cell}: nothing scored on probe {tables.probe!r}, only on {', '.join(names)}")
         return tables.probe
     if not names:
-        raise ValueError(f"cell {tables.cell}: the table of requests is empty; materialize the probe first")
-    tested = tables.requests.filter(pl.col("split") == "test")["probe"].to_list()
+        raise ValueError(
+            f"cell {tables.cell}: no request has a score; materialize the cell's responses and steerability first"
+        )
+    tested = tables.requests.filter(pl.col("split") == "test", pl.col("probe").is_in(names))["probe"].to_list()
     return str(tested[0] if tested else names[0])
+
+
+def scored_probes(tables: CellTables) -> list[str]:
+    """Probes with at least one scored request, in the order of the requests."""
+    run = set(tables.steerability["probe"])
+    return [name for name in tables.requests["probe"].unique(maintain_order=True) if name in run]
 
 
 def of_probe(tables: CellTables, probe: str) -> CellTables:

@@ -116,7 +116,7 @@ def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
     near = [
         f"{row['method']} on {row['model']}"
         for row in methods.iter_rows(named=True)
-        if row["rank"] != best["rank"] and _overlap(row, best)
+        if (row["model"], row["method"]) != (best["model"], best["method"]) and _overlap(row, best)
     ]
     if near:
         text += f" Its interval overlaps with that of {plural(len(near), 'other cell')}: the order among them is open."

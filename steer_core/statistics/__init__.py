@@ -1,6 +1,6 @@
 """Intervals clustered by source text, paired contrasts, slopes, and what a probe can detect."""
 
-from steer_core.statistics.bootstrap import Estimate, bootstrap, resample_counts
+from steer_core.statistics.bootstrap import Estimate, clustered_bootstrap, resample_counts
 from steer_core.statistics.paired import PairedContrast, paired_contrast
 from steer_core.statistics.power import smallest_effect
 from steer_core.statistics.quantiles import weighted_quantiles
@@ -10,7 +10,7 @@ __all__ = [
     "Estimate",
     "PairedContrast",
     "SlopeEstimate",
-    "bootstrap",
+    "clustered_bootstrap",
     "paired_contrast",
     "resample_counts",
     "slope_through_origin",

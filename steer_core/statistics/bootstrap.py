@@ -60,7 +60,7 @@ def resample_counts(n_clusters: int, draws: int, rng: np.random.Generator) -> Co
     return rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=draws)
 
 
-def bootstrap(
+def clustered_bootstrap(
     values: Floats,
     clusters: NDArray[Any],
     statistics: Sequence[Statistic],

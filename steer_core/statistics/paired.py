@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steer_core.statistics.bootstrap import bootstrap
+from steer_core.statistics.bootstrap import clustered_bootstrap
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def paired_contrast(
     """
     if len(values) != len(controls):
         raise ValueError(f"{len(values)} values with {len(controls)} controls: pair them by request first")
-    estimate = bootstrap(values - controls, clusters, ["mean"], draws=draws, rng=rng, level=level)["mean"]
+    estimate = clustered_bootstrap(values - controls, clusters, ["mean"], draws=draws, rng=rng, level=level)["mean"]
     if estimate.n == 0:
         return PairedContrast(None, None, None, None, None, None, None, 0, 0)
     both = ~np.isnan(values - controls)

@@ -42,7 +42,9 @@ def test_a_folder_adds_to_those_before_it(tmp_path):
 
 def test_a_probe_is_used_by_name_with_changes(tmp_path):
     probes = ["steerbench", {"use": "steerbench", "name": "small", "n_texts": 3, "active": 1}]
-    registry = load_registry(overlay(tmp_path, benches=bench(probes=probes, goals=["text_length", "formality", "sentiment"])))
+    registry = load_registry(
+        overlay(tmp_path, benches=bench(probes=probes, goals=["text_length", "formality", "sentiment"]))
+    )
     one, two = registry.bench("own").probes
     assert (one.name, one.n_texts, one.n_goals_per_text, one.active) == ("steerbench", 64, 32, 3)
     assert (two.name, two.n_texts, two.n_goals_per_text, two.active) == ("small", 3, 32, 1)

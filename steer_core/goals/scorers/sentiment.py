@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from steer_core.goals.analysis import TextAnalysis, stretches
 from steer_core.goals.scorer import Scorer
 
-
 #: Most words that VADER gets at once.
 LONGEST = 100
 

@@ -20,9 +20,9 @@ def build(setting: Setting, *, negative: bool = False, only: bool = True) -> Sin
     def bullet(target: GoalTarget) -> str:
         levels = round(10 * abs(target.delta))
         if not levels:
-            return f"- keep {setting.goals[target.goal].noun}"
+            return f"- keep the {setting.goals[target.goal].noun}"
         verb = "raise" if target.delta > 0 else "lower"
-        return f"- {verb} {setting.goals[target.goal].noun} by {levels} {'level' if levels == 1 else 'levels'}"
+        return f"- {verb} the {setting.goals[target.goal].noun} by {levels} {'level' if levels == 1 else 'levels'}"
 
     def compose(request: Request, _: Artifact) -> tuple[Message, ...]:
         if request.active:

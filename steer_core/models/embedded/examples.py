@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,8 @@ SIDE_EFFECTS = {
 }
 #: Probability that an attribute drifts by itself.
 DRIFT = 0.04
+#: Probability of 1, 2 ... sentences: short texts carry as much of an instruction in fewer tokens.
+SENTENCES = (0.30, 0.22, 0.16, 0.13, 0.10, 0.09)
 #: Share of each kind of example.
 MIX = {"rewrite": 0.58, "improve": 0.03, "open": 0.25, "persona": 0.06, "continue": 0.05, "plain": 0.03}
 
@@ -101,7 +103,8 @@ class Example:
 def draw_example(rng: np.random.Generator) -> Example:
     """One example of the mix; held-out scenarios never occur."""
     kind = str(rng.choice(list(MIX), p=list(MIX.values())))
-    scenario, attributes = draw_scenario(rng, "train"), draw_attributes(rng)
+    scenario = draw_scenario(rng, "train")
+    attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=SENTENCES)))
     if kind == "rewrite":
         return _rewrite_example(tell(scenario, attributes, rng), rng)
     if kind == "improve":

@@ -42,14 +42,14 @@ class Recipe:
     """
 
     seed: int = 0
-    n_examples: int = 48_000
+    n_examples: int = 72_000
     n_tokenizer_examples: int = 4_000
     vocab_size: int = 1408
     layers: int = 4
     width: int = 128
     heads: int = 4
     inner: int = 384
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
     matrix_rate: float = 4e-3
     vector_rate: float = 4e-3
     warmup: float = 0.04
@@ -102,7 +102,7 @@ def train(recipe: Recipe, report: Callable[[int, int, float], None] | None = Non
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if report is not None:
-            report(step, len(batches), float(loss))
+            report(step, len(batches), float(loss.detach()))
     return model.eval(), tokenizer
 
 
@@ -148,7 +148,7 @@ def answer_loss(model: Any, tokens: Any, labels: Any) -> Any:
 def make_batches(
     examples: list[Example], tokenizer: Any, batch_tokens: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Batches of sequences of about one length, in random order.
+    """Batches of sequences of about one length, in random order with short ones somewhat earlier.
 
     Sequences beyond the context of the model are left out.
 
@@ -168,7 +168,9 @@ def make_batches(
         if groups[-1] and length * (len(groups[-1]) + 1) > batch_tokens:
             groups.append([])
         groups[-1].append(i)
-    for g in rng.permutation(len(groups)):
+    longest = np.array([len(rows[g[-1]][0]) + len(rows[g[-1]][1]) for g in groups])
+    # a soft curriculum: copying and obeying are learned soonest on short sequences
+    for g in np.argsort(rng.random(len(groups)) + longest / CONTEXT):
         yield _pad([rows[i] for i in groups[g]], tokenizer.pad_token_id)
 
 

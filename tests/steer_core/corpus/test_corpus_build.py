@@ -84,7 +84,9 @@ def test_the_split_is_by_text_and_stands_when_texts_are_added(tmp_path):
 @pytest.mark.parametrize("blank", [None, "", "  \n"])
 def test_blank_rows_are_an_error_that_names_file_and_row_or_dropped_on_request(tmp_path, blank):
     source = rows_file(tmp_path / "a.jsonl", [{"text": "one two"}, {"text": blank}])
-    with pytest.raises(SteerworksError, match=r"1 blank or missing text in column 'text' of .*a.jsonl.*row 1 \(0-based\)"):
+    with pytest.raises(
+        SteerworksError, match=r"1 blank or missing text in column 'text' of .*a.jsonl.*row 1 \(0-based\)"
+    ):
         build_corpus(spec(source))
     assert texts_of(build_corpus(spec({**source, "blank": "drop"}))) == ["one two"]
 
@@ -123,7 +125,12 @@ def test_an_edited_file_has_another_digest(tmp_path):
 
 
 def test_sentences_keep_abbreviations_and_quotes():
-    assert sentences('Dr. Smith came. "It rains!" He left? Yes.') == ["Dr. Smith came.", '"It rains!"', "He left?", "Yes."]
+    assert sentences('Dr. Smith came. "It rains!" He left? Yes.') == [
+        "Dr. Smith came.",
+        '"It rains!"',
+        "He left?",
+        "Yes.",
+    ]
     assert sentences("one\ntwo", newline_ends_sentence=True) == ["one", "two"]
     assert sentences("") == []
     assert chunk_sentences("A b. C d. E f.", 2) == ["A b. C d.", "E f."]

@@ -21,7 +21,9 @@ def backend(tiny_model):
 
 
 def plan(text: str, tokens: int = 12, temperature: float = 0.0, **decoding) -> Plan:
-    return Plan("m", Decoding(max_new_tokens=tokens, temperature=temperature, **decoding), messages=(Message("user", text),))
+    return Plan(
+        "m", Decoding(max_new_tokens=tokens, temperature=temperature, **decoding), messages=(Message("user", text),)
+    )
 
 
 def call(p: Plan, sample: int = 0, seed: int = 0) -> Call:

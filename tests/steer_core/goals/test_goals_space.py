@@ -10,7 +10,9 @@ from steer_core.goals.space import GoalSpace, fit_goal_space
 from steer_core.tables import check
 from steer_core.tables.errors import SteerworksError
 
-VALUES = pl.DataFrame({"text_id": [f"t{i}" for i in range(101)], "scorer_id": "a@1", "value": np.arange(101.0), "state": "ok"})
+VALUES = pl.DataFrame(
+    {"text_id": [f"t{i}" for i in range(101)], "scorer_id": "a@1", "value": np.arange(101.0), "state": "ok"}
+)
 
 
 def test_percentile_bounds_are_the_middle_of_the_corpus():

@@ -11,9 +11,9 @@ def goal(name: str, noun: str, more: str, less: str) -> GoalSpec:
 GOALS = {
     g.name: g
     for g in (
-        goal("reading_difficulty", "the reading difficulty", "harder to read", "easier to read"),
-        goal("text_length", "the length", "longer", "shorter"),
-        goal("formality", "the formality", "more formal", "more informal"),
+        goal("reading_difficulty", "reading difficulty", "harder to read", "easier to read"),
+        goal("text_length", "length", "longer", "shorter"),
+        goal("formality", "formality", "more formal", "more informal"),
     )
 }
 SETTING = Setting("model", GOALS, Decoding(max_new_tokens=64), seed=0)

@@ -98,7 +98,12 @@ def test_equal_prompts_of_several_requests_are_generated_once(tmp_path):
 
 
 def test_failures_are_data(tmp_path):
-    answers = {"a": "", "b": Generation("cut", "length", 1, 1, 0.0), "c": Generation("", "overlong", 9, 0, 0.0), "d": "no heading"}
+    answers = {
+        "a": "",
+        "b": Generation("cut", "length", 1, 1, 0.0),
+        "c": Generation("", "overlong", 9, 0, 0.0),
+        "d": "no heading",
+    }
     asked = [request(t, t, formality=0.2) for t in answers]
     made, _ = run(tmp_path, "chain-of-thought", lambda p, s: answers[p[-1]], *asked)
     found = dict(made.outcomes.select("request_id", "failure").iter_rows())

@@ -58,8 +58,11 @@ def test_the_strength_words_change_at_the_published_cuts(delta, words):
 
 
 def test_direct_with_nothing_asked_asks_for_the_text_as_it_is():
-    assert prompt("direct", NOTHING, only=False) == f"Please rewrite the following text so that it stays as it is.\n\n{TEXT}"
-    assert "so that it is unchanged in the formality." in prompt("direct", KEEP)
+    assert (
+        prompt("direct", NOTHING, only=False)
+        == f"Please rewrite the following text so that it stays as it is.\n\n{TEXT}"
+    )
+    assert "so that it is unchanged in formality." in prompt("direct", KEEP)
 
 
 def test_direct_negative():
@@ -117,8 +120,8 @@ def test_one_to_ten():
 def test_goal_enumeration():
     assert prompt("goal-enumeration", request(formality=0.3)) == (
         "Please rewrite the following text so that it is more formal. Change nothing else about the text, even if the "
-        "result sounds awkward.\nOn scales from 0 to 10:\n- the reading difficulty: now 5, keep it\n"
-        "- the length: now 5, keep it\n- the formality: now 5, needs 8\n"
+        "result sounds awkward.\nOn scales from 0 to 10:\n- reading difficulty: now 5, keep it\n"
+        "- length: now 5, keep it\n- formality: now 5, needs 8\n"
         "Think step by step. A change in one of these easily moves another: say how you will prevent it. "
         f'Then write the whole new text under the heading "Rewritten text:".\n\n{TEXT}'
     )

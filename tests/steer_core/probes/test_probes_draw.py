@@ -20,9 +20,14 @@ def corpus(n: int = 600, seed: int = 0, draw=None):
     rng = np.random.default_rng(seed)
     raw = 10 * (rng.uniform(size=(n, 4)) if draw is None else draw(rng, (n, 4)))
     ids = [f"text-{i:05d}" for i in range(n)]
-    texts = pl.DataFrame({"text_id": ids, "text": ids, "source": "s", "split": ["train", "test"] * (n // 2), "unit": "text"})
+    texts = pl.DataFrame(
+        {"text_id": ids, "text": ids, "source": "s", "split": ["train", "test"] * (n // 2), "unit": "text"}
+    )
     values = pl.concat(
-        [pl.DataFrame({"text_id": ids, "scorer_id": f"{g}@1", "value": raw[:, k], "state": "ok"}) for k, g in enumerate(GOALS)]
+        [
+            pl.DataFrame({"text_id": ids, "scorer_id": f"{g}@1", "value": raw[:, k], "state": "ok"})
+            for k, g in enumerate(GOALS)
+        ]
     )
     return texts, values
 
@@ -76,7 +81,9 @@ def test_deltas_keep_dead_zone_ranges_and_the_unit_box():
 def test_each_side_is_taken_in_proportion_to_its_width():
     texts, values = corpus(400)
     values = values.with_columns(value=pl.lit(3.0))  # z0 = .3: .2 of room below, .6 above
-    found = deltas(draw_probes([spec(n_texts=100, n_goals_per_text=40, active=1, weighting="none")], texts, values, SPACE))
+    found = deltas(
+        draw_probes([spec(n_texts=100, n_goals_per_text=40, active=1, weighting="none")], texts, values, SPACE)
+    )
     active = found[np.isfinite(found)]
     assert (active < 0).mean() == pytest.approx(0.2 / 0.8, abs=0.03)
     assert np.percentile(active[active > 0], 50) == pytest.approx(0.4, abs=0.02)

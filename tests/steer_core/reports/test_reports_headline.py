@@ -116,18 +116,29 @@ def test_the_binned_median_of_copy_comes_from_the_copy_cell(tables):
 def test_the_headline_is_about_the_first_test_probe():
     tables = cell_tables(n_texts=4, per_text=2)
     train = tables.requests.with_columns(pl.lit("train_pool").alias("probe"), pl.lit("train").alias("split"))
-    both = replace(tables, requests=pl.concat([train, tables.requests]))
+    scored = tables.steerability.with_columns(pl.lit("train_pool").alias("probe"))
+    both = replace(
+        tables,
+        requests=pl.concat([train, tables.requests]),
+        steerability=pl.concat([scored, tables.steerability]),
+    )
     assert headline_probe(both) == PROBE
     assert headline_probe(replace(both, probe="train_pool")) == "train_pool"
-    with pytest.raises(ValueError, match="no request of probe 'other'"):
+    with pytest.raises(ValueError, match="nothing scored on probe 'other'"):
         headline_probe(replace(both, probe="other"))
-    with pytest.raises(ValueError, match="table of requests is empty"):
-        headline_probe(replace(tables, requests=tables.requests.clear()))
+    with pytest.raises(ValueError, match="no request has a score; materialize"):
+        headline_probe(replace(tables, steerability=tables.steerability.clear()))
 
 
 def test_comparisons_without_an_interval_have_no_verdict():
     row = typed([comparison("copy", None, None)], schemas.Comparisons)
     assert contrasts(row)[0].verdict == "unknown"
+
+
+def test_another_cell_as_control_is_listed_after_the_three(tables):
+    rows = [comparison("best-of-8", 0.01, 0.02), comparison("copy", -0.2, -0.1)]
+    found = contrasts(typed(rows, schemas.Comparisons))
+    assert [(c.control, c.verdict) for c in found] == [("copy", "better"), ("best-of-8", "worse")]
 
 
 def test_numbers_are_written_for_readers():

@@ -41,7 +41,9 @@ def test_each_broken_rule_is_named(frame, said):
 
 
 def test_nan_is_never_data():
-    frame = pl.DataFrame({"text_id": ["a", "b"], "scorer_id": ["s@1"] * 2, "value": [1.0, float("nan")], "state": ["ok"] * 2})
+    frame = pl.DataFrame(
+        {"text_id": ["a", "b"], "scorer_id": ["s@1"] * 2, "value": [1.0, float("nan")], "state": ["ok"] * 2}
+    )
     with pytest.raises(ContractError, match=r"'value': 1 NaN or infinite value \(first at row 1\)"):
         check(frame, GoalValues)
 

@@ -18,7 +18,12 @@ from steer_core.tables import ContractError, Footer, TableError, content_digest,
 
 def values(n: int = 3, start: float = 0.0) -> pl.DataFrame:
     return pl.DataFrame(
-        {"text_id": [f"t{i}" for i in range(n)], "scorer_id": "s@1", "value": [start + i for i in range(n)], "state": "ok"}
+        {
+            "text_id": [f"t{i}" for i in range(n)],
+            "scorer_id": "s@1",
+            "value": [start + i for i in range(n)],
+            "state": "ok",
+        }
     )
 
 
@@ -108,7 +113,11 @@ def test_a_file_that_was_changed_by_hand_is_caught_on_reading(tmp_path):
 
 
 def test_the_fingerprint_follows_inputs_code_and_spec():
-    changed = [replace(FOOTER, code_version="8"), replace(FOOTER, spec_hash="x"), replace(FOOTER, inputs={"corpus": "d2"})]
+    changed = [
+        replace(FOOTER, code_version="8"),
+        replace(FOOTER, spec_hash="x"),
+        replace(FOOTER, inputs={"corpus": "d2"}),
+    ]
     assert len({f.fingerprint for f in [FOOTER, *changed]}) == 4
     assert replace(FOOTER, content="z").fingerprint == FOOTER.fingerprint
 
