@@ -9,7 +9,6 @@ import argparse
 import logging
 import sys
 import time
-import warnings
 
 import dagster as dg
 
@@ -28,8 +27,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bench", default="tales", help="bench to run (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD", help="methods, or `all`")
     options = parser.parse_args(arguments)
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     try:
         return run(options.bench, options.methods)
     except SteerworksError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from schemas.specs import BenchSpec
-from steer_assets.partitions import cell_partitions, valid_cells
+from steer_assets.partitions import valid_cells
 from steer_assets.tables import TableSpec
 
 
@@ -19,7 +19,6 @@ def refresh_job(bench: BenchSpec, specs: list[TableSpec]) -> dg.UnresolvedAssetJ
     return dg.define_asset_job(
         f"refresh_{bench.name.replace('-', '_').replace('.', '_')}",
         selection=grid_selection(bench, specs),
-        partitions_def=cell_partitions(bench),
         description=f"One cell of bench {bench.name}, responses to report; unchanged tables are skipped",
     )
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from nltk.stem.porter import PorterStemmer  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -63,6 +62,8 @@ def content_f1_pairs(sources: Sequence[str], rewrites: Sequence[str]) -> Floats:
         ValueError: the two lists differ in length.
     """
     _check_pairs(sources, rewrites)
+    from nltk.stem.porter import PorterStemmer  # type: ignore[import-untyped]  # a second to import
+
     stemmer, stems = PorterStemmer(), dict[str, str]()
     bags: dict[str, Counter[str]] = {}
     scores = np.zeros(len(sources))
@@ -182,7 +183,7 @@ def _embed(texts: Sequence[str], model: Any, tokenizer: Any, batch_size: int, ma
     return np.concatenate(parts) if parts else np.empty((0, 0))
 
 
-def _bag(text: str, stemmer: PorterStemmer, stems: dict[str, str]) -> Counter[str]:
+def _bag(text: str, stemmer: Any, stems: dict[str, str]) -> Counter[str]:
     """Stems of the content words and how often each occurs; `stems` remembers words already stemmed."""
     bag: Counter[str] = Counter()
     for word, times in Counter(_WORD.findall(text.lower().replace("’", "'"))).items():

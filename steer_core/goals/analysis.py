@@ -49,6 +49,8 @@ class Analyzer(dict[str, Piece]):
     def __init__(self) -> None:
         super().__init__()
         self._tagger: Tagger | None = None
+        self._tokens: dict[str, Token] = {}
+        self._syllables: dict[str, int] = {}
 
     @property
     def tagger(self) -> Tagger:
@@ -59,17 +61,33 @@ class Analyzer(dict[str, Piece]):
 
     def __missing__(self, piece: str) -> Piece:
         whole = split_piece(piece)
-        token = self.tagger.token
+        word = bare(piece.lower())
         record = Piece(
-            n_words=1 if bare(piece) else 0,
-            n_syllables=count_syllables(piece),
-            tokens=tuple(token(part) for t in whole for part in split_contraction(t)),
-            words=tuple(t.lower().replace("’", "'") for t in whole if is_word(t)),
+            n_words=1 if word or bare(piece) else 0,
+            n_syllables=self._count_syllables(word),
+            tokens=tuple([self._token(part) for t in whole for part in split_contraction(t)]),
+            words=tuple([t.lower().replace("’", "'") for t in whole if is_word(t)]),
             ends=ends_sentence(whole),
         )
         if len(piece) <= _LONGEST:
             self[piece] = record
         return record
+
+    def _token(self, text: str) -> Token:
+        token = self._tokens.get(text)
+        if token is None:
+            token = self.tagger.token(text)
+            if len(text) <= _LONGEST:
+                self._tokens[text] = token
+        return token
+
+    def _count_syllables(self, word: str) -> int:
+        count = self._syllables.get(word)
+        if count is None:
+            count = count_syllables(word)
+            if len(word) <= _LONGEST:
+                self._syllables[word] = count
+        return count
 
     def analyse(self, text: str) -> TextAnalysis:
         """Analysis of a text; nothing is computed before a scorer asks for it."""
@@ -83,6 +101,9 @@ class Analyzer(dict[str, Piece]):
         """Pieces of a text, in order."""
         if len(self) > _PIECES:
             self.clear()
+        if len(self._tokens) + len(self._syllables) > _PIECES:
+            self._tokens.clear()
+            self._syllables.clear()
             forget_unknown_words()
         return [self[piece] for piece in text.split()]
 

@@ -37,19 +37,18 @@ def bare(piece: str) -> str:
     return piece if piece.isalnum() else _NOT_WORD.sub("", piece)
 
 
-def count_syllables(piece: str) -> int:
-    """Syllables of a piece of text without white space, as textstat 0.7.5 counts them.
+def count_syllables(word: str) -> int:
+    """Syllables of a word, as textstat 0.7.5 counts them; 0 for an empty one.
 
-    Lower case, punctuation removed (apostrophes too); stressed phones of the first pronunciation of CMUdict; for
-    other words, Liang hyphenation points + 1. A piece without word characters has none.
+    Stressed phones of the first pronunciation of CMUdict; for other words, Liang's hyphenation points + 1.
+
+    Args:
+        word: lower case, without punctuation (`bare`).
     """
-    word = bare(piece.lower())
     if not word:
         return 0
     known = _dictionary().get(word)
-    if known is not None:
-        return known
-    return len(_hyphenation().positions(word)) + 1
+    return len(_hyphenation().positions(word)) + 1 if known is None else known
 
 
 def forget_unknown_words() -> None:

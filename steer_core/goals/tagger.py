@@ -10,21 +10,24 @@ Brill (1992), A simple rule-based part of speech tagger. Tags are those of the P
 
 from __future__ import annotations
 
+import bisect
 import functools
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from steer_core.goals.tokens import is_word
 
 #: What a token is, besides its tag. `ENTITY` is added where a token may start a known name.
 NO_WORD, WORD, ARTICLE, SUBORDINATOR, TO, ENTITY = 0, 1, 2, 3, 4, 8
 
-#: Windows kept in mind; beyond this the memo starts afresh.
-_WINDOWS = 50_000
+#: Unknown words kept in mind; beyond this the memo starts afresh.
+_UNKNOWN = 50_000
+#: Windows of neighbours kept in mind, for each class.
+_WINDOWS = 20_000
 
 _ARTICLES = frozenset(["a", "an", "the"])
 #: Words that the Penn Treebank tags IN like prepositions, but that only ever join clauses.
@@ -158,6 +161,47 @@ def _morphology(row: list[str]) -> tuple[str | None, str, str, str]:
     return row[0], row[1], row[2].removeprefix("f"), row[-2]
 
 
+#: A question about a neighbour: is it about its word, and which value.
+_Atom: TypeAlias = tuple[bool, str]
+#: New tag, and alternatives, each a tuple of (offset, mask of the questions to be answered with yes).
+_Rule: TypeAlias = tuple[str, tuple[tuple[tuple[int, int], ...], ...]]
+
+
+class _Table(dict[int, int]):
+    """Class of a neighbour -> mask of the questions that it answers with yes, worked out on first sight."""
+
+    def __init__(self, atoms: tuple[_Atom, ...], tagger: Tagger) -> None:
+        super().__init__()
+        self._atoms, self._tagger = atoms, tagger
+
+    def __missing__(self, cls: int) -> int:
+        tag, word = self._tagger._tags[cls], self._tagger._words[cls]
+        mask = sum(
+            1 << i for i, (about_word, value) in enumerate(self._atoms) if value == (word if about_word else tag)
+        )
+        self[cls] = mask
+        return mask
+
+
+class _Plan(NamedTuple):
+    """Context rules of one class, and what they led to so far.
+
+    Attributes:
+        rules: rules in the order of precedence.
+        before, after: tables of the direct neighbours.
+        tables: tables of all neighbours that some rule asks about, with their offsets.
+        near: masks of the direct neighbours -> new class, or -1 where farther ones matter.
+        far: masks of all neighbours -> new class.
+    """
+
+    rules: tuple[_Rule, ...]
+    before: _Table
+    after: _Table
+    tables: tuple[tuple[int, _Table], ...]
+    near: dict[tuple[int, int], int]
+    far: dict[tuple[int, ...], int]
+
+
 @dataclass(frozen=True)
 class Tagger:
     """Brill's tagger with bounded memos; make one per process and pass it on.
@@ -169,9 +213,7 @@ class Tagger:
     _classes: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _tags: list[str] = field(default_factory=list, repr=False)
     _words: list[str] = field(default_factory=list, repr=False)
-    _inert: list[bool] = field(default_factory=list, repr=False)
-    _narrow: dict[tuple[int, int, int], int] = field(default_factory=dict, repr=False)
-    _wide: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
+    _plans: list[_Plan | None] = field(default_factory=list, repr=False)
     _unknown: dict[tuple[str, str | None, str | None], int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -190,7 +232,7 @@ class Tagger:
         if is_word(text):
             kind = ARTICLE if lower in _ARTICLES else SUBORDINATOR if lower in _SUBORDINATORS else WORD
             kind = TO if lower == "to" else kind
-        if lower in self.rules.entities or (("." in text or "/" in text) and _ADDRESS.search(lower[:2048])):
+        if lower in self.rules.entities or _is_address(lower):
             kind += ENTITY
         return Token(text, self._class(tag, text), self._class(first, text), kind)
 
@@ -237,7 +279,8 @@ class Tagger:
             cls = self._classes[tag, word] = len(self._tags)
             self._tags.append(tag)
             self._words.append(word)
-            self._inert.append(tag not in self.rules.context)
+            self._plans.append(None)
+            self._plans[cls] = self._plan(cls)
         return cls
 
     def _tag_unknown(self, sentence: list[int], tokens: Sequence[Token], start: int) -> None:
@@ -253,7 +296,7 @@ class Tagger:
             found = self._unknown.get((word, before, after))
             if found is None:
                 found = self._class(self._morph(word, before, after), word)
-                if len(self._unknown) >= _WINDOWS:
+                if len(self._unknown) >= _UNKNOWN:
                     self._unknown.clear()
                 if len(word) <= 64:
                     self._unknown[word, before, after] = found
@@ -281,74 +324,90 @@ class Tagger:
 
     def _apply_context(self, row: list[int]) -> None:
         """Context rules from left to right, in place: left neighbours are final, right ones are not yet."""
-        narrow, inert = self._narrow, self._inert
-        before = 0
+        plans = self._plans
         for i in range(3, len(row) - 3):
             cls = row[i]
-            if not inert[cls]:
-                key = (before, cls, row[i + 1])
-                new = narrow.get(key)
-                if new is None:
-                    if len(narrow) >= _WINDOWS:
-                        narrow.clear()
-                    new = narrow[key] = self._decide((None, None, *key, None, None))
+            plan = plans[cls]
+            if plan is None:
+                continue
+            key = (plan.before[row[i - 1]], plan.after[row[i + 1]])
+            new = plan.near.get(key)
+            if new is None:
+                new = plan.near[key] = self._decide(plan, cls, {-1: key[0], 1: key[1]})
+            if new < 0:
+                wide = tuple([table[row[i + offset]] for offset, table in plan.tables])
+                new = plan.far.get(wide, -1)
                 if new < 0:
-                    window = tuple(row[i - 3 : i + 4])
-                    wide = self._wide.get(window)
-                    if wide is None:
-                        if len(self._wide) >= _WINDOWS:
-                            self._wide.clear()
-                        wide = self._wide[window] = self._decide(window)
-                    new = wide
-                if new != cls:
-                    row[i] = cls = new
-            before = cls
+                    if len(plan.far) >= _WINDOWS:
+                        plan.far.clear()
+                    offsets = [offset for offset, _ in plan.tables]
+                    new = plan.far[wide] = self._decide(plan, cls, dict(zip(offsets, wide, strict=True)))
+            row[i] = new
 
-    def _decide(self, window: tuple[int | None, ...]) -> int:
-        """New class of the middle of a window of 7; -1 where it hangs on a class that is None (not known)."""
-        cls = window[3]
-        assert cls is not None
-        for new, alternatives in self.rules.context[self._tags[cls]]:
-            verdict: bool | None = False
+    def _plan(self, cls: int) -> _Plan | None:
+        """What the context rules of a class ask of its neighbours; None where there are no rules."""
+        word = self._words[cls]
+        rules: list[_Rule] = []
+        asked: dict[int, list[_Atom]] = {offset: [] for offset in range(-3, 4)}
+        for new, alternatives in self.rules.context.get(self._tags[cls], ()):
+            masks = []
             for conjunction in alternatives:
-                holds: bool | None = True
+                needs: dict[int, int] = {}
                 for offset, about_word, value in conjunction:
-                    other = window[3 + offset]
-                    if other is None:
-                        holds = None
-                    elif (self._words if about_word else self._tags)[other] != value:
-                        holds = False
+                    if offset == 0 and value != word:
                         break
-                if holds or (holds is None and not verdict):
-                    verdict = holds
-            if verdict is None:
+                    if offset:
+                        atoms = asked[offset]
+                        if (about_word, value) not in atoms:
+                            atoms.append((about_word, value))
+                        needs[offset] = needs.get(offset, 0) | 1 << atoms.index((about_word, value))
+                else:
+                    masks.append(tuple(needs.items()))
+            if masks:
+                rules.append((new, tuple(masks)))
+        if not rules:
+            return None
+        tables = {offset: _Table(tuple(atoms), self) for offset, atoms in asked.items() if atoms or abs(offset) == 1}
+        return _Plan(tuple(rules), tables[-1], tables[1], tuple(tables.items()), {}, {})
+
+    def _decide(self, plan: _Plan, cls: int, found: dict[int, int]) -> int:
+        """New class where `found` says what holds at some offsets; -1 where it hangs on another one."""
+        for new, alternatives in plan.rules:
+            open_questions = False
+            for needs in alternatives:
+                verdicts = [None if o not in found else found[o] & mask == mask for o, mask in needs]
+                if all(verdicts):
+                    return self._class(new, self._words[cls])
+                open_questions |= None in verdicts and False not in verdicts
+            if open_questions:
                 return -1
-            if verdict:
-                return self._class(new, self._words[cls])
         return cls
 
     def _tag_entities(self, tagged: list[int], tokens: Sequence[Token], ends: Sequence[int]) -> None:
         """Known names become proper nouns, in place; so do addresses."""
-        start = 0
-        for end in ends:
-            i = start
-            while i < end:
-                if tokens[i].kind >= ENTITY:
-                    i += self._tag_name(tagged, tokens, i, end)
-                i += 1
-            start = end
+        behind = 0
+        for i, token in enumerate(tokens):
+            if token.kind >= ENTITY and i >= behind:
+                end = ends[bisect.bisect_right(ends, i)]
+                behind = i + self._tag_name(tagged, tokens, i, end)
 
     def _tag_name(self, tagged: list[int], tokens: Sequence[Token], i: int, end: int) -> int:
-        """Tag the first listed name that starts at `i`; how many further tokens it covers."""
+        """Tag the first listed name that starts at `i`; how many tokens it covers, at least 1."""
         lower = tokens[i].text.lower()
-        if _ADDRESS.search(lower[:2048]):
+        if _is_address(lower):
             tagged[i] = self._class("NNP", tokens[i].text)
         for name, suffix in self.rules.entities.get(lower, ()):
-            span = tokens[i : min(i + len(name), end)]
-            if len(span) == len(name) and all(t.text.lower() == n for t, n in zip(span, name, strict=True)):
-                for j in range(i, i + len(name)):
+            n = len(name)
+            if i + n > end or (n > 1 and tokens[i + 1].text.lower() != name[1]):
+                continue
+            if all(tokens[i + j].text.lower() == name[j] for j in range(2, n)):
+                for j in range(i, i + n):
                     tag = "NNPS" if self._tags[tagged[j]] == "NNPS" else "NNP"
-                    cls = self._class(tag + suffix, tokens[j].text)
-                    tagged[j] = cls
-                return len(name) - 1
-        return 0
+                    tagged[j] = self._class(tag + suffix, tokens[j].text)
+                return n
+        return 1
+
+
+def _is_address(lower: str) -> bool:
+    """Web and mail addresses; beyond 2048 characters nothing is one."""
+    return ("." in lower or "/" in lower) and len(lower) <= 2048 and _ADDRESS.search(lower) is not None

@@ -14,10 +14,12 @@ _CLITICS = ("n't", "'s", "'m", "'d", "'ll", "'re", "'ve")
 #: Two words written as one (Penn Treebank), and the length of the first.
 _FUSED = {"cannot": 3, "gimme": 3, "gonna": 3, "gotta": 3, "lemme": 3, "wanna": 3}
 
-#: Abbreviations that keep their period and do not end a sentence.
-ABBREVIATIONS = frozenset(
-    ["mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "e.g", "i.e", "cf", "al", "inc", "ltd", "co", "corp", "dept", "est", "approx", "fig", "vol", "ed", "eds", "pp", "rev", "gen", "col", "lt", "sgt", "capt", "gov", "sen", "rep", "hon", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "a.m", "p.m", "u.s", "u.k", "u.n", "ph.d"]
+_ABBREVIATED = (
+    "mr mrs ms dr prof st jr sr vs etc e.g i.e cf al inc ltd co corp dept est approx fig vol ed eds pp rev gen col lt "
+    "sgt capt gov sen rep hon jan feb mar apr jun jul aug sep sept oct nov dec a.m p.m u.s u.k u.n ph.d"
 )
+#: Abbreviations that keep their period and do not end a sentence.
+ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 
 _CLOSERS = frozenset("\"'”’)]}»*_")
 _ENDS = frozenset([".", "!", "?", "…"])

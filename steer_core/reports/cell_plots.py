@@ -29,7 +29,14 @@ def headline_figure(tables: CellTables, found: Headline) -> Figure:
             )
     complete = [c for c in found.contrasts if c.reading == "complete" and c.control_value is not None]
     rows += [
-        {"panel": "mean", "own": False, "label": _control_label(c.control), "value": c.control_value, "low": None, "high": None}
+        {
+            "panel": "mean",
+            "own": False,
+            "label": _control_label(c.control),
+            "value": c.control_value,
+            "low": None,
+            "high": None,
+        }
         for c in complete
     ]
     rows += [
@@ -79,7 +86,7 @@ def _intervals(rows: pl.DataFrame, zero: bool = False) -> Callable[[Any], None]:
             axes.annotate(text, (row["value"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         ends = [v for name in ("value", "low", "high") for v in rows[name].to_list() if v is not None]
         pad = 0.12 * max(max(ends) - min(*ends, 0.0), 0.05)
-        axes.set_xlim(min(*ends, 0.0) - (pad if zero else 0), max(*ends, 0.0) + pad)
+        axes.set_xlim(min(*ends, 0.0) - pad * (1 if zero else 0.2), max(*ends, 0.0) + pad)
         axes.set_yticks(range(len(labels)), labels, color=INK, fontsize=8.5)
         axes.set_ylim(len(labels) - 0.5, -0.7)
         axes.grid(axis="x")
@@ -197,8 +204,14 @@ def distributions(tables: CellTables) -> Figure:
     copy = own.select(pl.lit("copy").alias("cell"), pl.lit("error").alias("metric"), pl.col("requested").alias("value"))
     table = pl.concat([*parts, copy]) if tables.method != "copy" else pl.concat(parts)
     table = table.filter(pl.col("value").is_not_null()).sort("metric", "cell", "value")
+    # where nothing was asked, doing nothing is not miscalibrated
+    asked = bool((own["requested"] > 0).any())
+    copy_at = {"miscalibration": 1.0 if asked else 0.0, "orthogonality": 0.0} if tables.method != "copy" else {}
     panels = tuple(
-        Panel(f"Steering {metric}" if metric == "error" else metric.capitalize(), _ecdf(table, metric, tables.method))
+        Panel(
+            f"Steering {metric}" if metric == "error" else metric.capitalize(),
+            _ecdf(table, metric, tables.method, copy_at.get(metric)),
+        )
         for metric in metrics
     )
     alt = "Share of requests at or below each value; further left is better"
@@ -206,10 +219,7 @@ def distributions(tables: CellTables) -> Figure:
     return Figure("distributions", "How the metrics spread", alt, panels if own.height else (), table, note)
 
 
-_COPY_AT = {"miscalibration": 1.0, "orthogonality": 0.0}
-
-
-def _ecdf(table: pl.DataFrame, metric: str, method: str) -> Callable[[Any], None]:
+def _ecdf(table: pl.DataFrame, metric: str, method: str, copy_at: float | None) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         styles = {"copy": (CONTROL, (0, (4, 2))), "rewrite": (CONTROL, "solid")}
         rows = table.filter(pl.col("metric") == metric)
@@ -233,12 +243,10 @@ def _ecdf(table: pl.DataFrame, metric: str, method: str) -> Callable[[Any], None
                 va="top",
             )
         top = float(np.quantile(rows["value"].to_numpy(), 0.99 if metric == "miscalibration" else 1.0))
-        if metric in _COPY_AT and method != "copy":
-            axes.axvline(_COPY_AT[metric], color=CONTROL, linewidth=1.6, linestyle=(0, (4, 2)))
-            level = 0.06 if metric == "miscalibration" else 0.93
-            axes.annotate(
-                "copy", (_COPY_AT[metric], level), (5, 0), textcoords="offset points", color=MUTED, fontsize=8.5
-            )
+        if copy_at is not None:
+            axes.axvline(copy_at, color=CONTROL, linewidth=1.6, linestyle=(0, (4, 2)))
+            level = 0.06 if copy_at > 0 else 0.93
+            axes.annotate("copy", (copy_at, level), (5, 0), textcoords="offset points", color=MUTED, fontsize=8.5)
             top = max(top, 1.15 if metric == "miscalibration" else 1.0)
         right = 1.06 * max(top, 0.05)
         axes.set(xlim=(-0.03 * right, right), ylim=(0, 1.02), ylabel="share of requests")

@@ -109,7 +109,9 @@ def _sentences(
         said.append("It is a control itself: a rewrite that was asked for nothing.")
     elif ("complete", "rewrite") in by:
         said.append(_against_rewrite(by["complete", "rewrite"]))
-    if ("complete", "permuted") in by and tables.method not in CONTROL_CELLS:
+    asked = tables.steerability["requested"].sum() > 0
+    # targets that ask for nothing are the same after a shuffle
+    if asked and ("complete", "permuted") in by and tables.method not in CONTROL_CELLS:
         said.append(_against_permuted(by["complete", "permuted"]))
     return (*said, *_missing_sentences(missing))
 
@@ -122,15 +124,20 @@ def _missing_sentences(missing: list[str]) -> list[str]:
 
 
 def _against_copy(method: str, contrast: Contrast, worst: Contrast | None) -> str:
+    if contrast.verdict == "unknown":
+        return f"{method} cannot be compared with doing nothing: too few texts for an interval."
+    if contrast.share is None:
+        return (
+            f"Nothing was asked: doing nothing is exactly right, and {method} ends {number(contrast.value, 3)} away "
+            f"from it {span(contrast.low, contrast.high, 3)}."
+        )
     share = f"{percent(contrast.share)} of the error of doing nothing {_percent_span(contrast)}"
     if contrast.verdict == "better":
         text = f"{method} leaves {share}"
     elif contrast.verdict == "worse":
         text = f"{method} makes things worse: it ends at {share}"
-    elif contrast.verdict == "same":
-        text = f"{method} is no better than doing nothing: it ends at {share}, an interval that includes 100 %"
     else:
-        return f"{method} cannot be compared with doing nothing: too few texts for an interval."
+        text = f"{method} is no better than doing nothing: it ends at {share}, an interval that includes 100\u00a0%"
     if worst is not None and worst.verdict != contrast.verdict and worst.share is not None:
         text += (
             f"; with failures counted at their worst the verdict changes: {percent(worst.share)} {_percent_span(worst)}"
@@ -139,8 +146,10 @@ def _against_copy(method: str, contrast: Contrast, worst: Contrast | None) -> st
 
 
 def _against_rewrite(contrast: Contrast) -> str:
-    if contrast.share is None or contrast.verdict == "unknown":
+    if contrast.verdict == "unknown":
         return "It cannot be compared with an unsteered rewrite: too few texts for an interval."
+    if contrast.share is None:
+        return "An unsteered rewrite has no error at all, so there is nothing to be better than."
     size = f"{percent(abs(contrast.share - 1))} {_percent_span(contrast, relative=True)}"
     if contrast.verdict == "better":
         return f"Its error is {size} below that of an unsteered rewrite."

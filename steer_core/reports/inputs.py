@@ -82,7 +82,9 @@ def headline_probe(tables: CellTables) -> str:
     names = scored_probes(tables)
     if tables.probe:
         if tables.probe not in names:
-            raise ValueError(f"cell {tables.cell}: nothing scored on probe {tables.probe!r}, only on {', '.join(names)}")
+            raise ValueError(
+                f"cell {tables.cell}: nothing scored on probe {tables.probe!r}, only on {', '.join(names)}"
+            )
         return tables.probe
     if not names:
         raise ValueError(

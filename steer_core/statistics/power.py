@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 #: SD of the paired difference of steering error, assumed before there are data. Published errors of single models
 #: have an IQR of .20 to .28 (Chang et al. 2025), hence an SD of .15 to .21; the difference of two such scores that
@@ -55,6 +54,6 @@ def smallest_effect(
         raise ValueError(f"sd = {sd}, icc = {icc}: sd must not be negative and icc must lie in [0, 1]")
     if not (0.0 < power < 1.0 and 0.0 < level < 1.0):
         raise ValueError(f"power = {power}, level = {level}: both must lie between 0 and 1")
-    quantiles = float(norm.ppf(1.0 - level / 2.0) + norm.ppf(power))
+    quantiles = NormalDist().inv_cdf(1.0 - level / 2.0) + NormalDist().inv_cdf(power)
     # power below level / 2 would ask for a negative effect
     return max(quantiles, 0.0) * sd * math.sqrt(design_effect(n_per_cluster, icc) / (n_clusters * n_per_cluster))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -191,9 +192,7 @@ def _continue_example(source: GrammarText, rng: np.random.Generator) -> Example:
 
 def _open_prompt(scenario: Scenario, attributes: Attributes, rng: np.random.Generator) -> str:
     """A prompt that leaves attributes free, most of the time all of them."""
-    asked = OPEN[rng.integers(len(OPEN))].format(
-        agent=scenario.agent, object=scenario.object, topic=scenario.topic
-    )
+    asked = OPEN[rng.integers(len(OPEN))].format(agent=scenario.agent, object=scenario.object, topic=scenario.topic)
     if rng.random() < 0.6:
         return asked
     hints = []
@@ -223,9 +222,9 @@ def _persona_messages(
     return (("user", f"{persona} {task}"),)
 
 
-def _option(options: dict[int, tuple[str, ...]], level: int, rng: np.random.Generator) -> str:
+def _option(options: Mapping[int, Sequence[str]], level: int, rng: np.random.Generator) -> str:
     words = options[level]
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def _with_text(instruction: str, text: str) -> str:

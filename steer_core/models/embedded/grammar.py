@@ -33,7 +33,9 @@ _TIER_OF = {word: tier for rows in _ROWS.values() for row in rows for tier, word
     word: tier for tiers in FEELINGS.values() for tier, words in enumerate(tiers) for word in words
 }
 _FEELING_OF = {word: level for level, tiers in FEELINGS.items() for words in tiers for word in words}
-_CONTENTS = {w for t in TOPICS for field in (t.agents, t.objects, t.places, t.helpers, t.tools, t.details) for w in field}
+_CONTENTS = {
+    w for t in TOPICS for field in (t.agents, t.objects, t.places, t.helpers, t.tools, t.details) for w in field
+}
 _FORMAL_WEIGHT: Mapping[str, int] = (
     dict.fromkeys(_CONTENTS | set(TIMES) | set(_FEELING_OF), 1)
     | {word: (1 if kind in "NA" else -1) for kind, rows in _ROWS.items() for row in rows for word in row}

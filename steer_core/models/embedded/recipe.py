@@ -42,13 +42,13 @@ class Recipe:
     """
 
     seed: int = 0
-    n_examples: int = 72_000
+    n_examples: int = 42_000
     n_tokenizer_examples: int = 4_000
     vocab_size: int = 1408
     layers: int = 4
     width: int = 128
     heads: int = 4
-    inner: int = 384
+    inner: int = 288
     batch_tokens: int = 4096
     matrix_rate: float = 4e-3
     vector_rate: float = 4e-3
@@ -242,7 +242,10 @@ def main() -> None:
 
     def report(step: int, steps: int, loss: float) -> None:
         if step % 25 == 0 or step == steps - 1:
-            print(json.dumps({"step": step, "of": steps, "loss": round(loss, 4), "s": round(time.monotonic() - started)}), flush=True)
+            print(
+                json.dumps({"step": step, "of": steps, "loss": round(loss, 4), "s": round(time.monotonic() - started)}),
+                flush=True,
+            )
 
     model, tokenizer = train(recipe, report)
     save(model, tokenizer, options.out)

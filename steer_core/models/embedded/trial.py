@@ -33,6 +33,7 @@ ATTRIBUTE_OF = {
     "formality": "formality",
     "sentiment": "sentiment",
 }
+#: In levels of the attribute: 4 is the whole way from one end to the other.
 MULTIPLIERS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 
 
@@ -76,7 +77,8 @@ class Scale:
 
     def locate(self, texts: Sequence[str]) -> Floats:
         """Places of texts, clipped to [0, 1], shape [n, 4]; a text without words counts as 0."""
-        return np.clip((np.nan_to_num(measure(texts)) - self.lower) / (self.upper - self.lower), 0, 1)
+        places: Floats = np.clip((np.nan_to_num(measure(texts)) - self.lower) / (self.upper - self.lower), 0, 1)
+        return places
 
 
 def wish_of(goal: str, delta: float) -> Wish:
@@ -152,13 +154,11 @@ def pairs_of_goals(
 def open_prompts(n: int) -> list[str]:
     """Open-ended prompts about held-out scenarios."""
     scenarios = [t.scenario for t in write(n, seed=5, split="heldout")]
-    return [
-        OPEN[i % 8].format(agent=s.agent, object=s.object, topic=s.topic) for i, s in enumerate(scenarios)
-    ]
+    return [OPEN[i % 8].format(agent=s.agent, object=s.object, topic=s.topic) for i, s in enumerate(scenarios)]
 
 
 def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = "sentiment") -> Any:
-    """Difference of mean activations over answer tokens, between texts of the highest and lowest level.
+    """Difference of mean activations over answer tokens, between texts of level 2 and level -2, per level.
 
     Args:
         model: the model.
@@ -187,7 +187,7 @@ def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = 
             total += states[layer + 1][0, len(head) :].sum(0)
             count += len(tail)
         means.append(total / count)
-    return means[0] - means[1]
+    return (means[0] - means[1]) / 4
 
 
 @contextmanager

@@ -27,7 +27,14 @@ COMPARATIVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "sentiment": (
         ("more negative in tone", "more negative", "sadder", "gloomier", "darker in tone", "less positive in tone"),
-        ("more positive in tone", "more positive", "happier", "more cheerful", "brighter in tone", "less negative in tone"),
+        (
+            "more positive in tone",
+            "more positive",
+            "happier",
+            "more cheerful",
+            "brighter in tone",
+            "less negative in tone",
+        ),
     ),
 }
 #: Words of strength: 0 slightly, 1 plain, 2 much.
@@ -56,7 +63,17 @@ OBJECTS = (
     "this story",
     "the story below",
 )
-OPENERS = ("Please", "Please", "", "Could you please", "Kindly", "Now", "I would like you to", "Your task is to", "Can you")
+OPENERS = (
+    "Please",
+    "Please",
+    "",
+    "Could you please",
+    "Kindly",
+    "Now",
+    "I would like you to",
+    "Your task is to",
+    "Can you",
+)
 LINKS = (
     "so that it is",
     "so that it is",
@@ -170,10 +187,7 @@ def request(wishes: Sequence[Wish], keep_rest: bool, rng: np.random.Generator) -
         keep_rest: say that nothing else may change.
         rng: chooses the wording.
     """
-    if wishes and rng.random() < 0.12:
-        asked = _scales(wishes, rng)
-    else:
-        asked = _sentence(wishes, rng)
+    asked = _scales(wishes, rng) if wishes and rng.random() < 0.12 else _sentence(wishes, rng)
     closings = [_pick(rng, KEEP_REST)] if keep_rest else []
     if rng.random() < 0.5:
         closings.append(_pick(rng, GIVE_ONLY))
@@ -181,7 +195,7 @@ def request(wishes: Sequence[Wish], keep_rest: bool, rng: np.random.Generator) -
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _phrase(wish: Wish, rng: np.random.Generator) -> str:

@@ -13,7 +13,7 @@ GOALS = ("reading_difficulty", "formality", "text_length")
 LOWER = np.array([2.0, 40.0, 10.0])
 UPPER = np.array([12.0, 70.0, 110.0])
 SPACE_ID = "space-1"
-WORDS = "river letter garden window meeting answer winter engine valley promise music doctor market silver".split()
+WORDS = ["river", "letter", "garden", "window", "meeting", "answer", "winter", "engine", "valley", "promise", "music"]
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ row = st.tuples(z, z | st.just(NAN), z)
 
 
 @given(st.lists(st.tuples(row, row, row), min_size=1, max_size=8), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_error_lies_on_the_lattice_of_sevenths(rows, released):
     z0, z_star, z_hat = np.moveaxis(np.array(rows), 2, 0)
     error = binned_scores(z0, z_star, z_hat, saturation_bug=released).error
@@ -80,7 +80,7 @@ def test_the_error_lies_on_the_lattice_of_sevenths(rows, released):
 
 
 @given(st.lists(st.tuples(row, row), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_copy_has_its_closed_form_on_the_lattice_too(rows):
     z0, z_star, _ = np.moveaxis(np.array(rows), 2, 0)
     found = binned_scores(z0, z_star, z0)
@@ -91,7 +91,7 @@ def test_a_copy_has_its_closed_form_on_the_lattice_too(rows):
 
 
 @given(st.lists(st.tuples(row, row, row), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_off_the_upper_bound_released_and_default_bins_agree(rows):
     z0, z_star, z_hat = np.moveaxis(np.array(rows), 2, 0)
     target = np.minimum(np.where(np.isnan(z_star), z0, z_star), 0.99)

@@ -115,7 +115,13 @@ def test_pairs_equal_single_calls():
 
 @pytest.mark.parametrize(
     "hostile",
-    ["y" * 100_000, "yx" * 50_000, "a b " * 25_000, "".join(chr(33 + i % 90_000) for i in range(100_000)), "\n" * 100_000],
+    [
+        "y" * 100_000,
+        "yx" * 50_000,
+        "a b " * 25_000,
+        "".join(chr(33 + i % 90_000) for i in range(100_000)),
+        "\n" * 100_000,
+    ],
     ids=["one word", "period two", "short words", "every character", "line breaks"],
 )
 def test_hostile_output_is_scored_in_bounded_time(hostile):
@@ -132,7 +138,7 @@ def encoder():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    words = "red green house tree runs sleeps".split()
+    words = ["red", "green", "house", "tree", "runs", "sleeps"]
     vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", *words])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -159,10 +165,10 @@ def test_embedding_cosine_is_that_of_the_mean_of_hidden_states(encoder):
     import torch
 
     model, tokenizer = encoder
-    means = []
+    model.eval()
     with torch.no_grad():
-        for text in ("red house", "tree sleeps"):
-            means.append(model.eval()(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0))
+        hidden = [model(**tokenizer(t, return_tensors="pt")).last_hidden_state[0] for t in ("red house", "tree sleeps")]
+    means = [states.mean(dim=0) for states in hidden]
     expected = torch.nn.functional.cosine_similarity(*means, dim=0).item()
     assert embedding_cosine(["red house"], ["tree sleeps"], model, tokenizer)[0] == pytest.approx(expected, abs=1e-6)
 

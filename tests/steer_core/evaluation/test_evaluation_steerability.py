@@ -21,9 +21,9 @@ coordinate = st.integers(0, 1000).map(lambda i: i / 1000)
 
 
 @st.composite
-def worlds(draw, goals=st.integers(1, 4)):
+def worlds(draw):
     """Starts, targets (some inactive) and outcomes, [n, d]."""
-    shape = (draw(st.integers(1, 6)), draw(goals))
+    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 4)))
     z0, z_star, z_hat = (draw(arrays(float, shape, elements=coordinate)) for _ in range(3))
     inactive = draw(arrays(bool, shape))
     return z0, np.where(inactive, NAN, z_star), z_hat
@@ -48,7 +48,7 @@ def test_scores_by_hand():
 
 
 @given(worlds())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_squared_error_is_along_plus_off_axis(world):
     made = moves(*world)
     error, miscalibration, orthogonality = decompose(made.e, made.r, made.m)
@@ -58,7 +58,7 @@ def test_squared_error_is_along_plus_off_axis(world):
 
 
 @given(worlds())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_scores_equal_a_loop_over_rows(world):
     found = continuous_scores(*world)
     for i, (a, b, c) in enumerate(zip(*world, strict=True)):
@@ -80,7 +80,7 @@ def test_scores_equal_a_loop_over_rows(world):
 
 
 @given(worlds())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_score_of_2024_is_sensitivity_times_directionality(world):
     found = continuous_scores(*world)
     both = ~np.isnan(found.directionality)
@@ -96,8 +96,7 @@ def test_neither_the_order_of_goals_nor_a_mirrored_goal_changes_a_score(world, r
     changed = [np.where(mirror, 1.0 - part, part)[:, order] for part in world]
     before, after = continuous_scores(*world), continuous_scores(*changed)
     for name, column in vars(before).items():
-        # a rounded zero move may count as 0 or as not quite 0 in what is divided by it: compare the rest
-        np.testing.assert_allclose(getattr(after, name), column, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(getattr(after, name), column, atol=1e-9, err_msg=name)
 
 
 @given(worlds())

@@ -21,6 +21,8 @@ class PageReader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag in ("td", "th"):
+            self.text.append(" ")
         if tag in VOID:
             return
         self.open.append(tag)

@@ -90,7 +90,7 @@ def test_cells_without_a_complete_case_are_listed():
         ]
     )
     page = read(build_leaderboard(schemas.Leaderboard.validate(table), bench="b").files["report.html"])
-    assert "undefined" in page.said
+    assert "direct embedded – 0.3" in page.said
     assert page.unbalanced == []
 
 
