@@ -5,7 +5,7 @@
 
 Texts are drawn here, from a fixed seed: function words at their usual rates, content words of a 90 000 word lexicon by
 Zipf's law, contractions, names, numbers, punctuation. They are written to Parquet first and then streamed in batches.
-Each size runs in a process of its own, whose peak memory, children included, is sampled every 50 ms.
+Each size runs in a process of its own, whose peak memory, children included, is sampled four times a second.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def scorers() -> list[Scorer]:
 
 
 class PeakMemory(threading.Thread):
-    """Largest sum of unshared memory of this process and its children, in MB, sampled every 50 ms."""
+    """Largest sum of unshared memory of this process and its children, in MB, sampled four times a second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -107,7 +107,7 @@ class PeakMemory(threading.Thread):
         import psutil
 
         me = psutil.Process()
-        while not self._stop_asked.wait(0.05):
+        while not self._stop_asked.wait(0.25):
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:

@@ -55,8 +55,12 @@ def backend_for(model: ModelSpec) -> Backend:
 
 @functools.lru_cache(maxsize=1)
 def _backend(model_json: str) -> Backend:
+    from transformers.utils import logging
+
     from steer_core.generation.transformers_backend import TransformersBackend
     from steer_core.models.loading import load_model
+
+    logging.disable_progress_bar()  # the run's log tells the progress
 
     return TransformersBackend(load_model(ModelSpec.model_validate_json(model_json)))
 

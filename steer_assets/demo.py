@@ -95,8 +95,8 @@ class _Runner:
             print(f"FAILED after {seconds:.1f} s")
             for event in result.all_events:
                 if event.is_step_failure:
-                    error = event.step_failure_data.user_failure_data or event.step_failure_data.error
-                    print(f"  {event.step_key}: {getattr(error, 'description', None) or error}")
+                    said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
+                    print(f"  {event.step_key}: {said.description if said and said.description else error}")
             return False
         events = [e.materialization.metadata for e in result.get_asset_materialization_events()]
         written = sum(m["status"].value == "written" for m in events if "status" in m)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from steer_core.goals.syllables import bare, count_syllables, forget_unknown_words
@@ -18,7 +18,7 @@ _LONGEST = 48
 
 _FK_SENTENCE = re.compile(r"\b[^.!?]+[.!?]*")
 _WORD_CHARACTER = re.compile(r"\w")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n\s*\n")
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|\n\s*\n")
 
 
 class Piece(NamedTuple):
@@ -185,7 +185,8 @@ class TextAnalysis:
     @functools.cached_property
     def sentences(self) -> list[str]:
         """Sentences as text, stripped, none blank: cut behind `. ! ? …` and at empty lines."""
-        return [s for s in (part.strip() for part in _SENTENCE_END.split(self.text)) if s]
+        cuts = [0, *(m.end() for m in _SENTENCE_END.finditer(self.text)), len(self.text)]
+        return [s for a, b in pairwise(cuts) if (s := self.text[a:b].strip())]
 
 
 def _has_three_words(sentence: str) -> bool:

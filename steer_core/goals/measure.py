@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from steer_core.goals.analysis import Analyzer
 from steer_core.goals.cache import MISSING, CacheIndex, Floats, GoalCache, Keys, text_keys
+from steer_core.goals.errors import ScoringError
 from steer_core.goals.scorer import Scorer
 from steer_core.goals.workers import Pool, ScorerFailedError, Values
 from steer_core.tables.errors import SteerworksError
 
 #: Texts that a process takes at a time, and that a kill can lose.
 CHUNK_SIZE = 1000
-
-
-class ScoringError(SteerworksError):
-    """A scorer failed on a text, or gave a value that is none; the message names scorer and text."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,8 @@ def measure_stream(
         raise SteerworksError(f"scorers given twice: {', '.join(repeated)}; each may come once")
     if chunk_size < 1:
         raise SteerworksError(f"chunk_size must be at least 1, not {chunk_size}")
+    if workers < 1:
+        raise SteerworksError(f"workers must be at least 1, not {workers}")
     index = cache.index(ids) if cache else None
     jobs = (job for batch in batches for job in _jobs(_open(batch, len(ids), index), chunk_size))
     try:

@@ -41,11 +41,14 @@ class Scorer(Protocol):
 
 
 def identify(scorer: Scorer) -> str:
-    """The `scorer_id` of a dataclass scorer: name, version, and a hash of the options that differ from the defaults."""
+    """The `scorer_id` of a dataclass scorer: name, version, and a hash of the options that differ from the defaults.
+
+    Fields with `metadata={"identity": False}` (device, batch size) change no value and stay out.
+    """
     changed = {}
     for option in dataclasses.fields(scorer):  # type: ignore[arg-type]
         value = getattr(scorer, option.name)
-        if value != option.default:
+        if option.metadata.get("identity", True) and value != option.default:
             changed[option.name] = value
     if not changed:
         return f"{scorer.name}@{scorer.version}"
@@ -69,7 +72,7 @@ def load_scorer(spec: GoalSpec) -> Scorer:
 
     Raises:
         ConfigError: unknown scorer or option (the message lists those that exist), or an option out of range.
-        ModelUnavailable: the scorer needs a model or data that is not installed; the message says how to get it.
+        ScorerUnavailableError: the scorer needs a model or data that is not installed; the message says how to get it.
     """
     known = available_scorers()
     if spec.scorer not in known:
@@ -94,6 +97,13 @@ def raise_config(message: str) -> NoReturn:
     from steer_core.tables.errors import ConfigError
 
     raise ConfigError(message)
+
+
+def raise_unavailable(message: str) -> NoReturn:
+    """Raise a `ScorerUnavailableError`, imported late for the same reason."""
+    from steer_core.goals.errors import ScorerUnavailableError
+
+    raise ScorerUnavailableError(message)
 
 
 def check_number(scorer: str, option: str, value: object, low: float, high: float = float("inf")) -> None:

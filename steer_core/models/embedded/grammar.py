@@ -23,9 +23,10 @@ LEVELS = (-2, -1, 0, 1, 2)
 MAX_SENTENCES = 6
 
 _ROWS = {"N": NOUNS, "A": ADJECTIVES, "V": VERBS, "D": ADVERBS}
+#: Kind of word -> field of a scenario, and how many rows a scenario speaks of.
+_FIELD = {"N": "nouns", "A": "adjectives", "V": "verbs", "D": "adverbs"}
+_THEME = {"N": 3, "A": 2, "V": 2, "D": 2}
 _BY_EASY = {f"{kind}:{row[0]}": row for kind, rows in _ROWS.items() for row in rows}
-#: Feelings of level 0 are the neutral adjectives, by tier.
-_WORDS_OF_FEELING = {**FEELINGS, 0: tuple(zip(*ADJECTIVES, strict=True))}
 #: Level -> tiers (0 easy, 1 middle, 2 hard) that its words alternate between.
 _TIERS = {-2: (0,), -1: (0, 1), 0: (1,), 1: (1, 2), 2: (2,)}
 
@@ -90,6 +91,8 @@ class Scenario:
         topic: name of the topic.
         agent, object, place, time, helper, tool, detail: its content words.
         aspects: the facts in the order of telling, all six; a text of n sentences tells the first n.
+        nouns, adjectives, verbs, adverbs: what else it speaks of, by the easy words of their synonym rows. A text keeps
+            to a few of them and a rewrite keeps them too: content that can be told in easy or hard words.
     """
 
     topic: str
@@ -101,6 +104,10 @@ class Scenario:
     tool: str
     detail: str
     aspects: tuple[str, ...]
+    nouns: tuple[str, ...]
+    adjectives: tuple[str, ...]
+    verbs: tuple[str, ...]
+    adverbs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ def draw_scenario(rng: np.random.Generator, split: Split) -> Scenario:
         _pick(rng, topic.tools),
         _pick(rng, topic.details),
         ("act", *(ASPECTS[1 + i] for i in rng.permutation(len(ASPECTS) - 1))),
+        *(tuple(_ROWS[kind][i][0] for i in rng.permutation(len(_ROWS[kind]))[:n]) for kind, n in _THEME.items()),
     )
 
 
@@ -255,15 +263,14 @@ def _draw_text(scenario: Scenario, attributes: Attributes, rng: np.random.Genera
 def _fill(token: str, scenario: Scenario, feeling: int, tier: int, rng: np.random.Generator) -> str:
     if token.startswith("$"):
         return str(getattr(scenario, token[1:]))
-    if token == "@":
-        return _pick(rng, _WORDS_OF_FEELING[feeling][tier])
-    kind, _, names = token.partition(":")
+    if token == "@" and feeling:
+        return _pick(rng, FEELINGS[feeling][tier])
+    # no feeling: a neutral adjective
+    kind, _, names = ("A" if token == "@" else token).partition(":")
     if kind not in _ROWS:
         return token
-    if not names:
-        rows = _ROWS[kind]
-        return rows[rng.integers(len(rows))][tier]
-    return _BY_EASY[f"{kind}:{_pick(rng, tuple(names.split('/')))}"][tier]
+    options = tuple(names.split("/")) if names else getattr(scenario, _FIELD[kind])
+    return _BY_EASY[f"{kind}:{_pick(rng, options)}"][tier]
 
 
 def _spell(words: list[str]) -> str:

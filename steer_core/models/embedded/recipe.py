@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from steer_core.models.embedded.tokenizer import CONTEXT, END, prompt_text, trai
 
 #: Label of tokens without loss, as torch's cross entropy has it.
 IGNORE = -100
+#: Added to the seed for each further stage.
+STAGE_SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,20 @@ class Recipe:
 
     Attributes:
         seed: of data, order and initial weights.
-        n_examples: conversations seen, each once.
+        stages: conversations of each stage, each seen once. A stage warms the rates up again: what a stage has only
+            begun to copy from the prompt, the next one learns faster than a longer stage would.
         n_tokenizer_examples: conversations that the tokenizer learns from.
         vocab_size: tokens of the vocabulary.
         layers, width, heads, inner: sizes of the Llama architecture.
         batch_tokens: tokens of a batch, padding included.
         matrix_rate: peak learning rate of the matrices (Muon, Jordan et al. 2024).
         vector_rate: peak learning rate of embeddings and norms (AdamW).
-        warmup: share of the steps with rising rate.
-        max_steps: stop after this many steps; None for all.
+        warmup: share of a stage's steps with rising rate.
+        max_steps: end every stage after this many steps; None for all.
     """
 
     seed: int = 0
-    n_examples: int = 42_000
+    stages: tuple[int, ...] = (42_000, 50_000)
     n_tokenizer_examples: int = 4_000
     vocab_size: int = 1408
     layers: int = 4
@@ -81,14 +84,35 @@ def train(recipe: Recipe, report: Callable[[int, int, float], None] | None = Non
     """
     import torch
 
-    rng = np.random.default_rng(recipe.seed)
-    examples = [draw_example(rng) for _ in range(recipe.n_examples)]
-    texts = [prompt_text(e.messages) + e.answer for e in examples[: recipe.n_tokenizer_examples]]
-    tokenizer = train_tokenizer(texts, recipe.vocab_size)
-    batches = list(make_batches(examples, tokenizer, recipe.batch_tokens, rng))[: recipe.max_steps]
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = build_model(recipe, tokenizer)
+    model: Any = None
+    tokenizer: Any = None
+    for stage, n_examples in enumerate(recipe.stages):
+        rng = np.random.default_rng(recipe.seed + STAGE_SEED * stage)
+        examples = [draw_example(rng) for _ in range(n_examples)]
+        if model is None:
+            texts = [prompt_text(e.messages) + e.answer for e in examples[: recipe.n_tokenizer_examples]]
+            tokenizer = train_tokenizer(texts, recipe.vocab_size)
+            with torch.random.fork_rng():
+                torch.manual_seed(recipe.seed)
+                model = build_model(recipe, tokenizer)
+        batches = list(make_batches(examples, tokenizer, recipe.batch_tokens, rng))[: recipe.max_steps]
+        run_stage(model, batches, recipe, report)
+    return model.eval(), tokenizer
+
+
+def run_stage(
+    model: Any, batches: Sequence[Batch], recipe: Recipe, report: Callable[[int, int, float], None] | None = None
+) -> None:
+    """Train on batches in their order, with fresh optimizers and one rise and fall of the rates.
+
+    Args:
+        model: changed in place.
+        batches: one step each.
+        recipe: rates and warm-up.
+        report: called with step, number of steps and loss after every step.
+    """
+    import torch
+
     optimizers = _optimizers(model, recipe)
     model.train()
     for step, batch in enumerate(batches):
@@ -103,7 +127,6 @@ def train(recipe: Recipe, report: Callable[[int, int, float], None] | None = Non
             optimizer.zero_grad(set_to_none=True)
         if report is not None:
             report(step, len(batches), float(loss.detach()))
-    return model.eval(), tokenizer
 
 
 def build_model(recipe: Recipe, tokenizer: Any) -> Any:
@@ -232,12 +255,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded model.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--examples", type=int, default=Recipe.n_examples)
+    parser.add_argument("--stages", type=int, nargs="+", default=Recipe.stages, help="conversations of each stage")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True)
-    recipe = Recipe(seed=options.seed, n_examples=options.examples)
+    recipe = Recipe(seed=options.seed, stages=tuple(options.stages))
     started = time.monotonic()
 
     def report(step: int, steps: int, loss: float) -> None:

@@ -171,3 +171,20 @@ def test_requests_of_other_bounds_or_other_goals_are_an_error(answered):
         broken(answered, space=answered.space.filter(pl.col("goal") != "formality"))
     with pytest.raises(SteerworksError, match="1 requests do not have exactly one row a goal"):
         broken(answered, request_goals=answered.request_goals.slice(1))
+
+
+def test_a_probe_that_asks_for_nothing_is_scored(world):
+    goals = world.request_goals.with_columns(z_star=pl.lit(None, dtype=pl.Float64))
+    scores, movements = broken(world, request_goals=goals)
+    check(scores, Steerability)
+    check(movements, GoalMovements)
+    assert scores.select("error", "miscalibration", "orthogonality", "error_worst").sum().row(0)[:3] == (0.0, 0.0, 0.0)
+    assert scores["score"].null_count() == len(scores)
+    assert closed_form_of_copy(scores)["largest_deviation"].max() == 0.0
+
+
+def test_no_outcome_at_all_gives_empty_tables_that_keep_their_contracts(world):
+    scores, movements = broken(world, outcomes=world.outcomes.clear())
+    check(scores, Steerability)
+    check(movements, GoalMovements)
+    assert len(scores) == len(movements) == 0

@@ -252,14 +252,26 @@ def test_the_leaderboard_ranks_by_worst_case_error_within_a_probe(scored, copied
 
 def test_cells_of_different_goal_spaces_are_ranked_apart(scored, copied):
     summaries, costs, comparisons = board_inputs(scored, copied)
-    moved = summaries.with_columns(
-        goal_space_id=pl.when(pl.col("model") == "big").then(pl.lit("b")).otherwise("goal_space_id")
-    )
-    board = leaderboard(moved, costs, comparisons)
-    assert board.filter(model="big")["rank"].to_list() == [1, 1]
+    together = leaderboard(summaries, costs, comparisons).filter(probe="main")
+    last = together.filter(pl.col("rank") == pl.col("rank").max()).row(0, named=True)
+    assert last["rank"] > 1
+    is_last = (pl.col("model") == last["model"]) & (pl.col("method") == last["method"])
+    split = summaries.with_columns(goal_space_id=pl.when(is_last).then(pl.lit("b")).otherwise("goal_space_id"))
+    board = leaderboard(split, costs, comparisons).filter(probe="main")
+    assert board.filter(goal_space_id="b").select("model", "method", "rank").rows() == [
+        (last["model"], last["method"], 1)
+    ]
+    assert board.filter(pl.col("goal_space_id") != "b")["rank"].min() == 1
 
 
 def test_a_cell_without_a_cost_is_an_error(scored, copied):
     summaries, costs, comparisons = board_inputs(scored, copied)
     with pytest.raises(SteerworksError, match=r"direct\|big on probe 'main'"):
         leaderboard(summaries, costs.filter((pl.col("model") != "big") | (pl.col("probe") != "main")), comparisons)
+
+
+def test_empty_tables_give_empty_tables_that_keep_their_contracts(scored):
+    scores, moved = (table.clear() for table in scored)
+    assert len(check(summarise(scores, moved, **DRAWS), SteerabilitySummary)) == 0
+    assert len(check(compare(scores, {"copy": scores}, **DRAWS), Comparisons)) == 0
+    assert len(check(side_effects(moved, scores, **DRAWS), SideEffects)) == 0

@@ -1,0 +1,92 @@
+"""A run that is killed outright at random moments and rerun ends with the tables of an undisturbed one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+CONFIG = Path(__file__).parents[2] / "config"
+KILLS = 10
+METHODS = ["direct", "closed-loop"]
+#: Times and what depends on them may differ between two honest runs.
+TIMED = {"seconds"}
+
+
+def bench() -> dict:
+    return {
+        "corpus": {"sources": [{"kind": "grammar", "n_texts": 60, "seed": 1}], "min_words": 5},
+        "goals": ["reading_difficulty", "text_length", "formality", "sentiment"],
+        "probes": [{"name": "main", "n_texts": 10, "n_goals_per_text": 4, "active": 2, "weighting": "none"}],
+        "models": ["embedded"],
+        "methods": METHODS,
+        "decoding": {"max_new_tokens": 48},
+        "batch_size": 4,
+        "bootstrap": 50,
+        "permutations": 5,
+    }
+
+
+def start(folder: Path, name: str) -> subprocess.Popen:
+    (folder / "benches.yaml").write_text(yaml.safe_dump({"small": bench()}))
+    (folder / name).mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "STEERWORKS_CONFIG": f"{CONFIG}{os.pathsep}{folder}",
+        "STEERWORKS_ROOT": str(folder / name / "root"),
+        "DAGSTER_HOME": str(folder / name),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "steer_assets.demo", "--bench", "small", "--methods", *METHODS]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+def tables(root: Path) -> dict[str, pl.DataFrame]:
+    found = {}
+    for path in sorted((root / "small").glob("**/part.parquet")):
+        frame = pl.read_parquet(path, hive_partitioning=False)
+        name = str(path.relative_to(root))
+        # pages carry the time spent, so their digests do; run_plans estimate time from it
+        if name.split("/")[1] in ("report", "leaderboard_page"):
+            frame = frame.drop("sha256", "bytes")
+        found[name] = frame.drop([c for c in frame.columns if c in TIMED])
+    return found
+
+
+@pytest.mark.e2e
+def test_ten_kills_change_no_table_and_no_row_is_generated_twice(tmp_path):
+    begun = time.monotonic()
+    finish(start(tmp_path, "whole"))
+    whole = time.monotonic() - begun
+    rng = random.Random(20261)
+    for _ in range(KILLS):
+        process = start(tmp_path, "killed")
+        time.sleep(rng.uniform(0.25, 0.9) * whole)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(start(tmp_path, "killed"))
+    expected, found = tables(tmp_path / "whole" / "root"), tables(tmp_path / "killed" / "root")
+    assert set(found) == set(expected)
+    for name, frame in expected.items():
+        assert found[name].equals(frame), name
+    journal = (tmp_path / "killed" / "root").glob("small/journal/**/*.parquet")
+    rows = Counter(i for part in journal for i in pl.read_parquet(part, hive_partitioning=False)["response_id"])
+    assert rows
+    assert set(rows.values()) == {1}
+    # and once more: nothing is left to do
+    assert "0 tables written" in finish(start(tmp_path, "killed"))
