@@ -34,7 +34,7 @@ def build_definitions(here: Sequence[TableSpec], executor: dg.ExecutorDefinition
             asset = build_asset(spec, bench)
             assets += [asset] if spec in here else list(asset.specs)
         if jobs:
-            job = refresh_job(bench, ALL)
+            job = refresh_job(bench, list(here))
             definitions_jobs.append(job)
             schedules.append(refresh_schedule(bench, job))
     definitions = dg.Definitions(

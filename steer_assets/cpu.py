@@ -1,4 +1,4 @@
-"""Code location `cpu`: tables, scores and pages."""
+"""Code location `cpu`: tables, scores and pages; they follow what changed when automation is switched on."""
 
 import dagster as dg
 

@@ -15,11 +15,11 @@ def grid_selection(bench: BenchSpec, specs: list[TableSpec]) -> dg.AssetSelectio
 
 
 def refresh_job(bench: BenchSpec, specs: list[TableSpec]) -> dg.UnresolvedAssetJobDefinition:
-    """Materializes one cell from responses to report; what has not changed is skipped."""
+    """Materializes one cell, as far as this location runs it; what has not changed is skipped."""
     return dg.define_asset_job(
         f"refresh_{bench.name.replace('-', '_').replace('.', '_')}",
         selection=grid_selection(bench, specs),
-        description=f"One cell of bench {bench.name}, responses to report; unchanged tables are skipped",
+        description=f"One cell of bench {bench.name}; unchanged tables are skipped",
     )
 
 

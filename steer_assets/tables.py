@@ -21,6 +21,7 @@ import polars as pl
 from schemas.contract import Contract
 from schemas.digest import digest_json
 from schemas.specs import BenchSpec
+from steer_assets.automation import follows
 from steer_assets.compute import gpu_tags
 from steer_assets.contracts import definition_metadata
 from steer_assets.io import NewTable, Snapshot, Unchanged, table_url
@@ -167,6 +168,8 @@ def build_asset(spec: TableSpec, bench: BenchSpec) -> dg.AssetsDefinition:
                 owners=["team:steerworks"],
                 metadata=definition_metadata(contract),
                 is_required=False,
+                # what calls a model costs money and time: that is asked for, or scheduled
+                automation_condition=None if spec.gpu else follows(),
                 tags={k: str(v) for k, v in gpu_tags().items()} if spec.gpu else None,
             )
             for name, contract in spec.outputs.items()

@@ -11,14 +11,12 @@ Brill (1992), A simple rule-based part of speech tagger. Tags are those of the P
 from __future__ import annotations
 
 import bisect
-import functools
-import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from steer_core.goals.brill_rules import BrillRules, load_rules
 from steer_core.goals.tokens import is_word
 
 #: What a token is, besides its tag. `ENTITY` is added where a token may start a known name.
@@ -37,35 +35,6 @@ _NUMBER = re.compile(r"^[0-9\-\,\.\:\/\%\$]+$")
 _ADDRESS = re.compile(r"^http://|^www\..*?\.[com|org|net|edu|de|uk]$|^[\w\-\.\+]+@(\w[\w\-]+\.)+[\w\-]+$")
 _EDGE = "STAART"
 
-#: Context commands of Brill's rule files: alternatives, each a tuple of (offset, is it about the word, x or y).
-_COMMANDS: dict[str, tuple[tuple[tuple[int, bool, str], ...], ...]] = {
-    "prevtag": (((-1, False, "x"),),),
-    "nexttag": (((1, False, "x"),),),
-    "prev2tag": (((-2, False, "x"),),),
-    "next2tag": (((2, False, "x"),),),
-    "prev1or2tag": (((-1, False, "x"),), ((-2, False, "x"),)),
-    "next1or2tag": (((1, False, "x"),), ((2, False, "x"),)),
-    "prev1or2or3tag": (((-1, False, "x"),), ((-2, False, "x"),), ((-3, False, "x"),)),
-    "next1or2or3tag": (((1, False, "x"),), ((2, False, "x"),), ((3, False, "x"),)),
-    "surroundtag": (((-1, False, "x"), (1, False, "y")),),
-    "curwd": (((0, True, "x"),),),
-    "prevwd": (((-1, True, "x"),),),
-    "nextwd": (((1, True, "x"),),),
-    "prev1or2wd": (((-1, True, "x"),), ((-2, True, "x"),)),
-    "next1or2wd": (((1, True, "x"),), ((2, True, "x"),)),
-    "prevwdtag": (((-1, True, "x"), (-1, False, "y")),),
-    "nextwdtag": (((1, True, "x"), (1, False, "y")),),
-    "wdprevtag": (((-1, False, "x"), (0, True, "y")),),
-    "wdnexttag": (((0, True, "x"), (1, False, "y")),),
-    "wdand2aft": (((0, True, "x"), (2, True, "y")),),
-    "wdand2tagbfr": (((-2, False, "x"), (0, True, "y")),),
-    "wdand2tagaft": (((0, True, "x"), (2, False, "y")),),
-    "lbigram": (((-1, True, "x"), (0, True, "y")),),
-    "rbigram": (((0, True, "x"), (1, True, "y")),),
-    "prevbigram": (((-2, False, "x"), (-1, False, "y")),),
-    "nextbigram": (((1, False, "x"), (2, False, "y")),),
-}
-
 
 class Token(NamedTuple):
     """A word or mark as the tagger sees it; one object serves all its occurrences.
@@ -81,84 +50,6 @@ class Token(NamedTuple):
     cls: int
     first: int
     kind: int
-
-
-@dataclass(frozen=True)
-class BrillRules:
-    """TextBlob's data files, parsed.
-
-    Attributes:
-        lexicon: word -> most frequent tag.
-        morphology: (tag it applies to or None, affix, command, new tag), in order.
-        context: tag -> rules of that tag (new tag, alternatives), the last one first: a later rule wins.
-        entities: first word of a name -> (words, suffix of the tag), in order.
-        context_words: words that context rules mention.
-        left, right: words before (after) an unknown word that morphology rules mention.
-    """
-
-    lexicon: dict[str, str]
-    morphology: tuple[tuple[str | None, str, str, str], ...]
-    context: dict[str, tuple[tuple[str, tuple[tuple[tuple[int, bool, str], ...], ...]], ...]]
-    entities: dict[str, tuple[tuple[tuple[str, ...], str], ...]]
-    context_words: frozenset[str]
-    left: frozenset[str]
-    right: frozenset[str]
-
-
-@functools.cache
-def load_rules() -> BrillRules:
-    """Read the lexicon and rules from the installed `textblob` package (nothing of it is imported)."""
-    spec = importlib.util.find_spec("textblob")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the default tagger reads its lexicon from the package `textblob`: install textblob")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "en"
-    morphology = tuple(_morphology(line.split()) for line in _lines(folder / "en-morphology.txt"))
-    context: dict[str, list[tuple[str, tuple[tuple[tuple[int, bool, str], ...], ...]]]] = {}
-    words: set[str] = set()
-    rows = [line.split() for line in _lines(folder / "en-context.txt")]
-    tags = {row[0] for row in rows} - {"*"}
-    for row in rows:
-        values = {"x": row[3], "y": row[4] if len(row) > 4 else ""}
-        alternatives = tuple(
-            tuple((offset, about_word, values[which]) for offset, about_word, which in conjunction)
-            for conjunction in _COMMANDS[row[2].lower()]
-        )
-        words.update(value for c in alternatives for _, about_word, value in c if about_word)
-        for tag in tags if row[0] == "*" else [row[0]]:
-            context.setdefault(tag, []).insert(0, (row[1], alternatives))
-    entities: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-    for line in _lines(folder / "en-entities.txt"):
-        *name, last = line.lower().split()
-        suffix = f"-{last.upper()}" if last in ("pers", "loc", "org") else ""
-        name = name if suffix else [*name, last]
-        entities.setdefault(name[0] if name else last, []).append((tuple(name), suffix))
-    return BrillRules(
-        lexicon=dict(line.split(" ")[:2] for line in _lines(folder / "en-lexicon.txt")),
-        morphology=morphology,
-        context={tag: tuple(rules) for tag, rules in context.items()},
-        entities={first: tuple(names) for first, names in entities.items()},
-        context_words=frozenset(words),
-        left=frozenset(x for _, x, command, _ in morphology if command == "goodright"),
-        right=frozenset(x for _, x, command, _ in morphology if command == "goodleft"),
-    )
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            stripped = line.strip()
-            if stripped and not stripped.startswith(";;;"):
-                yield stripped
-
-
-_MORPHOLOGY = ("char", "haspref", "hassuf", "addpref", "addsuf", "deletepref", "deletesuf", "goodleft", "goodright")
-
-
-def _morphology(row: list[str]) -> tuple[str | None, str, str, str]:
-    """`ly hassuf 2 RB x` applies to any tag, `NN s fhassuf 1 NNS x` to NN."""
-    if row[1] in _MORPHOLOGY:
-        return None, row[0], row[1], row[-2]
-    return row[0], row[1], row[2].removeprefix("f"), row[-2]
 
 
 #: A question about a neighbour: is it about its word, and which value.
@@ -187,19 +78,19 @@ class _Plan(NamedTuple):
     """Context rules of one class, and what they led to so far.
 
     Attributes:
-        rules: rules in the order of precedence.
         before, after: tables of the direct neighbours.
-        tables: tables of all neighbours that some rule asks about, with their offsets.
         near: masks of the direct neighbours -> new class, or -1 where farther ones matter.
+        tables: tables of all neighbours that some rule asks about, with their offsets.
         far: masks of all neighbours -> new class.
+        rules: rules in the order of precedence.
     """
 
-    rules: tuple[_Rule, ...]
     before: _Table
     after: _Table
-    tables: tuple[tuple[int, _Table], ...]
     near: dict[tuple[int, int], int]
+    tables: tuple[tuple[int, _Table], ...]
     far: dict[tuple[int, ...], int]
+    rules: tuple[_Rule, ...]
 
 
 @dataclass(frozen=True)
@@ -250,14 +141,16 @@ class Tagger:
         Returns:
             One class per token; `tag_name` gives its tag.
         """
+        if not tokens:
+            return []
         edges = [0, 0, 0]
         row = edges.copy()
-        classes = [t.cls for t in tokens]
+        _, classes, _, kinds = zip(*tokens, strict=True)
         start = 0
         for end in ends:
             if end == start:
                 continue
-            sentence = classes[start:end]
+            sentence = list(classes[start:end])
             sentence[0] = tokens[start].first
             if -1 in sentence:
                 self._tag_unknown(sentence, tokens, start)
@@ -266,7 +159,7 @@ class Tagger:
             start = end
         self._apply_context(row)
         tagged = [c for c in row if c]
-        if any(t.kind >= ENTITY for t in tokens):
+        if max(kinds) >= ENTITY:
             self._tag_entities(tagged, tokens, ends)
         return tagged
 
@@ -330,18 +223,19 @@ class Tagger:
             plan = plans[cls]
             if plan is None:
                 continue
-            key = (plan.before[row[i - 1]], plan.after[row[i + 1]])
-            new = plan.near.get(key)
+            before, after, near, tables, far, _ = plan
+            key = (before[row[i - 1]], after[row[i + 1]])
+            new = near.get(key)
             if new is None:
-                new = plan.near[key] = self._decide(plan, cls, {-1: key[0], 1: key[1]})
+                new = near[key] = self._decide(plan, cls, {-1: key[0], 1: key[1]})
             if new < 0:
-                wide = tuple([table[row[i + offset]] for offset, table in plan.tables])
-                new = plan.far.get(wide, -1)
+                wide = tuple([table[row[i + offset]] for offset, table in tables])
+                new = far.get(wide, -1)
                 if new < 0:
-                    if len(plan.far) >= _WINDOWS:
-                        plan.far.clear()
-                    offsets = [offset for offset, _ in plan.tables]
-                    new = plan.far[wide] = self._decide(plan, cls, dict(zip(offsets, wide, strict=True)))
+                    if len(far) >= _WINDOWS:
+                        far.clear()
+                    offsets = [offset for offset, _ in tables]
+                    new = far[wide] = self._decide(plan, cls, dict(zip(offsets, wide, strict=True)))
             row[i] = new
 
     def _plan(self, cls: int) -> _Plan | None:
@@ -368,7 +262,7 @@ class Tagger:
         if not rules:
             return None
         tables = {offset: _Table(tuple(atoms), self) for offset, atoms in asked.items() if atoms or abs(offset) == 1}
-        return _Plan(tuple(rules), tables[-1], tables[1], tuple(tables.items()), {}, {})
+        return _Plan(tables[-1], tables[1], {}, tuple(tables.items()), {}, tuple(rules))
 
     def _decide(self, plan: _Plan, cls: int, found: dict[int, int]) -> int:
         """New class where `found` says what holds at some offsets; -1 where it hangs on another one."""
@@ -386,8 +280,8 @@ class Tagger:
     def _tag_entities(self, tagged: list[int], tokens: Sequence[Token], ends: Sequence[int]) -> None:
         """Known names become proper nouns, in place; so do addresses."""
         behind = 0
-        for i, token in enumerate(tokens):
-            if token.kind >= ENTITY and i >= behind:
+        for i in [i for i, token in enumerate(tokens) if token.kind >= ENTITY]:
+            if i >= behind:
                 end = ends[bisect.bisect_right(ends, i)]
                 behind = i + self._tag_name(tagged, tokens, i, end)
 

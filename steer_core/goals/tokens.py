@@ -76,4 +76,4 @@ def ends_sentence(tokens: tuple[str, ...]) -> bool:
 
 def is_word(token: str) -> bool:
     """True where a token holds a letter."""
-    return token.isalpha() or any(c.isalpha() for c in token)
+    return token.isalpha() or (len(token) > 1 and any(map(str.isalpha, token)))

@@ -108,3 +108,34 @@ def test_a_device_is_held_by_one_run_at_a_time(tmp_path, monkeypatch):
         with pytest.raises(filelock.Timeout):
             filelock.FileLock(lock).acquire(timeout=0)
     filelock.FileLock(lock).acquire(timeout=0)
+
+
+def test_scores_follow_new_responses_and_not_unchanged_ones(workplace):
+    from steer_assets.assets import CPU as here
+    from steer_assets.build import build_definitions
+
+    workplace.materialize("group:corpus or group:probes")
+    workplace.materialize('group:responses or group:evaluation or key:"small/report"', "copy|embedded")
+    defs = build_definitions(here, dg.in_process_executor, jobs=False)
+    first = dg.evaluate_automation_conditions(defs, workplace.instance)
+    # the first update after switching on counts as a change, whatever it says
+    workplace.materialize("group:responses", "copy|embedded")
+    first = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=first.cursor)
+    # the same answers again: nothing to follow
+    workplace.materialize("group:responses", "copy|embedded")
+    second = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=first.cursor)
+    values = dg.AssetKey(["small", "response_goal_values"])
+    assert second.get_num_requested(values) == 0
+    # other answers: the values of that cell follow
+    part = {"kind": "prompt", "strategy": "rewrite"}
+    workplace.configure(methods={"copy": {"control": True, "parts": [part]}})
+    workplace.materialize("group:responses", "copy|embedded")
+    third = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=second.cursor)
+    assert set(third.get_requested_partitions(values)) == {"copy|embedded"}
+
+
+def test_the_gpu_location_has_the_schedule():
+    from steer_assets import cpu, gpu
+
+    assert {s.name for s in gpu.defs.schedules} == {"weekly_refresh_tales"}
+    assert not list(cpu.defs.schedules or [])

@@ -78,10 +78,11 @@ class Formality(Scorer):
 
     def _of(self, analysis: TextAnalysis) -> float | None:
         classes = analysis.tag_classes
-        kinds = [t.kind % ENTITY for t in analysis.tokens]
+        kinds = [t.kind for t in analysis.tokens]
         counts: Counter[str] = Counter()
         n_words = 0
-        for (kind, cls), n in Counter(zip(kinds, classes, strict=True)).items():
+        for (flags, cls), n in Counter(zip(kinds, classes, strict=True)).items():
+            kind = flags % ENTITY
             if kind:
                 n_words += n
                 counts[word_class(analysis.tag_names([cls])[0], kind)] += n
