@@ -159,8 +159,8 @@ def run_sizes(sizes: list[int], workers: int) -> None:
                 )
             assert results[0]["sum"] == results[1]["sum"], "the cache must give the values that were measured"
             peaks[n] = max(r["peak_mb"] for r in results)
-    smallest, largest = min(peaks), max(peaks)
-    if largest > smallest:
+    if len(peaks) > 1:
+        smallest, largest = min(peaks), max(peaks)
         print(f"peak memory at {largest:,} / at {smallest:,}: {peaks[largest] / peaks[smallest]:.2f}")
 
 

@@ -64,6 +64,12 @@ class Steerability(Contract, table="steerability", key=("request_id",)):
     meaning_chrf: float = pa.Field(
         nullable=True, ge=0.0, le=1.0, description="chrF (character 6-gram F2) with the source"
     )
+    meaning_embedding: float = pa.Field(
+        nullable=True,
+        ge=-1.0,
+        le=1.0,
+        description="Cosine of sentence embeddings with the source; null without a `meaning_model`",
+    )
 
 
 class SteerabilitySummary(

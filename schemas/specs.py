@@ -229,6 +229,9 @@ class BenchSpec(Spec):
     models: tuple[Slug, ...] = Field(min_length=1)
     methods: tuple[Slug, ...] = Field(min_length=1)
     decoding: Decoding = Decoding.model_construct(max_new_tokens=1024, temperature=0.0, top_p=1.0, min_p=0.0)
+    meaning_model: Slug | None = Field(
+        None, description="Sentence encoder (a model of models.yaml) that also measures what a rewrite keeps"
+    )
     seed: int = Field(0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
     permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")

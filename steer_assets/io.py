@@ -96,7 +96,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> Snapshot:
-        """The published table, of one cell or several; cells that do not exist yet are left out where that is allowed."""
+        """The published table, of one cell or several; cells that are not there are left out where that is allowed."""
         upstream = context.upstream_output
         assert upstream is not None
         contract = CONTRACTS[str((upstream.definition_metadata or {})["contract"]).split(" ")[0]]

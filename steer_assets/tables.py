@@ -26,7 +26,7 @@ from steer_assets.compute import gpu_tags
 from steer_assets.contracts import definition_metadata
 from steer_assets.io import NewTable, Snapshot, Unchanged, table_url
 from steer_assets.partitions import Cell, cell_partitions, own_and_controls, read_key
-from steer_assets.settings import registry, storage_root
+from steer_assets.settings import storage_root
 from steer_core.tables.errors import SteerworksError, TableError
 from steer_core.tables.files import join
 from steer_core.tables.footer import Footer

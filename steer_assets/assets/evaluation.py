@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,12 @@ import polars as pl
 from schemas import Comparisons, GoalMovements, GoalValues, SideEffects, Steerability, SteerabilitySummary
 from steer_assets.measuring import measure_texts, scorer_ids
 from steer_assets.partitions import controls
+from steer_assets.settings import registry
 from steer_assets.tables import Science, Work, table
 from steer_core import evaluation as core
+from steer_core.evaluation.meaning import embedding_cosine
+from steer_core.evaluation.scoring import Similarity
+from steer_core.models.loading import load_encoder
 
 #: Rounding of the goal values; a copied text has the very same value, so this is generous.
 EXACT = 1e-9
@@ -30,6 +35,19 @@ def response_goal_values(work: Work, outcomes: pl.DataFrame, requests: pl.DataFr
     return measure_texts(work.bench, texts.unique("text_id", maintain_order=True))
 
 
+def _encoder_identity(work: Work) -> str | None:
+    name = work.bench.meaning_model
+    return None if name is None else registry().model(name).identity
+
+
+def _similarity(work: Work) -> Similarity | None:
+    """The bench's sentence encoder as a measure of meaning, where it names one."""
+    if work.bench.meaning_model is None:
+        return None
+    encoder, tokenizer = load_encoder(registry().model(work.bench.meaning_model))
+    return functools.partial(embedding_cosine, model=encoder, tokenizer=tokenizer)
+
+
 def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]] | None:
     if work.here.method.parts[0].strategy != "copy":
         return None
@@ -43,7 +61,7 @@ def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool
     GoalMovements,
     group="evaluation",
     version=core.VERSION,
-    spec=lambda work: [work.bench.permutations, work.bench.seed],
+    spec=lambda work: [work.bench.permutations, work.bench.seed, _encoder_identity(work)],
     grid=True,
     science=(
         Science(
@@ -71,6 +89,7 @@ def steerability(
         goal_space,
         permutations=work.bench.permutations,
         seed=work.bench.seed,
+        embed=_similarity(work),
     )
 
 

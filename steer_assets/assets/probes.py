@@ -21,21 +21,16 @@ UNEVEN_AUC = 0.75
 def _uniformity(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]]:
     rows = frames["probe_diagnostics"]
     uneven = rows.filter((pl.col("auc_after") > UNEVEN_AUC) & (pl.col("weighting") != "none"))
-    said = {
-        f"{r['probe']}": f"AUC {r['auc_before']:.3f} -> {r['auc_after']:.3f}, effective n {r['effective_n']:.0f} of {r['n_candidates']}"
-        for r in rows.iter_rows(named=True)
-    }
-    return uneven.is_empty(), said
+    auc = pl.format("AUC {} -> {}", pl.col("auc_before").round(3), pl.col("auc_after").round(3))
+    kept = pl.format("effective n {} of {}", pl.col("effective_n").round(0), "n_candidates")
+    return uneven.is_empty(), dict(rows.select("probe", pl.format("{}, {}", auc, kept)).iter_rows())
 
 
 def _metadata(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    rows = frames["probe_diagnostics"].iter_rows(named=True)
-    lines = [
-        f"| {r['probe']} | {r['n_texts']} | {r['n_requests']} | {r['auc_before']:.3f} | {r['auc_after']:.3f} | {r['effective_n']:.0f} | {r['smallest_effect']:.3f} |"
-        for r in rows
-    ]
-    head = "| probe | texts | requests | AUC before | AUC after | effective n | smallest effect |\n|---|---|---|---|---|---|---|\n"
-    return {"probes": dg.MarkdownMetadataValue(head + "\n".join(lines))}
+    columns = ["probe", "n_texts", "n_requests", "auc_before", "auc_after", "effective_n", "smallest_effect"]
+    rows = frames["probe_diagnostics"].select(columns).with_columns(pl.selectors.float().round(3)).rows()
+    lines = [columns, ["---"] * len(columns), *rows]
+    return {"probes": dg.MarkdownMetadataValue("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))}
 
 
 @table(

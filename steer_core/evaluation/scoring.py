@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from steer_core.goals.space import GoalSpace
 from steer_core.tables import SteerworksError
 
 Floats = NDArray[np.float64]
+
+#: Sources and rewrites, pair by pair, to similarities [n].
+Similarity = Callable[[Sequence[str], Sequence[str]], Floats]
 
 #: Largest difference between a recorded start and the one that its raw value gives: rounding of stored numbers.
 SAME_START = 1e-6
@@ -41,6 +46,7 @@ def evaluate(
     *,
     permutations: int,
     seed: int,
+    embed: Similarity | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Score every outcome.
 
@@ -52,6 +58,7 @@ def evaluate(
             request records its value.
         space: rows of `schemas.GoalSpaceTable`.
         permutations: shuffles of the permuted-target control.
+        embed: cosine of sentence embeddings of sources and rewrites, for `meaning_embedding`; None leaves it null.
         seed: seed of the shuffles; every probe starts from it, so that a probe's numbers do not depend on the others.
 
     Returns:
@@ -78,7 +85,7 @@ def evaluate(
             "failure": failure,
             "copied": rows["copied"],
             **scores,
-            **_meaning_columns(rows, complete),
+            **_meaning_columns(rows, complete, embed),
         }
     ).select(list(Steerability.to_schema().columns))
     overshoot = np.where(complete[:, None], overshoot, np.nan)
@@ -213,13 +220,19 @@ def _permuted(rows: pl.DataFrame, z0: Floats, z_star: Floats, z_hat: Floats, per
     return found
 
 
-def _meaning_columns(rows: pl.DataFrame, complete: NDArray[np.bool_]) -> dict[str, pl.Series]:
+def _meaning_columns(rows: pl.DataFrame, complete: NDArray[np.bool_], embed: Similarity | None) -> dict[str, pl.Series]:
     sources = rows.filter(pl.Series(complete))["source"].to_list()
     rewrites = rows.filter(pl.Series(complete))["rewrite"].to_list()
     columns = {}
-    for name, measure in (("meaning_content", content_f1_pairs), ("meaning_chrf", chrf_pairs)):
+    measures: dict[str, Similarity | None] = {
+        "meaning_content": content_f1_pairs,
+        "meaning_chrf": chrf_pairs,
+        "meaning_embedding": embed,
+    }
+    for name, measure in measures.items():
         column = np.full(len(rows), np.nan)
-        column[complete] = measure(sources, rewrites)
+        if measure is not None and complete.any():
+            column[complete] = measure(sources, rewrites)
         columns[name] = to_column(column)
     return columns
 

@@ -39,6 +39,7 @@ MEASURES = (
     "error_permuted",
     "meaning_content",
     "meaning_chrf",
+    "meaning_embedding",
     "requested",
     "moved",
 )

@@ -86,7 +86,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
             f"{_first_line(error)}. Check name, revision and network, or point `source` at a local folder"
         ) from error
     tokenizer = load_tokenizer(spec)
-    model.to(torch.device(device))
+    model.to(device)  # type: ignore[arg-type]  # a decorator hides the signature
     model.eval()
     config = model.config.get_text_config()
     context = spec.max_context or getattr(config, "max_position_embeddings", None)
@@ -95,6 +95,22 @@ def load_model(spec: ModelSpec) -> LoadedModel:
         raise ConfigError(f"model {spec.name!r} has `chat: true`, and its tokenizer has no chat template")
     fingerprint = digest_folder(folder) if folder else digest_json([spec.source, spec.revision])
     return LoadedModel(spec, model, tokenizer, ModelInfo(context, chat), fingerprint, device)
+
+
+def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:
+    """A sentence encoder and its tokenizer, for `steer_core.evaluation.meaning.embedding_cosine`.
+
+    Raises:
+        ConfigError: it cannot be found.
+    """
+    from transformers import AutoModel
+
+    folder = model_folder(spec)
+    try:
+        encoder = AutoModel.from_pretrained(folder or spec.source, revision=None if folder else spec.revision)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"encoder {spec.name!r}: {spec.source} could not be loaded: {_first_line(error)}") from error
+    return encoder.eval(), load_tokenizer(spec)
 
 
 def digest_folder(folder: Path) -> str:

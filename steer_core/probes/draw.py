@@ -76,7 +76,7 @@ def _pool(
     defined = np.isfinite(raw).all(axis=1)
     needed = max(spec.n_texts, FEWEST_CANDIDATES)
     if defined.sum() < needed:
-        undefined = [g for g, ok in zip(space.goals, np.isfinite(raw).all(axis=0).tolist(), strict=True) if not ok]
+        undefined = [g for k, g in enumerate(space.goals) if not np.isfinite(raw[:, k]).all()]
         why = f"; goals undefined on some of them: {', '.join(undefined)}" if undefined else ""
         raise SteerworksError(
             f"probe {spec.name!r} needs {needed} texts on the {spec.split!r} side, and the corpus has "

@@ -44,9 +44,9 @@ class DensityWeights:
 def density_weights(z: Floats, estimator: Estimator, rng: np.random.Generator) -> DensityWeights:
     """Weight texts by the density ratio uniform : corpus.
 
-    `linear` is the published estimator. `nonlinear` is logistic regression on cubic splines of each goal and on products
-    of pairs of goals, followed by raking: each marginal is scaled to be flat over ten equal bins in turn until it is
-    (Deming & Stephan 1940), as far as texts stand in the bin.
+    `linear` is the published estimator. `nonlinear` is logistic regression on cubic splines of each goal and on
+    products of pairs of goals, followed by raking: each marginal is scaled to be flat over ten equal bins in turn
+    until it is (Deming & Stephan 1940), as far as texts stand in the bin.
 
     Args:
         z: positions in goal space, shape [n, d], without NaN.

@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+import yaml
 
 GRID = 'group:responses or group:evaluation or key:"small/report"'
 SHARED = "group:corpus or group:probes"
@@ -132,3 +133,17 @@ def test_hostile_source_texts_pass_through(workplace, text):
     (workplace.folder / "texts.csv").write_text(rows + f'\n"{text} one two three four"\n')
     status, _ = workplace.materialize(SHARED)
     assert status["seed_corpus"] == "written"
+
+
+def test_a_sentence_encoder_measures_meaning_where_the_bench_names_one(workplace, tiny_model):
+    models = {"embedded": {"source": "embedded"}, "encoder": {"source": str(tiny_model("llama", True))}}
+    (workplace.folder / "models.yaml").write_text(yaml.safe_dump(models))
+    workplace.configure(meaning_model="encoder")
+    workplace.materialize(SHARED)
+    workplace.materialize(GRID, "copy|embedded")
+    scores = read(workplace.table("steerability", "copy|embedded"))
+    assert (scores["meaning_embedding"] == 1).all()
+    workplace.configure(meaning_model=None)
+    status, _ = workplace.materialize(GRID, "copy|embedded")
+    assert status["steerability"] == "written"
+    assert read(workplace.table("steerability", "copy|embedded"))["meaning_embedding"].null_count() == scores.height

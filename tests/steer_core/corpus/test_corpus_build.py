@@ -103,8 +103,8 @@ def test_bad_sources_are_named(tmp_path):
         build_corpus(spec({**source, "sample": 9}))
     with pytest.raises(SteerworksError, match="no file at"):
         build_corpus(spec({**source, "path": str(tmp_path / "none.jsonl")}))
+    (tmp_path / "x.dat").write_text("x")
     with pytest.raises(SteerworksError, match="cannot tell the format"):
-        (tmp_path / "x.dat").write_text("x")
         build_corpus(spec({**source, "path": str(tmp_path / "x.dat")}))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 rubble")
     with pytest.raises(SteerworksError, match="not readable as parquet"):

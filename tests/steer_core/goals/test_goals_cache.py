@@ -160,7 +160,7 @@ def test_finished_chunks_survive_a_kill(tmp_path: Path, how: signal.Signals) -> 
     while len(cache.parts()) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(run.pid, how)
-    run.wait(30)
+    run.wait(60)
     index = cache.index(["text_length@1"])
     found = index.find(text_keys([f"Text number {i}." for i in range(2000)]))[:, 0]
     assert 10 <= int((found == 4.0).sum()) < 2000

@@ -65,3 +65,10 @@ class FakeToken:
 def test_compat_lemmas_keep_attested_words_with_their_part_of_speech() -> None:
     tokens = [FakeToken("Cats", "cat", "NOUN"), FakeToken("9", "9", "NUM"), FakeToken("zzq", "zzq", "NOUN")]
     assert lemmas([*tokens, FakeToken(".", ".", "PUNCT")], {"cats", "."}) == ["cat_NOUN"]
+
+
+def test_a_ratio_exactly_at_the_threshold_closes_the_factor() -> None:
+    words = [f"w{i}" for i in range(18)]
+    assert len(words) / 25 == 0.72
+    assert factors(words + words[:7]) == 1
+    assert factors(words + words[:6]) < 1

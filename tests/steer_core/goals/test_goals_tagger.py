@@ -12,6 +12,7 @@ SENTENCES = [
     "I try to open the door because they may share it with us .",
     "She has walked home and can swim ; the run was long and 37.5 % faster than www.example.com said .",
     "He likes the old houses that stand near the sea , as quickly as Alice in Wonderland did n't .",
+    "George Washington never met Walt Disney in Nazi Germany , nor did FC Barcelona .",
     "Zorgulating frumbles unhappied the 3-day blorptyle , said Mr. Engelken costs would flimmer .",
 ]
 

@@ -60,7 +60,7 @@ def ruler(texts):
             for letter, goal in (("f", "formality"), ("l", "text_length")):
                 if part.startswith(f"{letter}="):
                     z[goal] = float(part[2:])
-        found.append({g: None for g in z} if text == "?" else z)
+        found.append(dict.fromkeys(z) if text == "?" else z)
     return found
 
 

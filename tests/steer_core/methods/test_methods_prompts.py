@@ -21,7 +21,10 @@ IDEAS = Artifact(
 )
 
 
-def prompt(strategy: str, asked=ONE, artifact=Artifact(), **options) -> str:
+NOTHING_FITTED = Artifact()
+
+
+def prompt(strategy: str, asked=ONE, artifact=NOTHING_FITTED, **options) -> str:
     (plan,) = build_strategy(strategy, SETTING, options).step(asked, artifact, ())
     (message,) = plan.messages
     assert message.role == "user"
@@ -135,7 +138,7 @@ def few_shot_pool():
     near = request("near", "n", formality=0.3)
     far = request("far", "f", text_length=-0.3)
     bad = request("bad", "b", formality=0.3)
-    z = {g: 0.5 for g in GOALS}
+    z = dict.fromkeys(GOALS, 0.5)
     return (
         FitResponse(near, "NEAR", "NEAR", z={**z, "formality": 0.8}),
         FitResponse(far, "FAR", "FAR", z={**z, "text_length": 0.3}),

@@ -191,6 +191,7 @@ def cell_tables(
             "error_permuted": cell("error_permuted", i),
             "meaning_content": cell("meaning_content", i),
             "meaning_chrf": cell("meaning_content", i),
+            "meaning_embedding": None,
         }
         for i in range(n)
     ]

@@ -20,7 +20,11 @@ def test_a_plan_survives_json(plan):
 
 def test_anything_that_changes_the_answer_changes_the_id():
     base = Plan("m", Decoding(), text="x")
-    others = [Plan("n", Decoding(), text="x"), Plan("m", Decoding(temperature=1.0), text="x"), Plan("m", Decoding(), text="y")]
+    others = [
+        Plan("n", Decoding(), text="x"),
+        Plan("m", Decoding(temperature=1.0), text="x"),
+        Plan("m", Decoding(), text="y"),
+    ]
     assert len({base.id, *(p.id for p in others)}) == 4
 
 

@@ -1,6 +1,5 @@
 """Publishing replaces a table in one step or not at all, whatever kills the writer."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -57,7 +56,7 @@ def test_a_bad_frame_leaves_the_earlier_table_intact(tmp_path):
     with pytest.raises(ContractError, match="Nothing was written"):
         publish_table(values().with_columns(state=pl.lit("maybe")), GoalValues, url, FOOTER)
     assert read_table(url, GoalValues).equals(values())
-    assert os.listdir(tmp_path) == ["part.parquet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["part.parquet"]
 
 
 def test_a_missing_table_says_what_to_do(tmp_path):
@@ -159,7 +158,7 @@ def test_a_full_disk_leaves_the_earlier_table_and_no_rubble(tmp_path):
     assert "could not write" in err
     assert "intact" in err
     assert read_table(url, GoalValues).equals(values())
-    assert os.listdir(tmp_path) == ["part.parquet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["part.parquet"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -184,5 +183,5 @@ def test_a_writer_killed_mid_write_leaves_the_earlier_table(tmp_path, how):
     assert read_table(url, GoalValues).equals(values())
     # the next writer sweeps what the killed one left
     publish_table(values(5), GoalValues, url, FOOTER)
-    assert os.listdir(tmp_path) == ["part.parquet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["part.parquet"]
     assert read_table(url, GoalValues).height == 5
