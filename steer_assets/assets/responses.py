@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -60,7 +61,8 @@ def _run(
     def progress(done: int, total: int) -> None:
         log.info("%s: %d of %d responses", name, done, total)
 
-    with device_lease(device_of(work.here.model) if method.traits.calls_model else "none"):
+    calls_model = method.traits.calls_model
+    with device_lease(device_of(work.here.model)) if calls_model else contextlib.nullcontext():
         return driver.run_method(
             method,
             requests,
