@@ -43,6 +43,7 @@ def device_lease(device: str) -> Iterator[None]:
     An OS file lock rather than a Dagster pool: a pool slot of a run that was killed outright stays taken until
     somebody frees it by hand.
     """
+    device = "cuda:0" if device == "cuda" else device
     lock = Path(tempfile.gettempdir()) / f"steerworks-{device.replace(':', '-')}.lock"
     with filelock.FileLock(lock, mode=0o666):
         yield

@@ -77,7 +77,8 @@ class _Runner:
         self.job = defs.resolve_implicit_global_asset_job_def()
         self.bench = bench
         self.instance = dg.DagsterInstance.get()
-        logging.getLogger("dagster").setLevel(logging.ERROR)
+        # errors are printed below, in one line
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
 
     def run(self, title: str, specs: list, cell: Cell | None) -> bool:  # type: ignore[type-arg]
         print(f"{title} ... ", end="", flush=True)
@@ -88,7 +89,7 @@ class _Runner:
             asset_selection=keys,
             partition_key=cell.key if cell else None,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         seconds = time.monotonic() - start
         if not result.success:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -17,10 +17,14 @@ from steer_assets.measuring import measure_texts, ruler_of
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.generation.backend import Backend
+from steer_core.generation.encoding import encode_plan
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, fitting, planning
-from steer_core.methods.load import load_method
+from steer_core.methods.load import code_digest, load_method
 from steer_core.methods.protocol import Artifact, Method
+from steer_core.models.info import describe_model
+from steer_core.models.loading import load_tokenizer
+from steer_core.steering.plan import Plan
 from steer_core.tables.journal import Journal
 
 
@@ -43,7 +47,17 @@ def _asked(work: Work, method: MethodSpec | None) -> list[Any]:
     """What decides a cell's answers, besides its tables."""
     words = {n: [g.noun, g.more, g.less] for n, g in registry().goals_of(work.bench).items()}
     decoding = work.bench.decoding.model_dump(mode="json")
-    return [method and method.spec_hash, work.here.model.identity, decoding, work.bench.seed, words]
+    what = method and [method.spec_hash, _method(work, method).traits.digest]
+    return [what, work.here.model.identity, decoding, work.bench.seed, words, code_digest()]
+
+
+def _token_counter(work: Work) -> Callable[[Plan], int]:
+    """Tokens of a plan's prompt, from the tokenizer alone."""
+    model = work.here.model
+    tokenizer = load_tokenizer(model)
+    chat = describe_model(model).chat
+    uses_template = bool(tokenizer.chat_template) if chat is None else chat
+    return lambda plan: len(encode_plan(plan, tokenizer, uses_template, model.template_options))
 
 
 def _backend(work: Work, method: Method) -> Backend | None:
@@ -161,7 +175,6 @@ def run_plans(
 ) -> pl.DataFrame:
     """Before anything runs: the first prompts to read, calls, tokens, time, and the smallest effect that shows."""
     method = _method(work)
-    backend = _backend(work, method)
     spent = _journal(work).read().select(pl.col("seconds", "completion_tokens").sum())
     seconds, tokens = spent.row(0)
     return planning.plan_run(
@@ -170,7 +183,7 @@ def run_plans(
         request_goals,
         GoalSpace.from_table(goal_space).goals,
         artifact=Artifact.from_table(artifacts),
-        count_tokens=backend.prompt_tokens if backend else None,
+        count_tokens=_token_counter(work) if method.traits.calls_model else None,
         seconds_per_token=seconds / tokens if tokens else None,
         max_new_tokens=work.bench.decoding.max_new_tokens,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.digest import canonical_json
 from steer_core.generation.backend import Call, Capabilities, Generation
+from steer_core.generation.encoding import encode_plan
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
 
@@ -48,23 +49,8 @@ class TransformersBackend:
         )
 
     def encode(self, plan: Plan) -> list[int]:
-        """Token ids of a plan's prompt.
-
-        Without a chat template the turns are set one below the other, a blank line between them.
-        """
-        tokenizer = self.loaded.tokenizer
-        if plan.tokens is not None:
-            return list(plan.tokens)
-        if plan.text is not None:
-            return list(tokenizer(plan.text)["input_ids"])
-        assert plan.messages is not None
-        if not self.loaded.info.chat:
-            return list(tokenizer("\n\n".join(m.content for m in plan.messages) + "\n\n")["input_ids"])
-        messages = [{"role": m.role, "content": m.content} for m in plan.messages]
-        options = self.loaded.spec.template_options
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
-        # the template has written the special tokens already
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Token ids of a plan's prompt."""
+        return encode_plan(plan, self.loaded.tokenizer, bool(self.loaded.info.chat), self.loaded.spec.template_options)
 
     def prompt_tokens(self, plan: Plan) -> int:
         """Tokens that the plan's prompt takes."""

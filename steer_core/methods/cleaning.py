@@ -66,6 +66,28 @@ def clean_answer(raw: str) -> str:
     return strip_preamble(strip_thinking(raw))
 
 
+#: How refusals begin, in the models' own words.
+_REFUSAL = re.compile(
+    r"\A\W*(?:(?:i(?: a|'|’)m (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately)\b[,.;:! ]*)?"
+    r"(?:but |that )?(?:as an ai[^.!?\n]{0,60}, )?(?:i|we)(?:"
+    r" (?:can(?:no|'|’)t|can not|won(?:'|’)t|(?:am|are) (?:not able|unable)|must (?:decline|refuse))|(?:'|’)m unable)"
+    r" (?:to )?(?:help|assist|comply|fulfill?|do (?:that|this)|rewrite|provide|write|create|generate|continue|engage)\b",
+    re.I,
+)
+#: A refusal is short; a longer text that begins like one is a text about something.
+_LONGEST_REFUSAL = 600
+
+
+def is_refusal(answer: str, source: str = "") -> bool:
+    """Whether a cleaned answer declines instead of answering.
+
+    Args:
+        answer: the cleaned answer.
+        source: the text that was to be rewritten; one that begins like a refusal makes such an answer no refusal.
+    """
+    return len(answer) <= _LONGEST_REFUSAL and bool(_REFUSAL.match(answer)) and not _REFUSAL.match(source)
+
+
 def after_heading(raw: str, heading: str) -> tuple[str, bool]:
     """What follows the last line that is this heading, and whether there is one.
 

@@ -11,6 +11,7 @@ from schemas.digest import canonical_json, digest_json, digest_text
 from schemas.responses import Outcomes, Responses
 from steer_core.generation.backend import Backend, Call
 from steer_core.generation.runner import Progress, printable, response_rows, run_calls
+from steer_core.methods.cleaning import is_refusal
 from steer_core.methods.protocol import Artifact, Choose, GoalTarget, Method, Observation, Request
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.journal import Journal
@@ -180,7 +181,7 @@ def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, dict[str
                 "response_id": row["response_id"],
                 "text": text,
                 "text_id": row["text_id"],
-                "failure": failure_of(text, str(row["finish_reason"]), bool(row["parsed"])),
+                "failure": failure_of(text, str(row["finish_reason"]), bool(row["parsed"]), state.request.text),
                 "copied": text.split() == state.request.text.split(),
                 "rounds": state.rounds,
                 "n_calls": len(attempts),
@@ -192,14 +193,16 @@ def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, dict[str
     return pl.DataFrame(outcomes, schema=Outcomes.empty().schema, orient="row")
 
 
-def failure_of(text: str, finish_reason: str, parsed: bool) -> str | None:
-    """Why a response is no answer: `overlong`, `truncated`, `unparsable`, `empty`; None where it is one."""
+def failure_of(text: str, finish_reason: str, parsed: bool, source: str = "") -> str | None:
+    """Why a response is no answer: overlong, truncated, empty, refused or unparsable; None where it is one."""
     if finish_reason == "overlong":
         return "overlong"
     if finish_reason == "length":
         return "truncated"
     if not text.strip():
         return "empty"
+    if finish_reason != "source" and is_refusal(text, source):
+        return "refused"
     return None if parsed else "unparsable"
 
 

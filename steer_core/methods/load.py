@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 
-import steer_core.methods.prompts as prompts
+from schemas.digest import digest_json
 from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
+from steer_core.methods import cleaning, prompts, wording
 from steer_core.methods.protocol import Method, Setting, Traits
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -22,6 +25,16 @@ def strategies() -> list[str]:
 
 def _module(name: str) -> object:
     return importlib.import_module(f"{prompts.__name__}.{name}")
+
+
+@functools.cache
+def code_digest() -> str:
+    """Digest of the code that words prompts and reads answers: an edited prompt makes its responses out of date.
+
+    The journal answers whatever is asked as before, so an edit that changes no prompt costs no generation.
+    """
+    files = [Path(cleaning.__file__), Path(wording.__file__), *Path(prompts.__path__[0]).glob("*.py")]
+    return digest_json({f.name: f.read_text(encoding="utf-8") for f in files})
 
 
 def build_strategy(name: str, setting: Setting, options: Mapping[str, object]) -> Method:

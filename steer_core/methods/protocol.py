@@ -138,6 +138,7 @@ class Traits:
         calls_model: False for `copy` and imported answers.
         measures: sees `z` of its own attempts: an oracle of the ruler.
         needs_context: least tokens of context that its prompts and answers take on the embedded bench; None: no floor.
+        digest: digest of files that the answers come from, beside the spec; empty where there are none.
         fits_on: strategy whose responses to the training pool it is fitted on; None: fits nothing.
     """
 
@@ -145,6 +146,7 @@ class Traits:
     calls_model: bool = True
     measures: bool = False
     needs_context: int | None = None
+    digest: str = ""
     fits_on: str | None = None
 
 

@@ -147,3 +147,45 @@ def test_a_sentence_encoder_measures_meaning_where_the_bench_names_one(workplace
     status, _ = workplace.materialize(GRID, "copy|embedded")
     assert status["steerability"] == "written"
     assert read(workplace.table("steerability", "copy|embedded"))["meaning_embedding"].null_count() == scores.height
+
+
+def test_a_fitted_method_runs_from_training_pool_to_report(workplace, tiny_model):
+    models = {"embedded": {"source": "embedded"}, "tiny": {"source": str(tiny_model("llama", True, 4096))}}
+    (workplace.folder / "models.yaml").write_text(yaml.safe_dump(models))
+    workplace.bench = {**workplace.bench, "models": ["tiny"], "methods": ["copy", "few-shot", "instruction"]}
+    workplace.configure()
+    workplace.materialize(SHARED)
+    for method in ("few-shot", "instruction"):
+        status, _ = workplace.materialize(GRID, f"{method}|tiny")
+        assert set(status.values()) == {"written"}
+    requests = read(workplace.table("requests"))
+    pool = set(requests.filter(pl.col("probe") == "pool")["request_id"])
+    fitted_on = read(workplace.table("fit_outcomes", "few-shot|tiny"))
+    assert set(fitted_on["request_id"]) == pool
+    assert set(read(workplace.table("outcomes", "few-shot|tiny"))["request_id"]).isdisjoint(pool)
+    assert (workplace.root / "small/report/model=tiny/method=few-shot/report.html").exists()
+
+
+def test_some_tables_of_a_body_can_be_selected(workplace):
+    workplace.materialize("group:corpus")
+    status, _ = workplace.materialize('key:"small/requests" or key:"small/request_goals"')
+    assert status == {"requests": "written", "request_goals": "written"}
+    status, _ = workplace.materialize('key:"small/probe_diagnostics"')
+    assert status == {"probe_diagnostics": "written"}
+
+
+def test_edited_imported_answers_are_noticed(workplace):
+    workplace.materialize(SHARED)
+    answers = workplace.folder / "answers.csv"
+    requests = read(workplace.table("requests")).filter(pl.col("split") == "test")
+    requests.select("request_id", "text").write_csv(answers)
+    part = {"kind": "prompt", "strategy": "imported", "options": {"path": str(answers)}}
+    workplace.bench = {**workplace.bench, "methods": ["copy", "mine"]}
+    workplace.configure(methods={"mine": {"parts": [part]}})
+    status, _ = workplace.materialize(GRID, "mine|embedded")
+    assert status["outcomes"] == "written"
+    assert read(workplace.table("outcomes", "mine|embedded"))["copied"].all()
+    requests.select("request_id", text=pl.col("text") + " More.").write_csv(answers)
+    status, _ = workplace.materialize(GRID, "mine|embedded")
+    assert status["outcomes"] == "written"
+    assert not read(workplace.table("outcomes", "mine|embedded"))["copied"].any()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
+from schemas.digest import digest_json
 from schemas.specs import FileSource
 from steer_core.corpus.sources import read_rows
 from steer_core.methods.cleaning import clean_answer
@@ -29,7 +30,7 @@ class Imported:
     path: str
     answers: Mapping[str, str]
     cleaned: bool
-    traits: Traits = field(default_factory=lambda: Traits(max_calls=0, calls_model=False))
+    traits: Traits
 
     def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
         """Nothing to fit."""
@@ -84,4 +85,5 @@ def build(
             f"(first: row {twice['row'][0]}); keep one answer for each request"
         )
     texts = rows[text_column].cast(pl.String).fill_null("").to_list()
-    return Imported(path, dict(zip(rows[request_column].cast(pl.String).to_list(), texts, strict=True)), clean)
+    answers = dict(zip(rows[request_column].cast(pl.String).to_list(), texts, strict=True))
+    return Imported(path, answers, clean, Traits(max_calls=0, calls_model=False, digest=digest_json(answers)))

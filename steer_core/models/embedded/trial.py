@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from steer_core.models.embedded import weights_folder
 from steer_core.models.embedded.examples import OPEN
-from steer_core.models.embedded.grammar import GrammarText, write
+from steer_core.models.embedded.grammar import GrammarText, rewrite, write
 from steer_core.models.embedded.manifest import add_figures
 from steer_core.models.embedded.measures import MEASURES, measure
 from steer_core.models.embedded.tokenizer import prompt_text
@@ -153,18 +153,25 @@ def pairs_of_goals(
 
 def open_prompts(n: int) -> list[str]:
     """Open-ended prompts about held-out scenarios."""
-    scenarios = [t.scenario for t in write(n, seed=5, split="heldout")]
-    return [OPEN[i % 8].format(agent=s.agent, object=s.object, topic=s.topic) for i, s in enumerate(scenarios)]
+    return [_open_prompt(i, text) for i, text in enumerate(write(n, seed=5, split="heldout"))]
+
+
+def _open_prompt(i: int, text: GrammarText) -> str:
+    told = text.scenario
+    # the first eight name agent and object
+    return OPEN[i % 8].format(agent=told.agent, object=told.object, topic=told.topic)
 
 
 def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = "sentiment") -> Any:
     """Difference of mean activations over answer tokens, between texts of level 2 and level -2, per level.
 
+    The texts are pairs: one scenario, one prompt, all other attributes alike.
+
     Args:
         model: the model.
         tokenizer: its tokenizer.
         layer: residual stream after this layer.
-        n: texts of each class, from the training scenarios.
+        n: pairs, from the training scenarios.
         goal: measure whose attribute makes the classes.
 
     Returns:
@@ -173,15 +180,15 @@ def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = 
     import torch
 
     attribute = ATTRIBUTE_OF[goal]
-    pool = write(20 * n, seed=11)
+    rng = np.random.default_rng(11)
+    sources = write(n, seed=11)
     means = []
     for level in (2, -2):
-        texts = [t for t in pool if getattr(t.attributes, attribute) == level][:n]
         total, count = torch.zeros(model.config.hidden_size), 0
-        for i, t in enumerate(texts):
-            prompt = OPEN[i % 8].format(agent=t.scenario.agent, object=t.scenario.object, topic=t.scenario.topic)
-            head = tokenizer(prompt_text([("user", prompt)]), add_special_tokens=False)["input_ids"]
-            tail = tokenizer(t.text, add_special_tokens=False)["input_ids"]
+        for i, source in enumerate(sources):
+            text = rewrite(source, {attribute: level}, rng).text
+            head = tokenizer(prompt_text([("user", _open_prompt(i, source))]), add_special_tokens=False)["input_ids"]
+            tail = tokenizer(text, add_special_tokens=False)["input_ids"]
             with torch.no_grad():
                 states = model(input_ids=torch.tensor([head + tail]), output_hidden_states=True).hidden_states
             total += states[layer + 1][0, len(head) :].sum(0)

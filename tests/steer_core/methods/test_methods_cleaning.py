@@ -2,7 +2,7 @@
 
 import pytest
 
-from steer_core.methods.cleaning import after_heading, clean_answer
+from steer_core.methods.cleaning import after_heading, clean_answer, is_refusal
 from steer_core.methods.load import build_strategy
 
 PLAIN = "The cat sat.\n\nIt was warm."
@@ -75,3 +75,38 @@ def test_copy_bypasses_cleaning():
 
     raw = "<think>source texts may hold anything</think> Here is the rewritten text:\nx"
     assert build_strategy("copy", SETTING, {}).clean(raw) == (raw, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I cannot assist with this request.",
+        "Sorry, I won't write that.",
+        "I am sorry, but as an AI language model, I cannot rewrite this text.",
+        "Unfortunately, I am unable to comply.",
+        "I can’t help with rewriting this.",
+    ],
+)
+def test_refusals_are_seen(answer):
+    assert is_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I can help with that: the cat sat.",
+        "I'm sorry about the rain, said the cat.",
+        "She said: I cannot help you.",
+        "We cannot see the sea from here.",
+        "Sorry, we are closed.",
+        "I cannot help loving it. " * 40,
+        "",
+    ],
+)
+def test_texts_that_only_sound_like_one_are_not(answer):
+    assert not is_refusal(answer)
+
+
+def test_a_rewrite_of_a_refusal_is_no_refusal():
+    assert not is_refusal("I cannot help with that matter.", source="I can't help with that.")

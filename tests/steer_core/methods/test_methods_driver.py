@@ -116,6 +116,8 @@ def test_failure_names():
     assert failure_of("x", "length", True) == "truncated"
     assert failure_of("x", "stop", False) == "unparsable"
     assert failure_of("", "imported", True) == "empty"
+    assert failure_of("I'm sorry, but I can't help with that.", "stop", True) == "refused"
+    assert failure_of("I'm sorry, but I can't help with that.", "source", True) is None
 
 
 def test_hostile_answers_keep_the_contract(tmp_path):
