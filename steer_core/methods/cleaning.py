@@ -71,7 +71,7 @@ _REFUSAL = re.compile(
     r"\A\W*(?:(?:i(?: a|'|’)m (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately)\b[,.;:! ]*)?"
     r"(?:but |that )?(?:as an ai[^.!?\n]{0,60}, )?(?:i|we)(?:"
     r" (?:can(?:no|'|’)t|can not|won(?:'|’)t|(?:am|are) (?:not able|unable)|must (?:decline|refuse))|(?:'|’)m unable)"
-    r" (?:to )?(?:help|assist|comply|fulfill?|do (?:that|this)|rewrite|provide|write|create|generate|continue|engage)\b",
+    r" (?:to )?(?:help|assist|comply|fulfill?|do (?:that|this)|rewrite|provide|write|create|generate|continue)\b",
     re.I,
 )
 #: A refusal is short; a longer text that begins like one is a text about something.

@@ -33,7 +33,7 @@ ATTRIBUTE_OF = {
     "formality": "formality",
     "sentiment": "sentiment",
 }
-#: In levels of the attribute: 4 is the whole way from one end to the other.
+#: 1 leads from the middle between the classes to one of them.
 MULTIPLIERS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 
 
@@ -163,7 +163,7 @@ def _open_prompt(i: int, text: GrammarText) -> str:
 
 
 def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = "sentiment") -> Any:
-    """Difference of mean activations over answer tokens, between texts of level 2 and level -2, per level.
+    """Half the difference of mean activations over answer tokens between texts of level 2 and level -2.
 
     The texts are pairs: one scenario, one prompt, all other attributes alike.
 
@@ -194,7 +194,7 @@ def mean_difference(model: Any, tokenizer: Any, layer: int, n: int, goal: str = 
             total += states[layer + 1][0, len(head) :].sum(0)
             count += len(tail)
         means.append(total / count)
-    return (means[0] - means[1]) / 4
+    return (means[0] - means[1]) / 2
 
 
 @contextmanager
@@ -211,7 +211,7 @@ def added(model: Any, layer: int, vector: Any) -> Iterator[None]:
         handle.remove()
 
 
-def vectors(model: Any, tokenizer: Any, scale: Scale, layer: int, n: int) -> dict[str, dict[str, float]]:
+def vectors(model: Any, tokenizer: Any, layer: int, n: int) -> dict[str, dict[str, float]]:
     """Dose and response of mean-difference vectors in open-ended answers.
 
     Returns:
@@ -219,7 +219,7 @@ def vectors(model: Any, tokenizer: Any, scale: Scale, layer: int, n: int) -> dic
     """
     table = {}
     for goal in ("sentiment", "formality", "reading_difficulty"):
-        vector = mean_difference(model, tokenizer, layer, 48, goal)
+        vector = mean_difference(model, tokenizer, layer, 64, goal)
         row = {}
         for multiplier in MULTIPLIERS:
             with added(model, layer, multiplier * vector):
@@ -241,7 +241,7 @@ def run(folder: Path) -> dict[str, Any]:
         },
         "single goals": single_goals(model, tokenizer, scale, corpus, 64),
         "two of four goals, mean error": pairs_of_goals(model, tokenizer, scale, corpus[:128], seed=1),
-        "mean-difference vectors after layer 1": vectors(model, tokenizer, scale, 1, 64),
+        "mean-difference vectors after layer 2": vectors(model, tokenizer, 2, 64),
     }
 
 

@@ -100,10 +100,10 @@ def test_each_goal_moves_as_asked_in_a_wording_never_seen(loaded, corpus, goal):
 
 def test_a_vector_of_feeling_moves_open_texts_both_ways(loaded):
     model, tokenizer = loaded
-    vector = mean_difference(model, tokenizer, 1, 24)
+    vector = mean_difference(model, tokenizer, 2, 24)
     feelings = []
-    for multiplier in (-3.0, 0.0, 3.0):
-        with added(model, 1, multiplier * vector):
+    for multiplier in (-4.0, 0.0, 4.0):
+        with added(model, 2, multiplier * vector):
             read_back = [read(a).sentiment for a in answer(model, tokenizer, open_prompts(24))]
         feelings.append(np.mean([r for r in read_back if r is not None]))
     assert feelings[0] < feelings[1] < feelings[2]
