@@ -11,7 +11,7 @@ from steer_core.models.embedded.tokenizer import CONTEXT, prompt_text, train_tok
 from steer_core.models.embedded.wording import HELDOUT_FRAMES, HELDOUT_REWRITE
 
 TINY = Recipe(
-    n_examples=60, n_tokenizer_examples=60, vocab_size=400, layers=2, width=32, heads=2, inner=64, max_steps=3
+    stages=(60, 60), n_tokenizer_examples=60, vocab_size=400, layers=2, width=32, heads=2, inner=64, max_steps=2
 )
 
 
