@@ -61,10 +61,18 @@ def controls(bench: BenchSpec) -> list[str]:
     return [m for m in bench.methods if registry().method(m).control]
 
 
+def held_against(bench: BenchSpec, method: str) -> list[str]:
+    """Controls that a method is compared with: all of them; a control, those before it.
+
+    So the order of the controls is an order in which cells can be run once and for all.
+    """
+    known = controls(bench)
+    return known[: known.index(method)] if method in known else known
+
+
 def own_and_controls(bench: BenchSpec) -> dg.PartitionMapping:
-    """Each cell reads itself and the controls of its model."""
-    methods = list(bench.methods)
-    to = {m: methods if m in controls(bench) else [m] for m in methods}
+    """Each cell reads itself and the controls that it is held against."""
+    to = {m: [n for n in bench.methods if n == m or m in held_against(bench, n)] for m in bench.methods}
     return dg.MultiPartitionMapping(
         {
             "method": dg.DimensionPartitionMapping("method", dg.StaticPartitionMapping(to)),

@@ -10,7 +10,7 @@ import polars as pl
 
 from schemas import Comparisons, GoalMovements, GoalValues, SideEffects, Steerability, SteerabilitySummary
 from steer_assets.measuring import measure_texts, scorer_ids
-from steer_assets.partitions import controls
+from steer_assets.partitions import held_against
 from steer_assets.settings import registry
 from steer_assets.tables import Science, Work, table
 from steer_core import evaluation as core
@@ -109,7 +109,7 @@ def steerability_summary(work: Work, steerability: pl.DataFrame, goal_movements:
     Comparisons,
     group="evaluation",
     version=core.VERSION,
-    spec=lambda work: [work.bench.bootstrap, work.bench.seed, controls(work.bench)],
+    spec=lambda work: [work.bench.bootstrap, work.bench.seed],
     grid=True,
     fan_in={"steerability": "controls"},
 )
@@ -119,7 +119,7 @@ def comparisons(work: Work, steerability: pl.DataFrame) -> pl.DataFrame:
         str(method): rows.drop("method", "model")
         for (method,), rows in steerability.group_by("method", maintain_order=True)
     }
-    others = {name: of[name] for name in controls(work.bench) if name in of and name != work.here.method.name}
+    others = {name: of[name] for name in held_against(work.bench, work.here.method.name) if name in of}
     return core.compare(of[work.here.method.name], others, draws=work.bench.bootstrap, seed=work.bench.seed)
 
 

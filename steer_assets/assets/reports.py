@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from schemas import Leaderboard, Reports
-from steer_assets.partitions import Cell, controls, valid_cells
+from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
@@ -87,6 +87,7 @@ def report(
     """The cell's page: headline beside the controls, side effects, movements, examples; with stills and tables."""
     cell = work.here
     of = {str(m): rows.drop("method", "model") for (m,), rows in steerability.group_by("method", maintain_order=True)}
+    against = held_against(work.bench, cell.method.name)
     asked = requests.filter(pl.col("split") == "test")
     tables = reports.CellTables(
         model=cell.model.name,
@@ -105,8 +106,8 @@ def report(
         probe_diagnostics=probe_diagnostics.filter(pl.col("probe").is_in(asked["probe"].unique().to_list())),
         goals=registry().goals_of(work.bench),
         method_description=cell.method.description,
-        control_steerability={m: of[m] for m in controls(work.bench) if m in of},
-        missing_controls=tuple(m for m in controls(work.bench) if m not in of),
+        control_steerability={m: of[m] for m in against if m in of},
+        missing_controls=tuple(m for m in against if m not in of),
         versions={
             "probes": probes.VERSION,
             "driver": driver.VERSION,

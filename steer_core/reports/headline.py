@@ -71,7 +71,9 @@ def headline(tables: CellTables) -> Headline:
 
 def _missing(tables: CellTables) -> list[str]:
     compared = set(tables.comparisons["control"].to_list())
-    needed = [control for control in CONTROL_CELLS if control != tables.method]
+    # a control is held against those before it, so that running the cells in order leaves nothing to do again
+    before = CONTROL_CELLS.index(tables.method) if tables.method in CONTROL_CELLS else len(CONTROL_CELLS)
+    needed = CONTROL_CELLS[:before]
     return [control for control in needed if control in tables.missing_controls or control not in compared]
 
 

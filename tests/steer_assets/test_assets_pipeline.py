@@ -41,6 +41,22 @@ def test_from_corpus_to_leaderboard_then_nothing_then_only_what_changed(workplac
     assert set(status.values()) == {"unchanged"}
 
 
+def test_running_the_cells_in_order_leaves_nothing_to_do(workplace):
+    workplace.materialize(SHARED)
+    cells = ["copy|embedded", "rewrite|embedded", "direct|embedded"]
+    for cell in cells:
+        workplace.materialize(GRID, cell)
+    controls_of = {c: set(read(workplace.table("comparisons", c))["control"]) for c in cells}
+    assert controls_of == {
+        "copy|embedded": {"permuted"},
+        "rewrite|embedded": {"permuted", "copy"},
+        "direct|embedded": {"permuted", "copy", "rewrite"},
+    }
+    for cell in cells:
+        status, _ = workplace.materialize(GRID, cell)
+        assert set(status.values()) == {"unchanged"}, cell
+
+
 def test_a_missing_control_is_said_and_made_up_for(workplace):
     workplace.materialize(SHARED)
     workplace.materialize(GRID, "direct|embedded")
