@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.embedded_trial import MEASURES, measure
 from steer_core.models.embedded.grammar import (
     LEVELS,
     MAX_SENTENCES,
@@ -14,7 +15,6 @@ from steer_core.models.embedded.grammar import (
     write,
 )
 from steer_core.models.embedded.lexicon import ADJECTIVES, ADVERBS, FEELINGS, NOUNS, TOPICS, VERBS
-from steer_core.models.embedded.measures import MEASURES, measure
 from steer_core.models.embedded.templates import LITERALS
 
 NAMES = ("difficulty", "sentences", "formality", "sentiment")

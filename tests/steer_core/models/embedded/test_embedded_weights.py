@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.embedded_trial import Scale, added, answer, ask, load, mean_difference, open_prompts, wish_of
 from steer_core.models.embedded import weights_folder
 from steer_core.models.embedded.grammar import read, write
 from steer_core.models.embedded.manifest import NAME, add_figures, file_digests, read_manifest, write_manifest
-from steer_core.models.embedded.trial import Scale, added, answer, ask, load, mean_difference, open_prompts, wish_of
 from steer_core.models.embedded.wording import HELDOUT_FRAMES
 
 

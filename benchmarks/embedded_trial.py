@@ -1,4 +1,4 @@
-"""How steerable the embedded model is: `python -m steer_core.models.embedded.trial [--folder DIR] [--record]`.
+"""How steerable the embedded model is: `python benchmarks/embedded_trial.py [--folder DIR] [--record]`.
 
 Everything is asked on held-out scenarios in held-out wordings and measured in normalised goal units: 0 and 1 are the
 2.5th and 97.5th percentile of a corpus of 2000 held-out texts.
@@ -16,16 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steer_core.goals.analysis import Analyzer
+from steer_core.goals.scorer import load_scorer
 from steer_core.models.embedded import weights_folder
 from steer_core.models.embedded.examples import OPEN
 from steer_core.models.embedded.grammar import GrammarText, rewrite, write
 from steer_core.models.embedded.manifest import add_figures
-from steer_core.models.embedded.measures import MEASURES, measure
 from steer_core.models.embedded.tokenizer import prompt_text
 from steer_core.models.embedded.wording import HELDOUT_FRAMES, HELDOUT_REWRITE, Wish, join, library_phrase
+from steer_core.registry import load_registry
 
 Floats = NDArray[np.float64]
 
+#: The goals of the default bench.
+MEASURES = ("reading_difficulty", "text_length", "formality", "sentiment")
 #: Measure -> the attribute of the grammar that moves it.
 ATTRIBUTE_OF = {
     "reading_difficulty": "difficulty",
@@ -35,6 +39,14 @@ ATTRIBUTE_OF = {
 }
 #: 1 leads from the middle between the classes to one of them.
 MULTIPLIERS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
+
+
+def measure(texts: Sequence[str]) -> Floats:
+    """Raw values of the default bench's goals, shape [n, 4] in the order of `MEASURES`; NaN where undefined."""
+    goals = load_registry([Path(__file__).parent.parent / "config"]).goals
+    analyses = Analyzer().analyse_all(texts)
+    values = [load_scorer(goals[goal]).measure(analyses) for goal in MEASURES]
+    return np.array(values, dtype=np.float64).T.reshape(len(texts), len(MEASURES))
 
 
 def load(folder: Path) -> tuple[Any, Any]:
