@@ -244,6 +244,11 @@ class BenchSpec(Spec):
         left_out = {"batch_size", "models", "methods"}
         return digest_json(_without_prose(self.model_dump(mode="json", exclude=left_out)))
 
+    @property
+    def test_probes(self) -> list[str]:
+        """Names of the probes that cells are measured on: all but those of the training side."""
+        return [p.name for p in self.probes if p.split != "train"]
+
     def probe(self, name: str) -> ProbeSpec:
         """The probe of that name.
 

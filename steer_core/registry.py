@@ -172,6 +172,11 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
                         "unit "
                         "and draw its own texts"
                     )
+        if bench.train_probe is not None and (mixed := [p.name for p in bench.probes if p.split == "all"]):
+            raise ConfigError(
+                f"probe {mixed[0]!r} has split: all, so methods would be fitted on texts that they are tested on; "
+                "use split: test, or leave out train_probe"
+            )
         if bench.train_probe is not None and bench.probe(bench.train_probe).split != "train":
             raise ConfigError(f"train_probe {bench.train_probe!r} must have split: train")
         for goal in bench.bounds.fixed:

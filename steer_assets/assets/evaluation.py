@@ -80,7 +80,7 @@ def steerability(
     goal_space: pl.DataFrame,
 ) -> tuple[pl.DataFrame, ...]:
     """Scores of each request: error, miscalibration, orthogonality, meaning kept; and each goal's movement."""
-    asked = requests.filter(pl.col("split") == "test")
+    asked = requests.filter(pl.col("probe").is_in(work.bench.test_probes))
     return core.evaluate(
         asked,
         request_goals.join(asked, on="request_id", how="semi"),

@@ -88,7 +88,7 @@ def report(
     cell = work.here
     of = {str(m): rows.drop("method", "model") for (m,), rows in steerability.group_by("method", maintain_order=True)}
     against = held_against(work.bench, cell.method.name)
-    asked = requests.filter(pl.col("split") == "test")
+    asked = requests.filter(pl.col("probe").is_in(work.bench.test_probes))
     tables = reports.CellTables(
         model=cell.model.name,
         method=cell.method.name,

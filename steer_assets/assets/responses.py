@@ -65,11 +65,11 @@ def _backend(work: Work, method: Method) -> Backend | None:
 
 
 def _run(
-    work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, splits: list[str]
+    work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, probes: list[str]
 ) -> driver.Run:
     method = _method(work, spec)
     space = GoalSpace.from_table(tables["goal_space"])
-    requests = tables["requests"].filter(pl.col("split").is_in(splits))
+    requests = tables["requests"].filter(pl.col("probe").is_in(probes))
     log, name = work.log, work.here.key
 
     def progress(done: int, total: int) -> None:
@@ -112,11 +112,11 @@ def fit_responses(
     if pool is None:
         return Responses.empty(), Outcomes.empty(), GoalValues.empty()
     tables = {
-        "requests": requests.filter(pl.col("probe") == work.bench.train_probe),
+        "requests": requests,
         "request_goals": request_goals,
         "goal_space": goal_space,
     }
-    run = _run(work, pool, tables, Artifact(), ["train"])
+    run = _run(work, pool, tables, Artifact(), [str(work.bench.train_probe)])
     return run.responses, run.outcomes, measure_texts(work.bench, run.outcomes.unique("text_id", maintain_order=True))
 
 
@@ -179,7 +179,7 @@ def run_plans(
     seconds, tokens = spent.row(0)
     return planning.plan_run(
         method,
-        requests.filter(pl.col("split") == "test"),
+        requests.filter(pl.col("probe").is_in(work.bench.test_probes)),
         request_goals,
         GoalSpace.from_table(goal_space).goals,
         artifact=Artifact.from_table(artifacts),
@@ -220,7 +220,7 @@ def responses(
 ) -> tuple[pl.DataFrame, ...]:
     """Every answer of the cell, all attempts included, and what was chosen for each request."""
     tables = {"requests": requests, "request_goals": request_goals, "goal_space": goal_space}
-    run = _run(work, work.here.method, tables, Artifact.from_table(artifacts), ["test"])
+    run = _run(work, work.here.method, tables, Artifact.from_table(artifacts), work.bench.test_probes)
     return run.responses, run.outcomes
 
 

@@ -75,6 +75,13 @@ def test_relative_paths_are_relative_to_their_file(tmp_path):
         ({"probes": [{**BENCH["probes"][0], "goals": ["formality"]}]}, "asks for goal 'formality', which is not in the goal space"),
         ({"probes": [{**BENCH["probes"][0], "active": 2}]}, "wants 2 active goals of only 1"),
         ({"probes": [{**BENCH["probes"][0], "split": "train"}]}, "no probe on the test side"),
+        (
+            {
+                "probes": [{**BENCH["probes"][0], "split": "all"}, {**BENCH["probes"][0], "name": "pool", "split": "train"}],
+                "train_probe": "pool",
+            },
+            "'main' has split: all",
+        ),
         ({"probes": BENCH["probes"] * 2}, "two probes share a name"),
         ({"probes": [{**BENCH["probes"][0], "actve": 1}]}, r"probes.0.actve: Extra inputs"),
         ({"bounds": {"fixed": {"text_length": [3, 3]}}}, "have no width"),
@@ -105,3 +112,10 @@ def test_hashes_follow_settings_and_not_prose(tmp_path):
     method = load_registry([SHIPPED]).method("direct")
     assert method.model_copy(update={"description": "other"}).spec_hash == method.spec_hash
     assert method.model_copy(update={"control": True}).spec_hash != method.spec_hash
+
+
+@pytest.mark.parametrize(("folder", "bench"), [("own_texts", "own-texts"), ("steerbench", "steerbench")])
+def test_the_examples_are_valid_configurations(folder, bench):
+    registry = load_registry([SHIPPED, SHIPPED.parent / "examples" / folder])
+    assert bench in registry.benches
+    assert {"copy", "rewrite"} <= set(registry.bench(bench).methods)
