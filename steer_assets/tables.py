@@ -224,7 +224,7 @@ def _run(
         raise dg.Failure(f"{spec.name}: {error}", allow_retries=False) from error
     extra = spec.metadata(work, frames) if spec.metadata else {}
     for name, contract in spec.outputs.items():
-        if name not in context.selected_output_names:
+        if name not in context.op_execution_context.selected_output_names:
             continue
         frame = frames[name]
         # the IO manager refuses bad rows; here they also become a red check in the UI
