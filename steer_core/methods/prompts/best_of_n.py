@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from steer_core.methods.prompts.few_shot import error_of
+from steer_core.methods.distance import error_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Setting, Traits
 from steer_core.steering.plan import Plan

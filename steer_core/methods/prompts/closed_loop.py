@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from steer_core.methods.prompts.few_shot import error_of
+from steer_core.methods.distance import error_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import (
     Artifact,

@@ -5,25 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from steer_core.methods.distance import error_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, FitResponse, GoalTarget, Item, Request, Setting, Traits
 from steer_core.methods.wording import direct_instruction, with_text
 from steer_core.steering.plan import Message
-
-
-def error_of(request: Request, z: Any) -> float:
-    """Steering error |z* - zh| with inactive targets at the source; infinite where a goal is undefined.
-
-    Chang et al. (2025) fill inactive targets with -1 before they pick the best of n, which rewards pushing untouched
-    goals down; this is the distance that the report uses.
-    """
-    total = 0.0
-    for target in request.goals:
-        reached = None if z is None else z.get(target.goal)
-        if reached is None:
-            return math.inf
-        total += (reached - (target.z0 if target.z_star is None else target.z_star)) ** 2
-    return math.sqrt(total)
 
 
 def build(setting: Setting, *, n_examples: int = 3, negative: bool = False, pool: int = 200) -> SinglePrompt:

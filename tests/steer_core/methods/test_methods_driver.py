@@ -8,9 +8,9 @@ from fixture_requests import GOALS, SETTING, TEXT, request
 
 from schemas import Outcomes, Responses
 from steer_core.generation.backend import Capabilities, Generation
+from steer_core.methods.distance import error_of
 from steer_core.methods.driver import failure_of, run_method
 from steer_core.methods.load import build_strategy
-from steer_core.methods.prompts.few_shot import error_of
 from steer_core.methods.protocol import Artifact, Choose, Observation
 from steer_core.tables import Journal, check
 from steer_core.tables.errors import SteerworksError
