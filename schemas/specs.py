@@ -163,6 +163,13 @@ class CorpusSpec(Spec):
     test_share: float = Field(0.5, gt=0.0, lt=1.0, description="Share of the texts on the test side of the split")
     seed: int = Field(0, description="Seed of the split by text")
 
+    @model_validator(mode="after")
+    def _sources_have_names_of_their_own(self) -> CorpusSpec:
+        names = [s.name for s in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sources of a corpus share a name: {', '.join(names)}")
+        return self
+
 
 class BoundsSpec(Spec):
     """Bounds of the goal space: percentiles of the corpus, or fixed numbers goal by goal."""

@@ -50,15 +50,15 @@ def run(bench_name: str, methods: list[str]) -> int:
     start = time.monotonic()
     runner = _Runner(defs, bench_name)
     steps = 2 + len(cells)
-    ok = runner.run(f"[1/{steps}] corpus, goal space, probes", shared, None)
+    ready = ok = runner.run(f"[1/{steps}] corpus, goal space, probes", shared, None)
     for n, cell in enumerate(cells, 2):
         why = cell.why_impossible()
         if why:
             print(f"[{n}/{steps}] {cell.key}: left out, {why}", flush=True)
-        elif ok:
+        elif ready:
             # one red cell does not keep the others from being measured
             ok = runner.run(f"[{n}/{steps}] {cell.key}", grid, cell) and ok
-    ok = ok and runner.run(f"[{steps}/{steps}] leaderboard", last, None)
+    ok = ready and runner.run(f"[{steps}/{steps}] leaderboard", last, None) and ok
     if not ok:
         return 1
     print(f"\nDone in {time.monotonic() - start:.0f} s.\n\nReports:")

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from schemas.digest import digest_text
-from schemas.specs import BenchSpec
+from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.settings import registry, storage_root
 from steer_core.goals.cache import GoalCache
 from steer_core.goals.measure import measure
 from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
+from steer_core.models.info import model_folder
+from steer_core.models.loading import digest_folder
 from steer_core.tables.files import filesystem, is_local, join
 
 if TYPE_CHECKING:
     from steer_core.methods.driver import Ruler
+
+
+def model_digest(model: ModelSpec) -> str:
+    """What the answers of a model follow from: its identity, and for a folder the files in it."""
+    folder = model_folder(model)
+    if folder is None or not folder.is_dir():
+        return model.identity
+    stamp = tuple(sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir()))
+    return f"{model.identity}:{_folder_digest(folder, stamp)}"
+
+
+@functools.lru_cache(maxsize=16)
+def _folder_digest(folder: Path, stamp: tuple[object, ...]) -> str:
+    return digest_folder(folder)
+
 
 #: Texts from which starting worker processes pays.
 WORTH_WORKERS = 20_000

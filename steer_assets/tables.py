@@ -27,7 +27,7 @@ from steer_assets.contracts import definition_metadata
 from steer_assets.io import NewTable, Snapshot, Unchanged, table_url
 from steer_assets.partitions import Cell, cell_partitions, own_and_controls, read_key
 from steer_assets.settings import storage_root
-from steer_core.tables.errors import SteerworksError, TableError
+from steer_core.tables.errors import ContractError, SteerworksError, TableError
 from steer_core.tables.files import join
 from steer_core.tables.footer import Footer
 from steer_core.tables.snapshot import content_digest, read_footer, read_table
@@ -234,12 +234,12 @@ def _run(
             yield dg.AssetCheckResult(
                 passed=False, check_name="contract", asset_key=keys[name], metadata={"broken": str(error)}
             )
-            raise dg.Failure(f"{error}\nNothing was written.", allow_retries=False) from error
+            raise dg.Failure(f"{error}\nThis table was not written.", allow_retries=False) from error
         value = Unchanged(footers[name]) if unchanged else NewTable(frame, footers[name])
         yield dg.Output(
             value,
             output_name=name,
-            data_version=dg.DataVersion(content_digest(frame)),
+            data_version=dg.DataVersion(read_footer(urls[name]).content if unchanged else content_digest(frame)),
             metadata={"dagster/row_count": frame.height, "spec_hash": footers[name].spec_hash, **extra},
         )
         yield dg.AssetCheckResult(passed=True, check_name="contract", asset_key=keys[name])
@@ -286,7 +286,8 @@ def _published(
             if read_footer(url).fingerprint != footers[name].fingerprint:
                 return None
             frames[name] = read_table(url, spec.outputs[name])
-        except TableError:
+        except (TableError, ContractError):
+            # damaged or broken: made again
             return None
     return frames if spec.intact is None or spec.intact(work, frames) else None
 

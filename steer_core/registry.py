@@ -104,6 +104,8 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT]) -> dict[str, SpecT]:
     specs = {}
     for name, (file, settings) in entries.items():
+        if "name" in settings:
+            raise ConfigError(f"{file}, entry {name!r}: the entry's key is its name; leave out `name`")
         try:
             specs[name] = kind.model_validate({"name": name, **settings})
         except pydantic.ValidationError as error:

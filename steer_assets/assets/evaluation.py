@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas import Comparisons, GoalMovements, GoalValues, SideEffects, Steerability, SteerabilitySummary
-from steer_assets.measuring import measure_texts, scorer_ids
+from steer_assets.measuring import measure_texts, model_digest, scorer_ids
 from steer_assets.partitions import held_against
 from steer_assets.settings import registry
 from steer_assets.tables import Science, Work, table
@@ -37,7 +37,7 @@ def response_goal_values(work: Work, outcomes: pl.DataFrame, requests: pl.DataFr
 
 def _encoder_identity(work: Work) -> str | None:
     name = work.bench.meaning_model
-    return None if name is None else registry().model(name).identity
+    return None if name is None else model_digest(registry().model(name))
 
 
 def _similarity(work: Work) -> Similarity | None:

@@ -136,39 +136,56 @@ def _of_valid_cells(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
     fan_in={"steerability_summary": "grid", "comparisons": "grid", "outcomes": "grid"},
 )
 def leaderboard(
-    work: Work, steerability_summary: pl.DataFrame, comparisons: pl.DataFrame, outcomes: pl.DataFrame
+    work: Work,
+    requests: pl.DataFrame,
+    steerability_summary: pl.DataFrame,
+    comparisons: pl.DataFrame,
+    outcomes: pl.DataFrame,
 ) -> pl.DataFrame:
-    """All valid cells that exist, ranked within their goal space and probe; never across goal spaces."""
-    costs = (
-        _of_valid_cells(work, outcomes)
-        .group_by("model", "method", "probe", maintain_order=True)
-        .agg(pl.col("completion_tokens").mean())
+    """All valid cells that exist, ranked within their goal space and probe; never across goal spaces.
+
+    Cells that answered an earlier draw of a probe are left out until they are materialized again.
+    """
+    answered = _of_valid_cells(work, outcomes).with_columns(
+        current=pl.col("request_id").is_in(requests["request_id"].implode())
     )
-    summaries, contrasts = _of_valid_cells(work, steerability_summary), _of_valid_cells(work, comparisons)
-    return evaluation.leaderboard(summaries, costs, contrasts)
+    costs = answered.group_by("model", "method", "probe", maintain_order=True).agg(
+        pl.col("completion_tokens").mean(), pl.col("current").all()
+    )
+    for row in costs.filter(~pl.col("current")).iter_rows(named=True):
+        work.log.warning("%(method)s|%(model)s answered another draw of probe %(probe)s: left out", row)
+    costs = costs.filter("current").drop("current")
+    of_current = [
+        _of_valid_cells(work, rows).join(costs, on=["model", "method", "probe"], how="semi")
+        for rows in (steerability_summary, comparisons)
+    ]
+    return evaluation.leaderboard(of_current[0], costs, of_current[1])
+
+
+def _links(work: Work) -> dict[tuple[str, str], str]:
+    """Pages of cells that exist, relative to the leaderboard's."""
+    paths = {
+        (c.model.name, c.method.name): f"report/model={c.model.name}/method={c.method.name}/report.html"
+        for c in valid_cells(work.bench)
+    }
+    return {cell: f"../{path}" for cell, path in paths.items() if table_exists(work.url(path))}
 
 
 @table(
     Reports,
     group="reports",
     version=reports.VERSION,
-    spec=_cells,
+    spec=lambda work: [sorted(_links(work).values()), controls(work.bench)],
     kinds=("html",),
     metadata=_said("leaderboard_page"),
     intact=_intact("leaderboard_page"),
 )
 def leaderboard_page(work: Work, leaderboard: pl.DataFrame) -> pl.DataFrame:
     """The leaderboard as a page, linked to the cells' reports."""
-    cells = leaderboard.select("model", "method").unique().rows()
-    links = {
-        (model, method): f"../report/model={model}/method={method}/report.html"
-        for model, method in cells
-        if table_exists(work.url("report", f"model={model}", f"method={method}", "report.html"))
-    }
     page = reports.build_leaderboard(
         leaderboard,
         bench=work.bench.name,
-        cell_reports=links,
+        cell_reports=_links(work),
         controls=controls(work.bench),
         versions={"evaluation": evaluation.VERSION},
     )

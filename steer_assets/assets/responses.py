@@ -13,7 +13,7 @@ import polars as pl
 from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
 from schemas.specs import MethodSpec, PromptPart
 from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import measure_texts, ruler_of
+from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.generation.backend import Backend
@@ -48,7 +48,8 @@ def _asked(work: Work, method: MethodSpec | None) -> list[Any]:
     words = {n: [g.noun, g.more, g.less] for n, g in registry().goals_of(work.bench).items()}
     decoding = work.bench.decoding.model_dump(mode="json")
     what = method and [method.spec_hash, _method(work, method).traits.digest]
-    return [what, work.here.model.identity, decoding, work.bench.seed, words, code_digest()]
+    model = model_digest(work.here.model) if _method(work, method).traits.calls_model else None
+    return [what, model, decoding, work.bench.seed, words, code_digest()]
 
 
 def _token_counter(work: Work) -> Callable[[Plan], int]:
@@ -124,7 +125,7 @@ def fit_responses(
     Artifacts,
     group="responses",
     version=fitting.VERSION,
-    spec=lambda work: work.here.method.spec_hash,
+    spec=lambda work: [work.here.method.spec_hash, code_digest()],
     grid=True,
     gpu=True,
 )

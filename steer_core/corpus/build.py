@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import polars as pl
 
-from schemas.digest import digest_bytes, digest_text
-from schemas.specs import CorpusSpec, FileSource, ProbeSpec
+from schemas.digest import digest_bytes, digest_json, digest_text
+from schemas.specs import CorpusSpec, FileSource, HubSource, ProbeSpec
 from steer_core.corpus.sentences import sentences
 from steer_core.corpus.sources import read_source
 from steer_core.tables.errors import SteerworksError
@@ -63,20 +64,27 @@ def _side(text_id: str, spec: CorpusSpec) -> str:
 
 
 def source_digests(spec: CorpusSpec) -> dict[str, str]:
-    """Digest of each file that the corpus is read from: an edited file is a new corpus.
+    """Digest of each file or local data set folder that the corpus is read from: an edited file is a new corpus.
 
-    Hub data sets are pinned by their revision and the grammar by its code, so they have no entry.
+    The grammar is pinned by its code and a hub data set by its `revision`, where one is given, so they have no entry.
+    A file that is not there has the digest of nothing: reading the source says so in words.
     """
     digests = {}
     for source in spec.sources:
         if isinstance(source, FileSource):
-            try:
-                with open_file(source.path) as file:
-                    digests[source.name] = digest_bytes(file.read())
-            except FileNotFoundError:
-                # reading the source says so in words; here it only must not look like a known file
-                digests[source.name] = digest_bytes(b"")
+            digests[source.name] = _digest_file(source.path)
+        elif isinstance(source, HubSource) and (folder := Path(source.dataset).expanduser()).is_dir():
+            files = sorted(p for p in folder.rglob("*") if p.is_file())
+            digests[source.name] = digest_json([[str(p.relative_to(folder)), _digest_file(str(p))] for p in files])
     return digests
+
+
+def _digest_file(url: str) -> str:
+    try:
+        with open_file(url) as file:
+            return digest_bytes(file.read())
+    except FileNotFoundError:
+        return digest_bytes(b"")
 
 
 def candidate_texts(corpus: pl.DataFrame, probes: Iterable[ProbeSpec]) -> pl.DataFrame:

@@ -24,6 +24,9 @@ class TransformersBackend:
     def __init__(self, loaded: LoadedModel, clock: Callable[[], float] = time.perf_counter) -> None:
         self.loaded = loaded
         self._clock = clock
+        self._ends = self._end_ids()
+        # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
+        loaded.model.generation_config = loaded.model.generation_config.__class__()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,7 +93,7 @@ class TransformersBackend:
         ids, mask = self._pad(prompts, left=True)
         length = ids.shape[1]
         sampling = [RowSampling(decoding, [c.seed for c in calls], length, room)] if decoding.temperature > 0 else []
-        ends = self._end_ids()
+        ends = self._ends
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,

@@ -14,7 +14,7 @@ _OPENING = re.compile(rf"(?:<|\[|<\|)(?:{_THINK})(?:>|\]|\|>)", re.I)
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|message\|>)?", re.I)
 
 _OFFER = re.compile(
-    r"\A\s*(?:sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are|’s)|below is|this is|the following is)\b"
+    r"\A\s*(?:sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are|’s)|below is|the following is)\b"
     r"[^\n]{0,200}:\s*\n+",
     re.I,
 )
@@ -34,7 +34,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def strip_thinking(text: str) -> str:
-    """What is left once thinking is taken away; an opened and never closed block leaves only what stands before it."""
+    """What is left once thinking is taken away; an answer that opens a block and never closes it leaves nothing."""
     channel = _last(_FINAL_CHANNEL, text)
     if channel is not None:
         return text[channel.end() :].strip()
@@ -42,8 +42,8 @@ def strip_thinking(text: str) -> str:
     closing = _last(_CLOSING, text)
     if closing is not None:
         text = text[closing.end() :]
-    opening = _OPENING.search(text)
-    return (text if opening is None else text[: opening.start()]).strip()
+    # a block that is never closed is the whole answer; further in, such a tag is a word of the text
+    return "" if _OPENING.match(text.lstrip()) else text.strip()
 
 
 def strip_preamble(text: str) -> str:
@@ -66,12 +66,21 @@ def clean_answer(raw: str) -> str:
     return strip_preamble(strip_thinking(raw))
 
 
-#: How refusals begin, in the models' own words.
+#: Declining, in the models' own words: an apology or a mention of being an AI, or an object that only a request has.
+_SORRY = (
+    r"(?:(?:i(?: a|'|’)m (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately)\b[,.;:! ]*(?:but |that )?"
+    r"(?:as an ai[^.!?\n]{0,60}, )?|as an ai[^.!?\n]{0,60}, )"
+)
+_CANNOT = (
+    r"(?:i|we)(?: (?:can(?:no|'|’)t|can not|won(?:'|’)t|(?:am|are) (?:not able|unable)|must (?:decline|refuse))"
+    r"|(?:'|’)m (?:not able|unable)) (?:to )?"
+)
+_VERB = r"(?:help|assist|comply|fulfill?|do|rewrite|provide|write|create|generate|continue)\b"
+_ASKED = r"[^.!?\n]{0,20}?\b(?:request|text|content|task|message|passage)\b"
 _REFUSAL = re.compile(
-    r"\A\W*(?:(?:i(?: a|'|’)m (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately)\b[,.;:! ]*)?"
-    r"(?:but |that )?(?:as an ai[^.!?\n]{0,60}, )?(?:i|we)(?:"
-    r" (?:can(?:no|'|’)t|can not|won(?:'|’)t|(?:am|are) (?:not able|unable)|must (?:decline|refuse))|(?:'|’)m unable)"
-    r" (?:to )?(?:help|assist|comply|fulfill?|do (?:that|this)|rewrite|provide|write|create|generate|continue)\b",
+    rf"\A\W*(?:{_SORRY}{_CANNOT}{_VERB}(?! but\b)"
+    rf"|{_CANNOT}{_VERB}(?: you)?(?: with| to)? (?:that|this|the|your)\b{_ASKED}"
+    rf"|{_CANNOT}(?:help|assist)(?: you)? with (?:that|this|it|rewriting)\b|{_CANNOT}(?:comply|assist)\b)",
     re.I,
 )
 #: A refusal is short; a longer text that begins like one is a text about something.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from steer_core.methods.protocol import Request
+from steer_core.methods.cleaning import is_refusal
+from steer_core.methods.protocol import Observation, Request
 
 
 def error_of(request: Request, z: Mapping[str, float | None] | None) -> float:
@@ -21,3 +22,9 @@ def error_of(request: Request, z: Mapping[str, float | None] | None) -> float:
             return math.inf
         total += (reached - (target.z0 if target.z_star is None else target.z_star)) ** 2
     return math.sqrt(total)
+
+
+def usable(attempt: Observation, request: Request) -> bool:
+    """Whether an attempt is an answer at all: complete, in the form asked for, not blank and no refusal."""
+    answered = attempt.finish_reason == "stop" and attempt.parsed and bool(attempt.text.strip())
+    return answered and not is_refusal(attempt.text, request.text)

@@ -115,7 +115,8 @@ def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:
 
 def digest_folder(folder: Path) -> str:
     """Digest of the files that decide a model's answers: weights, configs, tokenizer, template."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"})
+    decisive = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
+    files = sorted(p for p in folder.iterdir() if p.suffix in decisive)
     total = hashlib.blake2b(digest_size=16)
     for file in files:
         if file.name == "MANIFEST.json":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import uuid
@@ -59,8 +60,10 @@ def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
     """
     fs, path = filesystem(url)
     if not is_local(fs):
-        with fs.open(path, "wb") as file:
-            write(file)
+        whole = io.BytesIO()
+        write(whole)
+        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        fs.pipe_file(path, whole.getvalue())
         return
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")

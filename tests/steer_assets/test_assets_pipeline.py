@@ -205,3 +205,46 @@ def test_edited_imported_answers_are_noticed(workplace):
     status, _ = workplace.materialize(GRID, "mine|embedded")
     assert status["outcomes"] == "written"
     assert not read(workplace.table("outcomes", "mine|embedded"))["copied"].any()
+
+
+def test_changed_weights_are_noticed(workplace, tiny_model):
+    import shutil
+
+    folder = shutil.copytree(tiny_model("llama", True), workplace.folder / "model")
+    models = {"embedded": {"source": "embedded"}, "tiny": {"source": str(folder)}}
+    (workplace.folder / "models.yaml").write_text(yaml.safe_dump(models))
+    workplace.bench = {**workplace.bench, "models": ["tiny"], "methods": ["copy", "direct"]}
+    workplace.configure()
+    workplace.materialize(SHARED)
+    workplace.materialize(GRID, "direct|tiny")
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-2] ^= 0x40
+    weights.write_bytes(bytes(data))
+    status, _ = workplace.materialize(GRID, "direct|tiny")
+    assert status["responses"] == "written"
+
+
+def test_cells_of_an_earlier_draw_are_left_off_the_leaderboard(workplace):
+    workplace.materialize(SHARED)
+    for cell in ("copy|embedded", "direct|embedded"):
+        workplace.materialize(GRID, cell)
+    probes = [{**p, "seed": 99} if p["name"] == "main" else p for p in workplace.bench["probes"]]
+    workplace.configure(probes=probes)
+    workplace.materialize(SHARED)
+    workplace.materialize(GRID, "copy|embedded")
+    workplace.materialize(BOARD)
+    assert set(read(workplace.table("leaderboard"))["method"]) == {"copy"}
+    workplace.materialize(GRID, "direct|embedded")
+    workplace.materialize(BOARD)
+    assert set(read(workplace.table("leaderboard"))["method"]) == {"copy", "direct"}
+
+
+def test_a_table_that_was_changed_by_hand_is_made_again(workplace):
+    workplace.materialize(SHARED)
+    path = workplace.table("goal_space")
+    metadata = pl.read_parquet_metadata(path)["steerworks"]
+    read(path).with_columns(bounds=pl.lit("guessed")).write_parquet(path, metadata={"steerworks": metadata})
+    status, _ = workplace.materialize("group:corpus")
+    assert status["goal_space"] == "written"
+    assert status["seed_corpus"] == "unchanged"

@@ -103,6 +103,11 @@ def test_files_that_are_no_configuration_are_named(tmp_path):
         load_registry([tmp_path / "nowhere"])
 
 
+def test_an_entry_has_one_name(tmp_path):
+    with pytest.raises(ConfigError, match="leave out `name`"):
+        load_registry(overlay(tmp_path, models={"a": {"name": "other", "source": "embedded"}}))
+
+
 def test_slugs_cannot_break_partition_keys(tmp_path):
     with pytest.raises(ConfigError, match="name"):
         load_registry(overlay(tmp_path, models={"a|b": {"source": "embedded"}}))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from steer_core.methods.distance import error_of
+from steer_core.methods.distance import error_of, usable
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Setting, Traits
 from steer_core.steering.plan import Plan
@@ -38,12 +38,12 @@ class BestOfN:
         """All samples at once, then the choice."""
         if not history:
             return (self.base.plan(request, artifact),) * self.n
-        usable = [o for o in history if o.text and o.parsed and o.finish_reason == "stop"]
-        if not usable:
+        answers = [o for o in history if usable(o, request)]
+        if not answers:
             return Choose(history[0].response_id)
         if self.select == "oracle":
-            return Choose(min(usable, key=lambda o: error_of(request, o.z)).response_id)
-        return Choose(_consensus(usable).response_id)
+            return Choose(min(answers, key=lambda o: error_of(request, o.z)).response_id)
+        return Choose(_consensus(answers).response_id)
 
     def clean(self, raw: str) -> tuple[str, bool]:
         """As the base strategy."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from steer_core.methods.distance import error_of
+from steer_core.methods.distance import error_of, usable
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import (
     Artifact,
@@ -48,8 +48,8 @@ class ClosedLoop:
         """The next attempt, or the best one."""
         if not history:
             return (self.base.plan(request, artifact),)
-        best = min(history, key=lambda o: error_of(request, o.z) if usable(o) else float("inf"))
-        remaining = self.remaining(request, best) if usable(best) else request
+        best = min(history, key=lambda o: error_of(request, o.z) if usable(o, request) else float("inf"))
+        remaining = self.remaining(request, best) if usable(best, request) else request
         # greedy decoding would only give the same answer to the same prompt again
         asked = self.base.plan(remaining, artifact)
         if not remaining.active or len(history) >= self.rounds or any(o.plan == asked for o in history):
@@ -72,11 +72,6 @@ class ClosedLoop:
     def clean(self, raw: str) -> tuple[str, bool]:
         """As the base strategy."""
         return self.base.clean(raw)
-
-
-def usable(attempt: Observation) -> bool:
-    """Whether an attempt is an answer at all."""
-    return bool(attempt.text.strip()) and attempt.parsed and attempt.finish_reason == "stop"
 
 
 def build(

@@ -147,3 +147,16 @@ def test_sentence_probes_add_sentences_that_stay_on_their_side(tmp_path):
     parents = {t.split(" sings.")[0]: s for t, s in corpus.select("text", "split").iter_rows()}
     assert cut.height == 50
     assert all(parents[t.removesuffix(" sings.")] == s for t, s in cut.select("text", "split").iter_rows())
+
+
+def test_sources_need_names_of_their_own_and_local_data_sets_have_digests(tmp_path):
+    source = rows_file(tmp_path / "a.jsonl", [{"text": "one two"}])
+    with pytest.raises(ValueError, match="share a name"):
+        spec(source, source)
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    pl.DataFrame({"text": ["one two"]}).write_parquet(folder / "validation.parquet")
+    hub = {"kind": "hub", "name": "hub", "dataset": str(folder), "split": "validation", "column": "text"}
+    before = source_digests(spec(hub))
+    pl.DataFrame({"text": ["one three"]}).write_parquet(folder / "validation.parquet")
+    assert source_digests(spec(hub)) != before

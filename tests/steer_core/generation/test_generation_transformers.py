@@ -118,3 +118,13 @@ def test_an_empty_continuation_cannot_be_scored(backend):
 def test_the_execution_fingerprint_follows_the_weights(backend):
     assert backend("llama").execution != backend("qwen2").execution
     assert backend("llama").execution == backend("llama").execution
+
+
+def test_a_models_own_decoding_defaults_do_not_act(tiny_model):
+    spec = ModelSpec(name="tiny", source=str(tiny_model()))
+    loaded = load_model(spec)
+    loaded.model.generation_config.repetition_penalty = 5.0
+    loaded.model.generation_config.no_repeat_ngram_size = 1
+    asked = [call(plan(t)) for t in TEXTS]
+    plain = TransformersBackend(load_model(spec)).generate(asked)
+    assert [g.raw for g in TransformersBackend(loaded).generate(asked)] == [g.raw for g in plain]

@@ -237,3 +237,12 @@ def test_steps_are_pure():
         assert isinstance(again, Choose | tuple)
     assert asked == request(formality=0.3)
     assert asked.text == TEXT
+
+
+@pytest.mark.parametrize("select", ["oracle", "consensus"])
+def test_a_refusal_is_not_chosen_over_an_answer(tmp_path, select):
+    refusal = "I'm sorry, but I can't assist with that. f=.8"
+    answers = [refusal, "f=.6", refusal]
+    asked = request(formality=0.3)
+    made, _ = run(tmp_path, "best-of-n", lambda p, s: answers[s], asked, options={"n": 3, "select": select})
+    assert made.outcomes.select("text", "failure").row(0) == ("f=.6", None)

@@ -50,6 +50,31 @@ def test_any_fsspec_url_is_a_place_for_tables():
     assert read_table("memory://bench/goal_values/part.parquet", GoalValues).equals(values())
 
 
+def test_a_failing_write_leaves_the_old_object_on_any_store():
+    from steer_core.tables.files import open_file, write_bytes, write_file
+
+    def fail(file):
+        file.write(b"ne")
+        raise RuntimeError("cut")
+
+    write_bytes("memory://store/object", b"old")
+    with pytest.raises(RuntimeError, match="cut"):
+        write_file("memory://store/object", fail)
+    with open_file("memory://store/object") as file:
+        assert file.read() == b"old"
+
+
+def test_the_content_digest_follows_the_rows_and_not_their_layout():
+    plain = pl.DataFrame({"a": ["x", "y", None], "b": [1.0, None, 3.0]})
+    relaid = pl.concat([plain[:1], plain[1:]], rechunk=False).with_columns(
+        b=pl.when(pl.col("b").is_null()).then(pl.lit(None, dtype=pl.Float64)).otherwise("b")
+    )
+    assert relaid.equals(plain)
+    assert content_digest(relaid) == content_digest(plain)
+    changed = [plain.with_columns(b=pl.lit(0.0)), plain.reverse(), plain.rename({"a": "c"}), plain[:2]]
+    assert len({content_digest(f) for f in [plain, *changed]}) == 5
+
+
 def test_a_bad_frame_leaves_the_earlier_table_intact(tmp_path):
     url = str(tmp_path / "part.parquet")
     publish_table(values(), GoalValues, url, FOOTER)
