@@ -24,9 +24,6 @@ class TransformersBackend:
     def __init__(self, loaded: LoadedModel, clock: Callable[[], float] = time.perf_counter) -> None:
         self.loaded = loaded
         self._clock = clock
-        self._ends = self._end_ids()
-        # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
-        loaded.model.generation_config = loaded.model.generation_config.__class__()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -93,7 +90,7 @@ class TransformersBackend:
         ids, mask = self._pad(prompts, left=True)
         length = ids.shape[1]
         sampling = [RowSampling(decoding, [c.seed for c in calls], length, room)] if decoding.temperature > 0 else []
-        ends = self._ends
+        ends = self._end_ids()
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,
@@ -102,13 +99,19 @@ class TransformersBackend:
             bos_token_id=tokenizer.bos_token_id,
         )
         start = self._clock()
-        with torch.inference_mode():
-            out = self.loaded.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=config,
-                logits_processor=LogitsProcessorList(sampling),
-            )
+        model = self.loaded.model
+        # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
+        own, model.generation_config = model.generation_config, GenerationConfig()
+        try:
+            with torch.inference_mode():
+                out = model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    generation_config=config,
+                    logits_processor=LogitsProcessorList(sampling),
+                )
+        finally:
+            model.generation_config = own
         seconds = (self._clock() - start) / len(calls)
         found = []
         for prompt, row in zip(prompts, out[:, length:].tolist(), strict=True):
