@@ -5,6 +5,7 @@ This package imports nothing of the project.
 """
 
 from schemas.contract import CONTRACTS, Contract
+from schemas.contrasts import BehaviorItems, ContrastExamples, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
 from schemas.evaluation import (
     ClosedForm,
@@ -19,18 +20,30 @@ from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Outcomes, Responses
+from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, Judgements, SweepArms, SweepFindings
+from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 
 __all__ = [
     "CONTRACTS",
+    "ActivationMap",
+    "ArmAnswers",
+    "ArmScores",
+    "ArmSummary",
     "Artifacts",
+    "BehaviorItems",
     "ClosedForm",
     "Comparisons",
     "Contract",
+    "ContrastExamples",
+    "DataIntegrity",
+    "DoseResponse",
     "GoalMovements",
     "GoalSpaceTable",
     "GoalValues",
+    "Judgements",
     "Leaderboard",
     "Outcomes",
+    "PreferencePairs",
     "ProbeDiagnostics",
     "ProbeWeights",
     "Reports",
@@ -42,4 +55,8 @@ __all__ = [
     "SideEffects",
     "Steerability",
     "SteerabilitySummary",
+    "SweepArms",
+    "SweepFindings",
+    "VectorTensors",
+    "Vectors",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandera.polars as pa
+import polars as pl
 
 #: table name -> model, filled as the contract modules are imported.
 CONTRACTS: dict[str, type[Contract]] = {}
@@ -50,3 +51,8 @@ class Contract(pa.DataFrameModel):
     def version(cls) -> int:
         """Version of the contract."""
         return cls._version
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Rows of an older version as rows of this one; None where that version cannot be read any more."""
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandera.polars as pa
+import polars as pl
 
 from schemas.contract import Contract
 
@@ -10,8 +11,13 @@ from schemas.contract import Contract
 FINISH_REASONS = ["stop", "length", "overlong", "source", "imported"]
 
 
-class Responses(Contract, table="responses", key=("response_id",)):
+class Responses(Contract, table="responses", key=("response_id",), version=2):
     """Every text that came back, every attempt included; the journal's rows have the same columns."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew no steering, so its rows have no receipt."""
+        return rows.with_columns(receipt=pl.lit(None, pl.String)) if version == 1 else None
 
     response_id: str = pa.Field(unique=True, description="Hash of plan, sample index, seed, execution fingerprint")
     plan_id: str = pa.Field(description="Hash of the plan")
@@ -27,6 +33,10 @@ class Responses(Contract, table="responses", key=("response_id",)):
     prompt_tokens: int = pa.Field(ge=0, description="Tokens read")
     completion_tokens: int = pa.Field(ge=0, description="Tokens written")
     seconds: float = pa.Field(ge=0.0, description="Share of the batch's wall time")
+    receipt: str = pa.Field(
+        nullable=True,
+        description="Proof of steering as JSON: realisation, tokens touched, expected and observed; null: unsteered",
+    )
 
 
 class Outcomes(Contract, table="outcomes", key=("request_id",)):

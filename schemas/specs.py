@@ -100,13 +100,160 @@ class PromptPart(Spec):
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the strategy")
 
 
+#: Unit of a strength. `raw` multiplies the vector; `class_alpha`: 0 is the mean of the opposite, 1 of the concept;
+#: `residual_fraction`: share of the mean activation norm; `angle`: degrees; `kl`: nats a token from unsteered.
+Unit = Literal["raw", "class_alpha", "residual_fraction", "angle", "kl"]
+Site = Literal["residual", "attention", "mlp"]
+#: Positions, 0-based: `all`, `prompt`, `completion`, `last_prompt`, `index:3`, `span:2:9` (end excluded).
+PositionSelector = Annotated[
+    str, Field(pattern=r"^(all|prompt|completion|last_prompt|index:-?\d+|span:\d+:\d+)$", description="Positions")
+]
+
+
+class GateSpec(Spec):
+    """Steer a row only where its prompt resembles a condition (CAST, Lee et al. 2024)."""
+
+    condition: Slug = Field(description="Behavior whose contrast gives the condition vector")
+    layer: int | None = Field(None, ge=0, description="Layer that is looked at; null: searched on the training pairs")
+    threshold: float | None = Field(None, description="Cosine from which it holds; null: searched with the layer")
+    above: bool = Field(True, description="False: steer where the cosine is below the threshold")
+
+
+class VectorPart(Spec):
+    """A steering vector: how it is fitted, where it is applied, how strongly."""
+
+    kind: Literal["vector"] = "vector"
+    estimator: Slug = Field(description="Module of `steer_core.vectors.estimators`")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator")
+    layers: tuple[int, ...] | Literal["all", "middle"] = Field("middle", description="0-based decoder layers")
+    site: Site = Field("residual", description="Residual stream after the layer, or what attention or MLP write")
+    read: Literal["last_token", "letter", "last_prompt", "answer", "prompt", "all"] = Field(
+        "answer", description="Where activations are read: one token, or the mean over a span"
+    )
+    operator: Slug | None = Field(None, description="Module of `steer_core.steering.operators`; null: the estimator's")
+    positions: PositionSelector = Field("all", description="Positions that are steered")
+    unit: Unit = Field("raw", description="Unit of the strengths")
+    strengths: tuple[float, ...] = Field(
+        (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of sweeps and dose-response"
+    )
+    gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
+    seed: int = Field(0, description="Seed of estimators that draw")
+
+
+Part = Annotated[PromptPart | VectorPart, Field(discriminator="kind")]
+
+
 class MethodSpec(Spec):
-    """A steering method: a list of parts, so that combinations are methods too."""
+    """A steering method: a list of parts, so that combinations are methods too.
+
+    At most one prompt part, which writes the prompt (without one it is `rewrite`), and any number of vector parts.
+    """
 
     name: Slug = Field(description="Partition key and folder name")
-    parts: tuple[PromptPart, ...] = Field(min_length=1, description="Parts, applied in order")
+    parts: tuple[Part, ...] = Field(min_length=1, description="Parts, applied in order")
     control: bool = Field(False, description="True for `copy` and `rewrite`: shown beside every method")
     description: str = ""
+
+    @property
+    def vectors(self) -> tuple[VectorPart, ...]:
+        """The vector parts."""
+        return tuple(p for p in self.parts if isinstance(p, VectorPart))
+
+    @property
+    def prompts(self) -> tuple[PromptPart, ...]:
+        """The prompt parts."""
+        return tuple(p for p in self.parts if isinstance(p, PromptPart))
+
+
+class GrammarBehavior(Spec):
+    """A behavior of the embedded model's grammar: an attribute at one level against another; ground truth is known."""
+
+    kind: Literal["grammar"] = "grammar"
+    attribute: Literal["sentiment", "formality", "difficulty", "sentences"]
+    positive: int = Field(description="Level that shows the behavior")
+    negative: int = Field(description="Level that does not")
+    n_pairs: int = Field(256, gt=1, description="Training pairs")
+    n_validation: int = Field(64, gt=0, description="Pairs that checkpoints are chosen on")
+    n_items: int = Field(48, gt=0, description="Test items of each form")
+    seed: int = 0
+
+
+class CaaBehavior(Spec):
+    """A behavior in the JSON format of Contrastive Activation Addition (Rimsky et al. 2024)."""
+
+    kind: Literal["caa"] = "caa"
+    dataset: Literal["prompts", "ab", "open", "openr", "opencon", "abcon", "caa"] = "ab"
+    train: str = Field(description="File of contrast rows: JSON list, or CSV for prompts, caa, opencon and abcon")
+    test_ab: str | None = Field(None, description="JSON list of A/B test items")
+    test_open: str | None = Field(None, description="JSON list of open-ended test items")
+    balance_letters: bool = Field(True, description="Swap the options of half the items so that letters are even")
+    seed: int = 0
+
+
+class BipoBehavior(Spec):
+    """A behavior in the CSV format of BiPO (Cao et al. 2024): question, matching, not_matching."""
+
+    kind: Literal["bipo"] = "bipo"
+    train: str = Field(description="CSV of preference pairs")
+    test: str | None = Field(None, description="CSV of test items with options A, B and the matching letter")
+    validation_share: float = Field(
+        0.1, gt=0.0, lt=1.0, description="Share of train.csv that checkpoints are chosen on"
+    )
+    seed: int = 0
+
+
+class PairsBehavior(Spec):
+    """A behavior from a JSONL, CSV or Parquet file with columns prompt, positive, negative (and optionally split)."""
+
+    kind: Literal["pairs"] = "pairs"
+    path: str = Field(description="File of pairs")
+    test: str | None = Field(None, description="File of test prompts (column `prompt`, optionally positive, negative)")
+    seed: int = 0
+
+
+BehaviorSource = Annotated[GrammarBehavior | CaaBehavior | BipoBehavior | PairsBehavior, Field(discriminator="kind")]
+
+
+class JudgeSpec(Spec):
+    """Who judges open answers: the grammar's own reader, or a language model with a rubric."""
+
+    kind: Literal["ground_truth", "llm"] = "ground_truth"
+    rubric: Slug = Field("attribute", description="Module of `steer_core.evaluation.rubrics`")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the rubric")
+    model: Slug | None = Field(None, description="Judge model; null: the cell's own model")
+    repeats: int = Field(1, gt=0, description="Judgements of each response")
+
+
+class BehaviorSpec(Spec):
+    """A trait defined by contrast pairs, and how its test answers are judged."""
+
+    name: Slug = Field(description="Concept name")
+    source: BehaviorSource
+    judge: JudgeSpec = JudgeSpec.model_construct(
+        kind="ground_truth", rubric="attribute", options={}, model=None, repeats=1
+    )
+    positive_prompt: str | None = Field(None, description="System prompt that asks for the behavior in words")
+    negative_prompt: str | None = Field(None, description="System prompt that asks for the opposite")
+    scale: tuple[float, float] = Field((0.0, 10.0), description="Ends of the judge's scale")
+    description: str = ""
+
+
+class SweepSpec(Spec):
+    """How behaviors are swept in each vector cell of a bench."""
+
+    strengths: tuple[float, ...] | None = Field(None, description="Null: those of the method's vector part")
+    layers: tuple[int, ...] = Field((), description="Further single layers to sweep, at the ends of the strengths")
+    positions: tuple[PositionSelector, ...] = Field((), description="Further position selectors to sweep")
+    seeds: tuple[int, ...] = Field((), description="Further seeds, for estimators that draw")
+    midpoints: int = Field(0, ge=0, description="Times that midpoints are put between the strengths")
+    exclude: tuple[dict[str, Any], ...] = Field(
+        (), description="Settings left out: fields with the values to leave out"
+    )
+    random_directions: int = Field(20, ge=0, description="Random directions of equal norm")
+    shuffled: int = Field(2, ge=0, description="Vectors fitted on shuffled labels")
+    samples: int = Field(1, gt=0, description="Answers an open item")
+    max_new_tokens: int = Field(64, gt=0, description="Length of an open answer")
+    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
 
 
 class GrammarSource(Spec):
@@ -239,6 +386,8 @@ class BenchSpec(Spec):
     meaning_model: Slug | None = Field(
         None, description="Sentence encoder (a model of models.yaml) that also measures what a rewrite keeps"
     )
+    behaviors: tuple[Slug, ...] = Field((), description="Behaviors that vector methods are swept on")
+    sweep: SweepSpec = Field(default_factory=lambda: SweepSpec.model_validate({}), description="How they are swept")
     seed: int = Field(0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
     permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")

@@ -32,6 +32,7 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    receipt: str | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def _rows(generated: Sequence[tuple[str, Call, Generation]], execution: str) -> 
                 "prompt_tokens": g.prompt_tokens,
                 "completion_tokens": g.completion_tokens,
                 "seconds": g.seconds,
+                "receipt": g.receipt,
             }
             for response_id, call, g in generated
         ]

@@ -227,6 +227,7 @@ def _without_model(method: Method, state: _State, rows: dict[str, dict[str, obje
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "seconds": 0.0,
+        "receipt": None,
     }
     row = response_rows([row]).row(0, named=True)
     rows[str(row["response_id"])] = row

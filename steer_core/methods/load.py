@@ -7,14 +7,20 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.digest import digest_json
-from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
-from steer_core.methods import cleaning, prompts, wording
+from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec, PromptPart, VectorPart
+from steer_core.methods import cleaning, prompts, steered, wording
+from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Method, Setting, Traits
+from steer_core.methods.steered import Steered
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError
+
+#: Strategy whose answers to the training pool contrasts are mined from, and the prompt of methods without one.
+POOL_STRATEGY, PLAIN_STRATEGY = "direct", "rewrite"
 
 
 def strategies() -> list[str]:
@@ -33,7 +39,11 @@ def code_digest() -> str:
 
     The journal answers whatever is asked as before, so an edit that changes no prompt costs no generation.
     """
-    files = [Path(cleaning.__file__), Path(wording.__file__), *Path(prompts.__path__[0]).glob("*.py")]
+    files = [
+        Path(cleaning.__file__),
+        *map(Path, (wording.__file__, steered.__file__)),
+        *Path(prompts.__path__[0]).glob("*.py"),
+    ]
     return digest_json({f.name: f.read_text(encoding="utf-8") for f in files})
 
 
@@ -62,14 +72,31 @@ def load_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Map
     Raises:
         ConfigError: unknown strategy or option, or parts that cannot be combined.
     """
-    if len(spec.parts) != 1:
-        raise ConfigError(f"method {spec.name!r} has {len(spec.parts)} prompt parts: one prompt asks for a rewrite")
-    part = spec.parts[0]
+    if len(spec.prompts) > 1:
+        raise ConfigError(f"method {spec.name!r} has {len(spec.prompts)} prompt parts: one prompt asks for a rewrite")
+    if len(spec.vectors) > 1:
+        raise ConfigError(
+            f"method {spec.name!r} has {len(spec.vectors)} vector parts: give one part several `layers`, or combine "
+            "fitted vectors with steer_core.vectors.algebra"
+        )
+    part = spec.prompts[0] if spec.prompts else PromptPart(strategy=PLAIN_STRATEGY)
     setting = Setting(model.identity, goals, bench.decoding, bench.seed)
     try:
-        return build_strategy(part.strategy, setting, part.options)
+        base = build_strategy(part.strategy, setting, part.options)
+        return _steered(base, part, spec.vectors[0]) if spec.vectors else base
     except SteerworksError as error:
         raise type(error)(f"method {spec.name!r}: {error}") from error
+
+
+def _steered(base: Method, prompt: PromptPart, part: VectorPart) -> Steered:
+    if not isinstance(base, SinglePrompt) or not base.traits.calls_model:
+        raise ConfigError(f"a vector needs a prompt strategy of one prompt and one answer; {prompt.strategy!r} is none")
+    if base.traits.fits_on not in (None, POOL_STRATEGY):
+        raise ConfigError(
+            f"strategy {prompt.strategy!r} is fitted on answers of {base.traits.fits_on!r}, and vectors on answers of "
+            f"{POOL_STRATEGY!r}: they do not combine"
+        )
+    return Steered(base, part, replace(base.traits, fits_on=POOL_STRATEGY))
 
 
 def describe_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Traits:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from schemas.digest import canonical_json, digest_text
 from schemas.specs import Decoding
+from steer_core.steering.intervention import Intervention
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Plan:
         messages: conversation, ending with the user's turn.
         text: bare prompt, tokenised as it stands.
         tokens: token ids, used as they stand.
+        interventions: what is done to activations, in order; empty: unsteered.
 
     Raises:
         ValueError: none or several of the three are given.
@@ -41,6 +43,7 @@ class Plan:
     messages: tuple[Message, ...] | None = None
     text: str | None = None
     tokens: tuple[int, ...] | None = None
+    interventions: tuple[Intervention, ...] = ()
 
     def __post_init__(self) -> None:
         given = [n for n in ("messages", "text", "tokens") if getattr(self, n) is not None]
@@ -56,6 +59,8 @@ class Plan:
             body["text"] = self.text
         if self.tokens is not None:
             body["tokens"] = list(self.tokens)
+        if self.interventions:
+            body["interventions"] = [i.to_dict() for i in self.interventions]
         return canonical_json(body)
 
     @classmethod
@@ -70,6 +75,7 @@ class Plan:
             messages=None if messages is None else tuple(Message(m["role"], m["content"]) for m in messages),
             text=body.get("text"),
             tokens=None if tokens is None else tuple(tokens),
+            interventions=tuple(Intervention.from_dict(i) for i in body.get("interventions", [])),
         )
 
     @property

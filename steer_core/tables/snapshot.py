@@ -95,22 +95,29 @@ def read_table(url: str, contract: type[Contract]) -> pl.DataFrame:
         raise TableError(
             f"{url} holds table {footer.contract!r}, not {contract.table()!r}: the file is in the wrong place"
         )
-    if footer.contract_version != contract.version():
-        newer = footer.contract_version > contract.version()
-        remedy = "update Steerworks" if newer else "materialize the asset again"
-        raise TableError(
-            f"{url} keeps version {footer.contract_version} of contract {contract.table()!r}; this code reads version "
-            f"{contract.version()} and has no migration: {remedy}"
-        )
     with open_file(url) as file:
         try:
             rows = pl.read_parquet(file.read(), hive_partitioning=False)
         except (polars.exceptions.PolarsError, OSError) as error:
             raise _damaged(url, error) from error
+    if footer.contract_version != contract.version():
+        rows = _migrated(rows, footer.contract_version, contract, url)
     try:
         return check(rows, contract, where=url)
     except ContractError as error:
         raise ContractError(f"{error}\n(The file was changed after it was published: materialize it again.)") from error
+
+
+def _migrated(rows: pl.DataFrame, version: int, contract: type[Contract], url: str) -> pl.DataFrame:
+    newer = version > contract.version()
+    migrated = None if newer else contract.migrate(rows, version)
+    if migrated is None:
+        remedy = "update Steerworks" if newer else "materialize the asset again"
+        raise TableError(
+            f"{url} keeps version {version} of contract {contract.table()!r}; this code reads version "
+            f"{contract.version()} and has no migration: {remedy}"
+        )
+    return migrated
 
 
 def _parquet(url: str) -> pq.ParquetFile:

@@ -294,6 +294,7 @@ def cell_tables(
             "prompt_tokens": 120,
             "completion_tokens": int(tokens[i]),
             "seconds": 0.02,
+            "receipt": None,
         }
         for i in range(n)
     ]

@@ -12,9 +12,9 @@ def response(i: int, raw: str = "x", seconds: float = 0.1) -> pl.DataFrame:
     row = {
         "response_id": f"r{i}", "plan_id": "p", "plan": "{}", "sample_index": 0, "seed": 0, "execution": "cpu", "raw": raw,
         "text": raw, "text_id": digest_text(raw), "finish_reason": "stop", "parsed": True, "prompt_tokens": 1,
-        "completion_tokens": 1, "seconds": seconds,
+        "completion_tokens": 1, "seconds": seconds, "receipt": None,
     }  # fmt: skip
-    return pl.DataFrame([row])
+    return pl.DataFrame([row], schema_overrides={"receipt": pl.String})
 
 
 def test_an_absent_journal_is_empty(tmp_path):

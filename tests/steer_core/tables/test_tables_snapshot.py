@@ -10,9 +10,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from schemas import GoalValues, SeedCorpus
+from schemas import GoalValues, Responses, SeedCorpus
 from schemas.contract import CONTRACTS
 from steer_core.tables import ContractError, Footer, TableError, content_digest, publish_table, read_footer, read_table
+from steer_core.tables.footer import METADATA_KEY
 
 
 def values(n: int = 3, start: float = 0.0) -> pl.DataFrame:
@@ -210,3 +211,18 @@ def test_a_writer_killed_mid_write_leaves_the_earlier_table(tmp_path, how):
     publish_table(values(5), GoalValues, url, FOOTER)
     assert [p.name for p in tmp_path.iterdir()] == ["part.parquet"]
     assert read_table(url, GoalValues).height == 5
+
+
+def test_responses_of_before_steering_are_read_without_a_receipt(tmp_path):
+    """Version 1 had no receipts: its rows are unsteered, so nothing that was generated is lost."""
+    url = str(tmp_path / "part.parquet")
+    row = Responses.empty().drop("receipt").schema
+    old = pl.DataFrame(
+        {
+            n: ["x" if d == pl.String else True if d == pl.Boolean else 1.0 if d == pl.Float64 else 1]
+            for n, d in row.items()
+        },
+        schema=row,
+    ).with_columns(finish_reason=pl.lit("stop"))
+    old.write_parquet(url, metadata={METADATA_KEY: Footer("responses", 1).to_json()})
+    assert read_table(url, Responses).equals(old.with_columns(receipt=pl.lit(None, pl.String)))

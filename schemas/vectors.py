@@ -1,0 +1,80 @@
+"""Fitted vectors and what is known of them."""
+
+from __future__ import annotations
+
+import pandera.polars as pa
+import polars as pl
+
+from schemas.contract import Contract
+
+SITES = ["residual", "attention", "mlp"]
+
+
+class Vectors(Contract, table="vectors", key=("concept", "layer", "site", "control")):
+    """One fitted steering vector (or affine map) a row; its numbers are in `vector_tensors`."""
+
+    vector_id: str = pa.Field(description="Digest of operator, tensors, scalars, layer, site and model")
+    concept: str = pa.Field(description="Behavior or goal that it stands for")
+    control: str = pa.Field(
+        description="Empty: the real one; `random:<seed>` or `shuffled:<seed>`: a control of equal norm"
+    )
+    estimator: str = pa.Field(description="How it was fitted")
+    operator: str = pa.Field(description="How it is applied: module of `steer_core.steering.operators`")
+    layer: int = pa.Field(ge=0, description="0-based decoder layer; the residual stream is meant after it")
+    site: str = pa.Field(isin=SITES, description="Where in the layer")
+    read: str = pa.Field(description="Positions that activations were read at")
+    width: int = pa.Field(gt=0, description="Hidden size of the model")
+    norm: float = pa.Field(nullable=True, ge=0.0, description="L2 norm of the direction; null for maps without one")
+    residual_norm: float = pa.Field(nullable=True, ge=0.0, description="Mean L2 norm of the activations read")
+    n_positive: int = pa.Field(ge=0, description="Examples of the concept")
+    n_negative: int = pa.Field(ge=0, description="Examples of its opposite")
+    reliability: float = pa.Field(
+        nullable=True, ge=-1.0, le=1.0, description="Cosine of the directions fitted on two halves of the data"
+    )
+    model: str = pa.Field(description="Fingerprint of the model; another one is refused")
+    template: str = pa.Field(description="Digest of the chat template that the prompts went through")
+    scalars: str = pa.Field(description="Numbers that operators and strength units need, as JSON")
+    lineage: str = pa.Field(description="What it was made from, as JSON: data digest, options, parents of an algebra")
+
+
+class VectorTensors(Contract, table="vector_tensors", key=("vector_id", "tensor", "row")):
+    """The numbers of the vectors: each tensor has shape [rows, width]."""
+
+    vector_id: str = pa.Field(description="Vector")
+    tensor: str = pa.Field(description="Name of the tensor: `direction`, `center`, `left`, `right`, `map` ...")
+    row: int = pa.Field(ge=0, description="0-based row")
+    values: pl.List(pl.Float32) = pa.Field(description="Values, one a hidden dimension")  # type: ignore[valid-type]
+
+
+class ActivationMap(Contract, table="activation_map", key=("concept", "layer", "site", "example_id")):
+    """Activations of the contrast examples in the plane of their two main components, for a look."""
+
+    concept: str = pa.Field(description="Behavior or goal")
+    layer: int = pa.Field(ge=0, description="0-based decoder layer")
+    site: str = pa.Field(isin=SITES, description="Where in the layer")
+    example_id: str = pa.Field(description="Contrast example")
+    label: int = pa.Field(isin=[0, 1], description="1: shows the concept; 0: its opposite")
+    first: float = pa.Field(description="First principal component, in units of its standard deviation")
+    second: float = pa.Field(description="Second principal component, in units of its standard deviation")
+    projection: float = pa.Field(
+        description="Along the mean difference: 0 at the mean of the opposite, 1 at the mean of the concept"
+    )
+
+
+class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal", "strength")):
+    """How far each strength of a goal's vector moves each goal, measured on the training pool."""
+
+    goal: str = pa.Field(description="Goal whose vector is applied")
+    observed_goal: str = pa.Field(description="Goal whose movement is reported")
+    strength: float = pa.Field(description="Strength, in `unit`; 0 is the base prompt without a vector")
+    unit: str = pa.Field(description="Unit of the strength")
+    coefficient: float = pa.Field(description="What multiplies the vector")
+    move: float = pa.Field(nullable=True, description="Mean z - z at strength 0, same text and prompt")
+    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by text")
+    high: float = pa.Field(nullable=True, description="Upper end")
+    fitted: float = pa.Field(
+        nullable=True, description="The monotone fit of the goal's own move; null off the diagonal"
+    )
+    failed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers that are no answer")
+    usable: bool = pa.Field(description="False where too many answers failed: never asked for")
+    n: int = pa.Field(ge=0, description="Texts with both defined")
