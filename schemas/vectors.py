@@ -75,6 +75,8 @@ class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal"
     fitted: float = pa.Field(
         nullable=True, description="The monotone fit of the goal's own move; null off the diagonal"
     )
+    prompt_intercept: float = pa.Field(description="Move that the prompt makes by itself where nothing is asked")
+    prompt_slope: float = pa.Field(description="Move that the prompt makes by itself, per unit asked")
     failed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers that are no answer")
     usable: bool = pa.Field(description="False where too many answers failed: never asked for")
     n: int = pa.Field(ge=0, description="Texts with both defined")

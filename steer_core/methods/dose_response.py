@@ -67,8 +67,8 @@ def measure_dose_response(
     gate: Gate | None = None,
     texts_per_goal: int = 32,
     progress: Progress | None = None,
-) -> tuple[pl.DataFrame, dict[str, tuple[float, float]]]:
-    """Rows of `dose_response`, and what the prompt alone does.
+) -> pl.DataFrame:
+    """Rows of `dose_response`.
 
     All strengths of all goals share batches: strength and vector belong to the row.
 
@@ -90,9 +90,6 @@ def measure_dose_response(
         texts_per_goal: requests tried for each goal, drawn evenly from those that ask for it.
         progress: told after each batch.
 
-    Returns:
-        The table, and goal -> (intercept, slope) of the move that the prompt makes by itself, per unit asked.
-
     Raises:
         SteerworksError: a goal has a vector and no request of the pool asks for it.
     """
@@ -113,11 +110,9 @@ def measure_dose_response(
     }
     z = _positions(method, rows, answers, ruler)
     table = []
-    effects = {}
     for goal, of_goal in vectors.items():
         table += _of_goal(goal, of_goal, unit, [r for r in rows if r.goal == goal], z, clusters, draws, seed)
-        effects[goal] = _prompt_effect(goal, [r for r in rows if r.goal == goal and r.strength == 0.0], z)
-    return pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row"), effects
+    return pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row")
 
 
 def _asking_for(goal: str, requests: Sequence[Request], most: int) -> list[Request]:
@@ -170,6 +165,7 @@ def _of_goal(
     strengths = sorted({r.strength for r in rows})
     requests = [r.request for r in rows if r.strength == 0.0]
     labels = np.array([clusters[r.request_id] for r in requests])
+    intercept, slope = _prompt_effect(goal, requests, z)
     table: list[dict[str, object]] = []
     for observed in goals:
         for strength in strengths:
@@ -189,6 +185,8 @@ def _of_goal(
                     "low": found.low,
                     "high": found.high,
                     "fitted": None,
+                    "prompt_intercept": intercept,
+                    "prompt_slope": slope,
                     "failed": float(failed),
                     "usable": bool(failed <= MOST_FAILED),
                     "n": found.n,
@@ -242,13 +240,13 @@ def _isotonic(values: Floats, weights: Floats) -> Floats:
 
 
 def _prompt_effect(
-    goal: str, rows: Sequence[_Row], z: Mapping[tuple[str, float, str], Mapping[str, float | None] | None]
+    goal: str, requests: Sequence[Request], z: Mapping[tuple[str, float, str], Mapping[str, float | None] | None]
 ) -> tuple[float, float]:
     """Least-squares line of the move that the prompt alone makes on the move that was asked for."""
     asked, moved = [], []
-    for row in rows:
-        target = next(t for t in row.request.active if t.goal == goal)
-        reached = z[goal, 0.0, row.request.request_id]
+    for request in requests:
+        target = next(t for t in request.active if t.goal == goal)
+        reached = z[goal, 0.0, request.request_id]
         if reached is not None and reached.get(goal) is not None:
             asked.append(target.delta)
             moved.append(float(reached[goal]) - target.z0)  # type: ignore[arg-type]

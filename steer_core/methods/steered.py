@@ -101,7 +101,6 @@ def with_doses(
     part: VectorPart,
     vectors: Mapping[str, Sequence[SteeringVector]],
     dose_response: pl.DataFrame,
-    prompt_effects: Mapping[str, tuple[float, float]],
     gate: Gate | None = None,
 ) -> Artifact:
     """The prompt's artifact with a dose for each goal.
@@ -111,7 +110,6 @@ def with_doses(
         part: the vector part.
         vectors: goal -> its vectors.
         dose_response: rows of `dose_response`.
-        prompt_effects: goal -> (intercept, slope) of the prompt's own move.
         gate: condition on the row's prompt.
     """
     unit: Unit = part.unit
@@ -125,11 +123,12 @@ def with_doses(
             # strength 0 is off, whatever an affine operator would do at its own 0
             found = [s[k].coefficient if dose.value else 0.0 for s, dose in zip(steps, doses, strict=True)]
             stored.append({"intervention": step.to_dict(), "coefficients": found})
+        prompt = dose_response.filter(pl.col("goal") == goal).select("prompt_intercept", "prompt_slope").row(0)
         body = {
             "strengths": list(curve.strengths),
             "moves": list(curve.moves),
             "unit": unit,
-            "prompt": list(prompt_effects[goal]),
+            "prompt": list(prompt),
             "interventions": stored,
         }
         items.append(Item("dose", body, goal))

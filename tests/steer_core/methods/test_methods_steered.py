@@ -1,0 +1,226 @@
+"""A request's moves become strengths through the dose-response of the training pool, and only what the prompt leaves."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from fixture_requests import GOALS, SETTING, request
+
+from schemas import DoseResponse, Responses
+from schemas.specs import BenchSpec, MethodSpec, ModelSpec, VectorPart
+from steer_core.generation.backend import Capabilities, Generation
+from steer_core.methods.dose_response import DoseCurve, measure_dose_response
+from steer_core.methods.load import build_strategy, load_method
+from steer_core.methods.protocol import Artifact, Observation, Traits
+from steer_core.methods.steered import Steered, with_doses
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables import Journal, check
+from steer_core.tables.errors import ConfigError, SteerworksError
+
+PART = VectorPart(estimator="mean-difference", strengths=(-2.0, -1.0, 1.0, 2.0, 3.0))
+
+
+def vector(goal: str, layer: int = 1, scale: float = 1.0) -> SteeringVector:
+    direction = np.zeros((1, 4), np.float32)
+    direction[0, list(GOALS).index(goal)] = scale
+    return SteeringVector(goal, "add", layer, {"direction": direction}, {"residual_norm": 2.0}, "m")
+
+
+VECTORS = {g: [vector(g)] for g in ("formality", "text_length")}
+GOAL_OF = {v[0].id: g for g, v in VECTORS.items()}
+
+
+class Responsive:
+    """A model whose answer says where it lands: each unit of a vector moves its goal by `gain`, 3 breaks the answer."""
+
+    capabilities = Capabilities("responsive", None, scores=False)
+    execution = "responsive"
+
+    def __init__(self, gain=0.1, prompt_gain=0.0):
+        self.gain, self.prompt_gain, self.n_calls = gain, prompt_gain, 0
+
+    def prompt_tokens(self, plan):
+        return 5
+
+    def generate(self, calls):
+        self.n_calls += len(calls)
+        found = []
+        for call in calls:
+            z = dict.fromkeys(GOALS, 0.5)
+            prompt = call.plan.messages[-1].content
+            for goal in z:
+                if f"more {GOALS[goal].more.split()[-1]}" in prompt:
+                    z[goal] += self.prompt_gain
+            doses = {GOAL_OF[i.vector]: i.coefficient for i in call.plan.interventions}
+            for goal, dose in doses.items():
+                z[goal] += self.gain * dose
+            broken = any(abs(d) >= 3 for d in doses.values())
+            text = " ".join(f"{g}={v:.4f}" for g, v in z.items())
+            found.append(Generation("" if broken else text, "stop", 5, 3, 0.1))
+        return found
+
+    def score(self, plans, continuations):
+        raise AssertionError("nothing is scored here")
+
+
+def ruler(texts):
+    return [{g: float(dict(p.split("=") for p in t.split())[g]) for g in GOALS} for t in texts]
+
+
+def pool(n=8):
+    return [
+        request(text=f"Text {i}.", request_id=f"{g}{i}", **{g: d})
+        for i in range(n)
+        for g, d in (("formality", 0.3 if i % 2 else -0.3), ("text_length", 0.2))
+    ]
+
+
+def trial(tmp_path, backend, strategy="rewrite", vectors=VECTORS, requests=None, **changes):
+    method = build_strategy(strategy, SETTING, {})
+    settings = {
+        "positions": "all", "backend": backend, "journal": Journal(str(tmp_path), Responses), "ruler": ruler,
+        "seed": 0, "batch_size": 4, "draws": 50,
+    } | changes  # fmt: skip
+    requests = pool() if requests is None else requests
+    return measure_dose_response(
+        method, requests, {r.request_id: r.text for r in requests}, vectors, PART.strengths, PART.unit, **settings
+    )
+
+
+def test_the_curve_is_what_the_model_does_and_failing_strengths_are_not_usable(tmp_path):
+    table = trial(tmp_path, Responsive())
+    rows = check(table, DoseResponse).filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "formality"))
+    assert rows.sort("strength")["strength"].to_list() == [-2, -1, 0, 1, 2, 3]
+    assert rows.sort("strength")["fitted"].to_list() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2, None])
+    assert rows.sort("strength")["usable"].to_list() == [True] * 5 + [False]
+    assert rows.filter(pl.col("strength") == 3)["failed"].to_list() == [1.0]
+    other = table.filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "text_length"))
+    assert other["move"].drop_nulls().abs().max() == pytest.approx(0.0)
+    assert table.select("prompt_intercept", "prompt_slope").row(0) == pytest.approx((0.0, 0.0))
+
+
+def test_what_was_measured_is_not_generated_again(tmp_path):
+    trial(tmp_path, Responsive())
+    again = Responsive()
+    trial(tmp_path, again)
+    assert again.n_calls == 0
+
+
+def test_a_goal_that_nobody_asks_for_is_named(tmp_path):
+    with pytest.raises(SteerworksError, match="asks for goal 'text_length'.*train_probe"):
+        trial(tmp_path, Responsive(), requests=[r for r in pool() if r.request_id.startswith("formality")])
+
+
+def steered(table, vectors=VECTORS):
+    artifact = with_doses(Artifact(), PART, vectors, table)
+    return Steered(build_strategy("rewrite", SETTING, {}), PART, Traits()), Artifact.from_table(artifact.to_table())
+
+
+def test_a_requested_move_becomes_the_strength_that_gives_it(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive()))
+    (plan,) = method.step(request(formality=0.15, text_length=-0.05), artifact, ())
+    doses = {GOAL_OF[i.vector]: i.coefficient for i in plan.interventions}
+    assert doses == {"formality": pytest.approx(1.5), "text_length": pytest.approx(-0.5)}
+    assert "formal" not in plan.messages[-1].content
+
+
+def test_a_move_beyond_the_curve_takes_the_last_usable_strength(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive()))
+    (plan,) = method.step(request(formality=0.49), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == [2.0]
+
+
+def test_nothing_asked_is_the_very_plan_of_the_prompt_alone(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive()))
+    assert method.step(request(), artifact, ()) == method.base.step(request(), Artifact(), ())
+
+
+def test_a_vector_that_moves_its_goal_the_other_way_is_used_the_other_way(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive(gain=-0.1)))
+    (plan,) = method.step(request(formality=0.15), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([-1.5])
+
+
+def test_a_vector_that_moves_nothing_is_left_off(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive(gain=0.0)))
+    assert method.step(request(formality=0.3), artifact, ())[0].interventions == ()
+
+
+def test_the_vector_is_asked_only_for_what_the_prompt_leaves(tmp_path):
+    backend = Responsive(prompt_gain=0.1)
+    requests = [request(text=f"T{i}.", request_id=f"r{i}", formality=0.3 if i % 2 else -0.3) for i in range(8)]
+    of_formality = {"formality": VECTORS["formality"]}
+    table = trial(tmp_path, backend, "direct", of_formality, requests)
+    intercept, slope = table.select("prompt_intercept", "prompt_slope").row(0)
+    assert intercept + slope * 0.3 == pytest.approx(0.1)
+    method, artifact = steered(table, of_formality)
+    method = replace(method, base=build_strategy("direct", SETTING, {}))
+    (plan,) = method.step(request(formality=0.3), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([2.0])
+    (smaller,) = method.step(request(formality=0.15), artifact, ())
+    left = 0.15 - intercept - slope * 0.15
+    assert [i.coefficient for i in smaller.interventions] == pytest.approx([left / 0.1])
+
+
+def test_it_ends_with_the_answer(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive()))
+    (plan,) = method.step(request(formality=0.15), artifact, ())
+    choice = method.step(request(formality=0.15), artifact, (Observation("id", plan, "text", True, "stop"),))
+    assert choice.response_id == "id"
+
+
+def test_a_method_without_fitted_doses_says_what_is_missing():
+    method = Steered(build_strategy("rewrite", SETTING, {}), PART, Traits())
+    with pytest.raises(SteerworksError, match="no dose of goal 'formality'"):
+        method.step(request(formality=0.1), Artifact(), ())
+
+
+@pytest.mark.parametrize("move", [-0.9, -0.1, -0.01, 0.01, 0.1, 0.9])
+def test_inversion_returns_to_the_move_wherever_the_curve_reaches(move):
+    curve = DoseCurve((-2.0, -1.0, 0.0, 1.0, 3.0), (-0.4, -0.4, 0.0, 0.05, 0.6))
+    reached = np.interp(curve.strength_for(move), curve.strengths, curve.moves)
+    assert reached == pytest.approx(float(np.clip(move, -0.4, 0.6)))
+    assert abs(curve.strength_for(-0.4)) == 1.0  # the smallest that does
+
+
+BENCH = BenchSpec.model_validate(
+    {
+        "name": "b",
+        "corpus": {"sources": [{"kind": "grammar", "n_texts": 10}]},
+        "goals": ["formality"],
+        "probes": [{"name": "p", "n_texts": 2, "n_goals_per_text": 1, "active": 1}],
+        "models": ["embedded"],
+        "methods": ["m"],
+    }
+)
+
+
+def load(*parts):
+    spec = MethodSpec.model_validate({"name": "m", "parts": list(parts)})
+    return load_method(spec, ModelSpec(name="embedded", source="embedded"), BENCH, GOALS)
+
+
+VECTOR = {"kind": "vector", "estimator": "mean-difference"}
+
+
+def test_a_vector_alone_steers_the_plain_rewrite_and_is_fitted_on_the_training_pool():
+    method = load(VECTOR)
+    assert isinstance(method, Steered)
+    assert "rewrite the following text." in method.base.step(request(), Artifact(), ())[0].messages[-1].content
+    assert method.traits.fits_on == "direct"
+    assert load({"kind": "prompt", "strategy": "direct"}, VECTOR).traits.fits_on == "direct"
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (({"kind": "prompt", "strategy": "copy"}, VECTOR), "'copy' is none"),
+        (({"kind": "prompt", "strategy": "closed-loop"}, VECTOR), "one prompt and one answer; 'closed-loop' is none"),
+        (({"kind": "prompt", "strategy": "direct"}, {"kind": "prompt", "strategy": "rewrite"}), "2 prompt parts"),
+        ((VECTOR, VECTOR), "2 vector parts"),
+    ],
+)
+def test_parts_that_do_not_combine_are_refused_by_name(parts, message):
+    with pytest.raises(ConfigError, match=f"method 'm'.*{message}"):
+        load(*parts)
