@@ -66,10 +66,10 @@ class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal"
 
     goal: str = pa.Field(description="Goal whose vector is applied")
     observed_goal: str = pa.Field(description="Goal whose movement is reported")
-    strength: float = pa.Field(description="Strength, in `unit`; 0 is the base prompt without a vector")
+    strength: float = pa.Field(nullable=True, description="Strength, in `unit`; null: the base prompt without a vector")
     unit: str = pa.Field(description="Unit of the strength")
-    coefficient: float = pa.Field(description="What multiplies the vector")
-    move: float = pa.Field(nullable=True, description="Mean z - z at strength 0, same text and prompt")
+    coefficient: float = pa.Field(nullable=True, description="What multiplies the vector; null without one")
+    move: float = pa.Field(nullable=True, description="Mean z - z without the vector, same text and prompt")
     low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by text")
     high: float = pa.Field(nullable=True, description="Upper end")
     fitted: float = pa.Field(

@@ -1,9 +1,10 @@
 """Dose and response: how far a vector's strength moves a goal, measured on the training pool, fitted, inverted.
 
 1. Each goal's vector is applied at each strength to the same texts of the training pool under the method's own prompt.
-2. A move is z at a strength minus z at strength 0 of the same plan: what the prompt does by itself is not counted.
-3. The goal's own mean move is made monotone in strength (isotonic least squares, weighted by answers), through 0 at 0.
-4. A strength at which too many answers fail is not usable; beyond it nothing is asked for on that side.
+2. A move is z at a strength minus z of the same plan unsteered: what the prompt does by itself is not counted.
+3. The goal's own mean move is made monotone in strength (isotonic least squares, weighted by answers); where strength 0
+   is off, through 0 at 0. Where it is a place like any other (`class_alpha`, `angle`), off is a choice of its own.
+4. A strength at which too many answers fail is not usable; where strength 0 is off, neither is what lies beyond it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ Floats = NDArray[np.float64]
 VERSION = "1"
 #: Share of failed answers from which a strength is not usable.
 MOST_FAILED = 0.2
+#: Units whose 0 is off.
+ANCHORED: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
+#: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
+_Landed = Mapping[tuple[str, float | None, str], Mapping[str, float | None] | None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class _Row:
     """One answer of the trial."""
 
     goal: str
-    strength: float
+    strength: float | None
     request: Request
     response_id: str
 
@@ -77,7 +82,7 @@ def measure_dose_response(
         requests: requests of the training pool, each asking for at least one goal.
         clusters: request id -> source text id.
         vectors: goal -> its vectors, one for each layer and site; a backend must know them already.
-        strengths: strengths to try; 0 is added.
+        strengths: strengths to try, beside none at all.
         unit: their unit.
         positions: selector over absolute positions.
         backend: generates under interventions.
@@ -97,8 +102,8 @@ def measure_dose_response(
     calls: list[Call] = []
     chosen = {goal: _asking_for(goal, requests, texts_per_goal) for goal in vectors}
     for goal, of_goal in vectors.items():
-        for strength in sorted({0.0, *strengths}):
-            dose = None if strength == 0.0 else Strength(strength, unit)
+        for strength in _tried(strengths, unit):
+            dose = None if strength is None else Strength(strength, unit)
             applied = interventions(of_goal, dose, positions=positions, gate=gate)
             for request in chosen[goal]:
                 plan = replace(_only_plan(method, request), interventions=applied)
@@ -113,6 +118,11 @@ def measure_dose_response(
     for goal, of_goal in vectors.items():
         table += _of_goal(goal, of_goal, unit, [r for r in rows if r.goal == goal], z, clusters, draws, seed)
     return pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row")
+
+
+def _tried(strengths: Sequence[float], unit: Unit) -> list[float | None]:
+    # where 0 is off it is the unsteered plan, which is tried anyway
+    return [None, *sorted(s for s in set(strengths) if s or unit not in ANCHORED)]
 
 
 def _asking_for(goal: str, requests: Sequence[Request], most: int) -> list[Request]:
@@ -135,8 +145,7 @@ def _only_plan(method: Method, request: Request) -> Plan:
 
 def _positions(
     method: Method, rows: Sequence[_Row], answers: Mapping[str, Mapping[str, object]], ruler: Ruler
-) -> dict[tuple[str, float, str], Mapping[str, float | None] | None]:
-    """Where each answer landed, by goal, strength and request; None for an answer that is none."""
+) -> _Landed:
     texts: dict[str, str] = {}
     for row in rows:
         answer = answers[row.response_id]
@@ -156,14 +165,14 @@ def _of_goal(
     vectors: Sequence[SteeringVector],
     unit: Unit,
     rows: Sequence[_Row],
-    z: Mapping[tuple[str, float, str], Mapping[str, float | None] | None],
+    z: _Landed,
     clusters: Mapping[str, str],
     draws: int,
     seed: int,
 ) -> list[dict[str, object]]:
     goals = [t.goal for t in rows[0].request.goals]
-    strengths = sorted({r.strength for r in rows})
-    requests = [r.request for r in rows if r.strength == 0.0]
+    strengths = list(dict.fromkeys(r.strength for r in rows))
+    requests = [r.request for r in rows if r.strength is None]
     labels = np.array([clusters[r.request_id] for r in requests])
     intercept, slope = _prompt_effect(goal, requests, z)
     table: list[dict[str, object]] = []
@@ -180,7 +189,7 @@ def _of_goal(
                     "observed_goal": observed,
                     "strength": strength,
                     "unit": unit,
-                    "coefficient": coefficient(Strength(strength, unit), vectors[0]) if strength else 0.0,
+                    "coefficient": None if strength is None else coefficient(Strength(strength, unit), vectors[0]),
                     "move": found.value,
                     "low": found.low,
                     "high": found.high,
@@ -193,43 +202,55 @@ def _of_goal(
                 }
             )
     own = [r for r in table if r["observed_goal"] == goal]
-    _fit(own)
+    _fit(own, anchored=unit in ANCHORED)
     return table
 
 
-def _move(
-    goal: str,
-    observed: str,
-    strength: float,
-    request: Request,
-    z: Mapping[tuple[str, float, str], Mapping[str, float | None] | None],
-) -> float:
-    steered, plain = z[goal, strength, request.request_id], z[goal, 0.0, request.request_id]
-    if steered is None or plain is None or steered.get(observed) is None or plain.get(observed) is None:
-        return float("nan")
-    return float(steered[observed]) - float(plain[observed])  # type: ignore[arg-type]  # checked above
+def _move(goal: str, observed: str, strength: float | None, request: Request, z: _Landed) -> float:
+    steered, plain = z[goal, strength, request.request_id], z[goal, None, request.request_id]
+    reached = None if steered is None else steered.get(observed)
+    start = None if plain is None else plain.get(observed)
+    return float("nan") if reached is None or start is None else reached - start
 
 
-def _fit(own: list[dict[str, object]]) -> None:
-    """Fill `fitted`: isotonic on each side of 0 apart, so that the curve passes through 0; unusable ends cut off.
+def _fit(own: list[dict[str, object]], *, anchored: bool) -> None:
+    """Fill `fitted`, and cut unusable strengths off.
 
     A vector may turn out to move its goal the other way; the curve then falls, and is used as it is.
     """
-    leaning = sum(float(str(r["strength"])) * float(str(r["move"])) for r in own if r["move"] is not None)
-    direction = 1.0 if leaning >= 0 else -1.0
+    tried = sorted((r for r in own if r["strength"] is not None), key=_strength)
+    measured = [r for r in tried if r["move"] is not None]
+    direction = 1.0
+    if measured:
+        doses, moves = np.array([_strength(r) for r in measured]), np.array([_moved(r) for r in measured])
+        leaning = doses @ moves if anchored else (doses - doses.mean()) @ moves
+        direction = 1.0 if leaning >= 0 else -1.0
+    if not anchored:
+        _fit_side(tried, direction)
+        return
     for side in (-1.0, 1.0):
-        of_side = (r for r in own if float(str(r["strength"])) * side > 0)
-        rows = sorted(of_side, key=lambda r: abs(float(str(r["strength"]))))
-        for k, row in enumerate(rows):
+        rows = sorted((r for r in tried if _strength(r) * side > 0), key=lambda r: abs(_strength(r)))
+        for before, row in pairwise(rows):
             # what lies beyond an unusable strength is not trusted either
-            row["usable"] = bool(row["usable"]) and (k == 0 or bool(rows[k - 1]["usable"])) and row["move"] is not None
-        usable = [r for r in rows if r["usable"]]
-        moves = side * direction * np.array([float(str(r["move"])) for r in usable])
-        for row, fitted in zip(usable, _isotonic(moves, np.array([float(str(r["n"])) for r in usable])), strict=True):
-            row["fitted"] = side * direction * max(0.0, float(fitted))
-    for row in own:
-        if row["strength"] == 0.0:
-            row["fitted"], row["usable"] = 0.0, True
+            row["usable"] = bool(row["usable"]) and bool(before["usable"])
+        _fit_side(rows, side * direction, least=0.0)
+
+
+def _fit_side(rows: list[dict[str, object]], sign: float, least: float = -np.inf) -> None:
+    for row in rows:
+        row["usable"] = bool(row["usable"]) and row["move"] is not None
+    usable = [r for r in rows if r["usable"]]
+    moves = sign * np.array([_moved(r) for r in usable])
+    for row, fitted in zip(usable, _isotonic(moves, np.array([float(str(r["n"])) for r in usable])), strict=True):
+        row["fitted"] = sign * max(least, float(fitted))
+
+
+def _strength(row: Mapping[str, object]) -> float:
+    return float(str(row["strength"]))
+
+
+def _moved(row: Mapping[str, object]) -> float:
+    return float(str(row["move"]))
 
 
 def _isotonic(values: Floats, weights: Floats) -> Floats:
@@ -239,14 +260,12 @@ def _isotonic(values: Floats, weights: Floats) -> Floats:
     return found
 
 
-def _prompt_effect(
-    goal: str, requests: Sequence[Request], z: Mapping[tuple[str, float, str], Mapping[str, float | None] | None]
-) -> tuple[float, float]:
+def _prompt_effect(goal: str, requests: Sequence[Request], z: _Landed) -> tuple[float, float]:
     """Least-squares line of the move that the prompt alone makes on the move that was asked for."""
     asked, moved = [], []
     for request in requests:
         target = next(t for t in request.active if t.goal == goal)
-        reached = z[goal, 0.0, request.request_id]
+        reached = z[goal, None, request.request_id]
         if reached is not None and reached.get(goal) is not None:
             asked.append(target.delta)
             moved.append(float(reached[goal]) - target.z0)  # type: ignore[arg-type]
@@ -261,40 +280,53 @@ class DoseCurve:
     """The monotone fit of one goal.
 
     Attributes:
-        strengths: usable strengths, ascending, 0 among them.
+        strengths: usable strengths, ascending; 0 among them where it is off.
         moves: fitted move at each; never descending, or never ascending where the vector moves its goal the other way.
+        anchored: whether strength 0 is off.
     """
 
     strengths: tuple[float, ...]
     moves: tuple[float, ...]
+    anchored: bool = True
 
     @classmethod
     def of(cls, table: pl.DataFrame, goal: str) -> DoseCurve:
-        """The curve of a goal in rows of `dose_response`.
+        """The curve of a goal in rows of `dose_response`; empty where no strength was usable.
 
         Raises:
-            SteerworksError: the table has no curve of that goal.
+            SteerworksError: the table has no rows of that goal.
         """
-        own = table.filter((pl.col("goal") == goal) & (pl.col("observed_goal") == goal) & pl.col("usable"))
-        own = own.filter(pl.col("fitted").is_not_null()).sort("strength")
+        own = table.filter((pl.col("goal") == goal) & (pl.col("observed_goal") == goal))
         if not own.height:
             raise SteerworksError(f"no dose-response of goal {goal!r}: materialize `dose_response` first")
-        return cls(tuple(own["strength"].to_list()), tuple(own["fitted"].to_list()))
+        anchored = own["unit"][0] in ANCHORED
+        used = own.filter(pl.col("usable") & pl.col("fitted").is_not_null() & pl.col("strength").is_not_null())
+        points = dict(used.select("strength", "fitted").iter_rows())
+        if anchored:
+            points[0.0] = 0.0
+        ordered = sorted(points.items())
+        return cls(tuple(s for s, _ in ordered), tuple(m for _, m in ordered), anchored)
 
-    def strength_for(self, move: float) -> float:
-        """The smallest strength whose fitted move is the one asked for; the nearest usable end where none reaches it.
+    def strength_for(self, move: float) -> float | None:
+        """The smallest strength whose fitted move is the one asked for, linear between two that were tried.
 
-        Between two strengths the curve is linear.
+        Where none reaches it, the nearest there is; None (off) where that is no better than doing nothing.
         """
-        sign = 1.0 if move > 0 else -1.0
-        rising = sum(s * m for s, m in zip(self.strengths, self.moves, strict=True)) >= 0
-        side = sign if rising else -sign
-        points = sorted((abs(s), sign * m) for s, m in zip(self.strengths, self.moves, strict=True) if s * side >= 0)
-        wanted = abs(move)
-        best = max(m for _, m in points)
-        if best <= 0.0 or wanted == 0.0:
-            return 0.0
-        for (s0, m0), (s1, m1) in pairwise(points):
-            if m1 >= wanted:
-                return side * (s0 + (wanted - m0) / (m1 - m0) * (s1 - s0))
-        return side * min(s for s, m in points if m == best)
+        if not self.strengths or move == 0.0:
+            return None
+        rising = self.moves[-1] >= self.moves[0]
+        points = sorted(zip(self.strengths, self.moves, strict=True), reverse=not rising)
+        if self.anchored:
+            sign = 1.0 if move > 0 else -1.0
+            points = sorted(((s, m) for s, m in points if (s if rising else -s) * sign >= 0), key=lambda p: abs(p[0]))
+        found = _first_reaching(points, move)
+        return None if abs(found[1] - move) >= abs(move) else found[0]
+
+
+def _first_reaching(points: Sequence[tuple[float, float]], move: float) -> tuple[float, float]:
+    """Strength and move of the first point on the line through these whose move is nearest to the one asked for."""
+    best = min(points, key=lambda p: abs(p[1] - move))
+    for (s0, m0), (s1, m1) in pairwise(points):
+        if min(m0, m1) <= move <= max(m0, m1) and m0 != m1:
+            return s0 + (move - m0) / (m1 - m0) * (s1 - s0), move
+    return best

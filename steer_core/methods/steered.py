@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.specs import Unit, VectorPart
+from schemas.specs import VectorPart
 from steer_core.methods.dose_response import DoseCurve
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Item, Observation, Request, Traits
@@ -73,9 +73,9 @@ class Steered:
                 )
             dose = doses[target.goal]
             intercept, slope = dose["prompt"]
-            curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]))
+            curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]), dose["anchored"])
             strength = curve.strength_for(target.delta - intercept - slope * target.delta)
-            if abs(strength) >= LEAST * max(map(abs, curve.strengths)):
+            if strength is not None and (not curve.anchored or abs(strength) >= LEAST * max(map(abs, curve.strengths))):
                 applied += _at(dose["interventions"], dose["strengths"], strength)
         return tuple(applied)
 
@@ -112,24 +112,31 @@ def with_doses(
         dose_response: rows of `dose_response`.
         gate: condition on the row's prompt.
     """
-    unit: Unit = part.unit
     items = list(fitted.items)
     for goal, of_goal in vectors.items():
         curve = DoseCurve.of(dose_response, goal)
-        doses = [Strength(s, unit) for s in curve.strengths]
-        steps = [interventions(of_goal, dose, positions=part.positions, gate=gate) for dose in doses]
-        stored = []
-        for k, step in enumerate(steps[0]):
-            # strength 0 is off, whatever an affine operator would do at its own 0
-            found = [s[k].coefficient if dose.value else 0.0 for s, dose in zip(steps, doses, strict=True)]
-            stored.append({"intervention": step.to_dict(), "coefficients": found})
+        steps = [_steps(of_goal, s, part, gate, off=curve.anchored and s == 0.0) for s in curve.strengths]
+        stored = [
+            {"intervention": step.to_dict(), "coefficients": [s[k].coefficient for s in steps]}
+            for k, step in enumerate(steps[0] if steps else ())
+        ]
         prompt = dose_response.filter(pl.col("goal") == goal).select("prompt_intercept", "prompt_slope").row(0)
         body = {
             "strengths": list(curve.strengths),
             "moves": list(curve.moves),
-            "unit": unit,
+            "anchored": curve.anchored,
+            "unit": part.unit,
             "prompt": list(prompt),
             "interventions": stored,
         }
         items.append(Item("dose", body, goal))
     return Artifact(tuple(items))
+
+
+def _steps(
+    vectors: Sequence[SteeringVector], strength: float, part: VectorPart, gate: Gate | None, *, off: bool
+) -> list[Intervention]:
+    """The interventions at a strength; at the strength that is off they have coefficient 0, to interpolate from."""
+    dose = Strength(1.0 if off else strength, part.unit)
+    found = interventions(vectors, dose, positions=part.positions, gate=gate)
+    return [replace(i, coefficient=0.0) if off else i for i in found]

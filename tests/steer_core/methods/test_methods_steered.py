@@ -91,8 +91,8 @@ def trial(tmp_path, backend, strategy="rewrite", vectors=VECTORS, requests=None,
 def test_the_curve_is_what_the_model_does_and_failing_strengths_are_not_usable(tmp_path):
     table = trial(tmp_path, Responsive())
     rows = check(table, DoseResponse).filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "formality"))
-    assert rows.sort("strength")["strength"].to_list() == [-2, -1, 0, 1, 2, 3]
-    assert rows.sort("strength")["fitted"].to_list() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2, None])
+    assert rows.sort("strength")["strength"].to_list() == [None, -2, -1, 1, 2, 3]
+    assert rows.sort("strength")["fitted"].to_list() == [None, *map(pytest.approx, (-0.2, -0.1, 0.1, 0.2)), None]
     assert rows.sort("strength")["usable"].to_list() == [True] * 5 + [False]
     assert rows.filter(pl.col("strength") == 3)["failed"].to_list() == [1.0]
     other = table.filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "text_length"))
@@ -181,7 +181,40 @@ def test_inversion_returns_to_the_move_wherever_the_curve_reaches(move):
     curve = DoseCurve((-2.0, -1.0, 0.0, 1.0, 3.0), (-0.4, -0.4, 0.0, 0.05, 0.6))
     reached = np.interp(curve.strength_for(move), curve.strengths, curve.moves)
     assert reached == pytest.approx(float(np.clip(move, -0.4, 0.6)))
-    assert abs(curve.strength_for(-0.4)) == 1.0  # the smallest that does
+    assert curve.strength_for(-0.4) == -1.0  # the smallest that does
+
+
+def test_where_strength_0_is_a_place_off_is_a_choice_of_its_own():
+    """An erased concept is set to a point: every strength may move the text, and none moves it the other way."""
+    curve = DoseCurve((0.0, 1.0, 2.0), (0.1, 0.2, 0.4), anchored=False)
+    assert curve.strength_for(0.3) == pytest.approx(1.5)
+    assert curve.strength_for(0.9) == 2.0
+    assert curve.strength_for(0.06) == 0.0
+    assert curve.strength_for(0.04) is None
+    assert curve.strength_for(-0.2) is None
+    falling = DoseCurve((0.0, 1.0, 2.0), (0.4, 0.1, -0.2), anchored=False)
+    assert falling.strength_for(-0.05) == pytest.approx(1.5)
+
+
+def test_erasure_is_tried_at_its_own_0_and_beside_doing_nothing(tmp_path):
+    erase = {
+        g: [replace(v[0], operator="affine", scalars={**v[0].scalars, "positive_share": 0.5})]
+        for g, v in VECTORS.items()
+    }
+    part = PART.model_copy(update={"unit": "class_alpha", "strengths": (0.0, 1.0)})
+    GOAL_OF.update({v[0].id: g for g, v in erase.items()})
+    method = build_strategy("rewrite", SETTING, {})
+    table = measure_dose_response(
+        method, pool(), {r.request_id: r.text for r in pool()}, erase, part.strengths, part.unit, positions="all",
+        backend=Responsive(), journal=Journal(str(tmp_path), Responses), ruler=ruler, seed=0, batch_size=4, draws=50,
+    )  # fmt: skip
+    own = table.filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "formality")).sort("strength")
+    assert own["strength"].to_list() == [None, 0.0, 1.0]
+    assert own["fitted"].to_list() == [None, pytest.approx(-0.05), pytest.approx(0.05)]
+    steered_by = Steered(method, part, Traits())
+    artifact = with_doses(Artifact(), part, erase, table)
+    (plan,) = steered_by.step(request(formality=0.05), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([0.5])
 
 
 BENCH = BenchSpec.model_validate(
