@@ -10,7 +10,7 @@ from schemas.contract import Contract
 SITES = ["residual", "attention", "mlp"]
 
 
-class Vectors(Contract, table="vectors", key=("concept", "layer", "site", "control")):
+class Vectors(Contract, table="vectors", key=("concept", "layer", "site", "control", "seed")):
     """One fitted steering vector (or affine map) a row; its numbers are in `vector_tensors`."""
 
     vector_id: str = pa.Field(description="Digest of operator, tensors, scalars, layer, site and model")
@@ -18,6 +18,7 @@ class Vectors(Contract, table="vectors", key=("concept", "layer", "site", "contr
     control: str = pa.Field(
         description="Empty: the real one; `random:<seed>` or `shuffled:<seed>`: a control of equal norm"
     )
+    seed: int = pa.Field(ge=0, description="Seed of the fit, for estimators that draw")
     estimator: str = pa.Field(description="How it was fitted")
     operator: str = pa.Field(description="How it is applied: module of `steer_core.steering.operators`")
     layer: int = pa.Field(ge=0, description="0-based decoder layer; the residual stream is meant after it")

@@ -1,4 +1,4 @@
-"""The registry: what `config/*.yaml` says about models, methods, goals, probes and benches."""
+"""The registry: what `config/*.yaml` says about models, methods, goals, behaviors, probes and benches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec, Spec
+from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec, Spec
 from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
-FILES = ("models", "methods", "goals", "probes", "benches")
+FILES = ("models", "methods", "goals", "behaviors", "probes", "benches")
+#: Settings of a behavior's source that are paths.
+BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Registry:
     methods: Mapping[str, MethodSpec]
     goals: Mapping[str, GoalSpec]
     benches: Mapping[str, BenchSpec]
+    behaviors: Mapping[str, BehaviorSpec]
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; `ConfigError` if there is none."""
@@ -43,9 +46,17 @@ class Registry:
         """The bench of that name; `ConfigError` if there is none."""
         return look_up(self.benches, name, "bench")
 
+    def behavior(self, name: str) -> BehaviorSpec:
+        """The behavior of that name; `ConfigError` if there is none."""
+        return look_up(self.behaviors, name, "behavior")
+
     def goals_of(self, bench: BenchSpec) -> dict[str, GoalSpec]:
         """The goals of a bench, in the order of its axes."""
         return {name: self.goal(name) for name in bench.goals}
+
+    def behaviors_of(self, bench: BenchSpec) -> dict[str, BehaviorSpec]:
+        """The behaviors of a bench, in its order."""
+        return {name: self.behavior(name) for name in bench.behaviors}
 
 
 def look_up(known: Mapping[str, SpecT], name: str, kind: str) -> SpecT:
@@ -58,11 +69,12 @@ def look_up(known: Mapping[str, SpecT], name: str, kind: str) -> SpecT:
 
 
 def load_registry(folders: Iterable[str | Path]) -> Registry:
-    """Read `models.yaml`, `methods.yaml`, `goals.yaml`, `probes.yaml`, `benches.yaml` of some folders.
+    """Read the configuration files of some folders.
 
-    Each file maps names to settings. A later folder adds entries, and replaces those of the same name; so a bench of
-    your own is a folder with one `benches.yaml`. In a bench, a probe may say `use: NAME` to start from an entry of
-    `probes.yaml`; relative paths of file sources are relative to the folder of their file.
+    They are `models.yaml`, `methods.yaml`, `goals.yaml`, `behaviors.yaml`, `probes.yaml` and `benches.yaml`. Each maps
+    names to settings. A later folder adds entries, and replaces those of the same name; so a bench of your own is a
+    folder with one `benches.yaml`. In a bench, a probe may say `use: NAME` to start from an entry of `probes.yaml`;
+    relative paths of files, of corpora and of behaviors, are relative to the folder of the yaml file.
 
     Raises:
         ConfigError: names file, entry and field of what is wrong.
@@ -83,7 +95,16 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
             {n: (file, _resolve(n, settings, file, probes)) for n, (file, settings) in entries["benches"].items()},
             BenchSpec,
         ),
+        behaviors=_specs(
+            {
+                n: (file, _absolute_behavior(settings, file.parent))
+                for n, (file, settings) in entries["behaviors"].items()
+            },
+            BehaviorSpec,
+        ),
     )
+    for behavior in registry.behaviors.values():
+        _check_behavior(behavior, registry, entries["behaviors"][behavior.name][0])
     for bench in registry.benches.values():
         _check_bench(bench, registry, entries["benches"][bench.name][0])
     return registry
@@ -142,6 +163,33 @@ def _absolute(source: Any, folder: Path) -> Any:
     return source
 
 
+def _absolute_behavior(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The paths of a behavior's source, made absolute."""
+    source = settings.get("source")
+    if not isinstance(source, dict):
+        return settings
+    found = {k: v for k, v in source.items() if k in BEHAVIOR_PATHS and isinstance(v, str) and "://" not in v}
+    return {
+        **settings,
+        "source": {**source, **{k: str((folder / Path(v).expanduser()).resolve()) for k, v in found.items()}},
+    }
+
+
+def _check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> None:
+    """A judge's model exists, and open answers are not left to a judge that only knows the grammar."""
+    try:
+        if behavior.judge.model is not None:
+            registry.model(behavior.judge.model)
+        open_items = getattr(behavior.source, "test_open", None) or getattr(behavior.source, "test", None)
+        if behavior.judge.kind == "ground_truth" and open_items and not isinstance(behavior.source, GrammarBehavior):
+            raise ConfigError(
+                f"judge `ground_truth` reads attributes of the grammar, and the data are of kind "
+                f"{behavior.source.kind!r}; set `judge: {{kind: llm, rubric: ...}}`"
+            )
+    except ConfigError as error:
+        raise ConfigError(f"{file}, behavior {behavior.name!r}: {error}") from error
+
+
 def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
     """Every name that a bench mentions exists, and each probe fits its goal space."""
     try:
@@ -151,6 +199,8 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
             registry.model(name)
         for name in bench.methods:
             registry.method(name)
+        for name in bench.behaviors:
+            registry.behavior(name)
         names = [p.name for p in bench.probes]
         if len(set(names)) < len(names):
             raise ConfigError(f"two probes share a name: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The two verbs of a backend, and what it states about itself."""
+"""The verbs of a backend, and what it states about itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Literal, Protocol
 
 from schemas.digest import digest_json
 from steer_core.steering.plan import Plan
+from steer_core.tables.errors import SteerworksError
+
+#: What a plan can be asked for.
+Verb = Literal["generate", "score", "diverge"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Generation:
-    """What came back for a call."""
+    """What came back for a call.
+
+    Attributes:
+        raw: the text, as it was written.
+        finish_reason: `stop`, `length`, or `overlong`: the prompt left no room.
+        prompt_tokens, completion_tokens: tokens read and written.
+        seconds: share of the batch's time.
+        receipt: `Receipt` of the plan's interventions as JSON; None without any.
+    """
 
     raw: str
     finish_reason: Literal["stop", "length", "overlong"]
@@ -43,11 +55,28 @@ class Capabilities:
         name: how the backend is called in messages.
         max_context: tokens of prompt and answer; None: not known.
         scores: whether it returns log-probabilities of given continuations.
+        interventions: whether it can change activations.
+        diverges: whether it returns the KL divergence of steered from unsteered.
     """
 
     name: str
     max_context: int | None
     scores: bool
+    interventions: bool = False
+    diverges: bool = False
+
+    def refuse(self, plan: Plan, verb: Verb = "generate") -> None:
+        """Refuse a plan that the backend cannot execute; does nothing for one that it can.
+
+        Raises:
+            SteerworksError: names the backend and what it cannot do.
+        """
+        if plan.interventions and not self.interventions:
+            raise SteerworksError(f"{self.name} backend cannot apply interventions; use transformers or vllm")
+        if verb == "score" and not self.scores:
+            raise SteerworksError(f"{self.name} backend cannot score continuations; use transformers")
+        if verb == "diverge" and not self.diverges:
+            raise SteerworksError(f"{self.name} backend cannot measure divergence from unsteered; use transformers")
 
 
 class Backend(Protocol):
@@ -73,4 +102,11 @@ class Backend(Protocol):
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation after its plan's prompt."""
+        ...
+
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+        """KL divergence (nats) of the steered next-token distribution from the unsteered one, token by token.
+
+        Each continuation is read after its plan's prompt; the numbers stand where `score` has the log-probabilities.
+        """
         ...

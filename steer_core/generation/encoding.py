@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from steer_core.steering.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mapping[str, Any]) -> list[int]:
@@ -30,3 +33,13 @@ def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mappin
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **template_options)
     # the template has written the special tokens already
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int, device: str) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of a batch, both of shape [rows, longest]; padding stands on the left."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = [[pad] * (width - len(r)) + list(r) for r in rows]
+    mask = [[0] * (width - len(r)) + [1] * len(r) for r in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -10,6 +10,9 @@ from schemas.specs import Unit
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
+#: Operators whose coefficient moves along the line between the class means.
+CLASS_OPERATORS = ("add", "add_norm_preserving", "affine")
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -24,7 +27,8 @@ def coefficient(strength: Strength, vector: SteeringVector) -> float:
 
     `raw` is the coefficient itself. `class_alpha` a moves the grand mean to the point a of the way from the mean of the
     opposite (0) to the mean of the concept (1): a - p, with p the share of positive examples (Marshall et al. 2024,
-    where affine editing with a equals projection plus a - p). `residual_fraction` f is f |h| / |v| with |h| the mean
+    where affine editing with a equals projection plus a - p). A map whose coefficient 0 lies elsewhere says so in the
+    scalar `alpha_at_zero`, which then stands for p. `residual_fraction` f is f |h| / |v| with |h| the mean
     activation norm. `angle` is in degrees and passes through. `kl` is looked up on the vector's measured curve, the
     sign choosing the side.
 
@@ -40,7 +44,13 @@ def coefficient(strength: Strength, vector: SteeringVector) -> float:
         case "raw" | "angle":
             return strength.value
         case "class_alpha":
-            return strength.value - _scalar(vector, "positive_share", strength.unit)
+            if vector.operator not in CLASS_OPERATORS:
+                raise SteerworksError(
+                    f"unit 'class_alpha' does not fit operator {vector.operator!r}: its coefficient is no place "
+                    f"between two class means; it goes with {', '.join(CLASS_OPERATORS)}"
+                )
+            known = "alpha_at_zero" if "alpha_at_zero" in vector.scalars else "positive_share"
+            return strength.value - _scalar(vector, known, strength.unit)
         case "residual_fraction":
             norm = vector.norm
             if not norm:

@@ -37,7 +37,7 @@ class SteeringVector:
         n_positive, n_negative: examples of each class.
         reliability: cosine of the directions of two halves of the data; None where not computed.
         control: empty, `random:<seed>` or `shuffled:<seed>`.
-        lineage: what it was made from.
+        lineage: what it was made from; `seed` is the seed of the fit.
         kl_curve: (coefficient, nats a token) pairs measured on this model; calibration, no part of the id.
     """
 
@@ -106,6 +106,7 @@ def to_tables(vectors: Iterable[SteeringVector]) -> tuple[pl.DataFrame, pl.DataF
                 "vector_id": v.id,
                 "concept": v.concept,
                 "control": v.control,
+                "seed": int(v.lineage.get("seed", 0)),
                 "estimator": v.estimator,
                 "operator": v.operator,
                 "layer": v.layer,

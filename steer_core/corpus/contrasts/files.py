@@ -1,0 +1,188 @@
+"""Read the rows of a data file as text, and name file, row and column of whatever is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import polars.exceptions
+
+from schemas.digest import digest_bytes
+from steer_core.tables.errors import SteerworksError
+from steer_core.tables.files import filesystem, open_file
+
+#: Ending -> format.
+FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+        number: 0-based row.
+        values: column -> text; optional columns that the row lacks are absent.
+    """
+
+    number: int
+    values: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values[column]
+
+
+def read_rows(path: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """The rows of a JSON list, JSONL, CSV or Parquet file, by its ending.
+
+    CSV fields may hold line breaks inside quotes. Text is kept as it stands, white space included.
+
+    Args:
+        path: path or fsspec URL.
+        required: columns that each row must have, as text; an empty text is accepted, a missing one is not.
+        optional: columns that are read where they are there; numbers and booleans are taken as their JSON text.
+
+    Raises:
+        SteerworksError: no such file, unknown ending, not readable, no row, or a row without a required column.
+    """
+    raw = _read(path)
+    if not raw:
+        raise SteerworksError(f"{path} has no row; each row needs {_listed(required)}")
+    rows = []
+    for number, body in enumerate(raw):
+        values = {}
+        for column in (*required, *optional):
+            value = body.get(column)
+            if value is None and column in required:
+                there = _listed(k for k in body if isinstance(k, str))
+                raise SteerworksError(
+                    f"{path}, row {number} (0-based): no value in column {column!r}; the row has {there}. Give every "
+                    f"row {_listed(required)}, or remove it"
+                )
+            if value is not None and not isinstance(value, str):
+                if column in required:
+                    raise SteerworksError(
+                        f"{path}, row {number} (0-based), column {column!r}: {json.dumps(value, default=str)[:60]} is "
+                        "no text; put it in quotes"
+                    )
+                value = json.dumps(value)
+            if value is not None:
+                values[column] = value
+        rows.append(Row(number, values))
+    return rows
+
+
+def columns_of(path: str) -> set[str]:
+    """Columns of the first row of a file: what decides between two layouts.
+
+    Raises:
+        SteerworksError: as `read_rows`.
+    """
+    return {k for body in _read(path)[:1] for k in body}
+
+
+def ending(path: str) -> str:
+    """The format of a file by its ending, one of `FORMATS`' values.
+
+    Raises:
+        SteerworksError: none of them.
+    """
+    found = FORMATS.get(path.rsplit(".", 1)[-1].lower())
+    if found is None:
+        raise SteerworksError(f"cannot tell the format of {path} by its ending; use {_listed(sorted(FORMATS))}")
+    return found
+
+
+def digest_file(path: str) -> str:
+    """Digest of a file's bytes; a file that is not there has the digest of nothing: reading it says so in words."""
+    try:
+        with open_file(path) as file:
+            return digest_bytes(file.read())
+    except FileNotFoundError:
+        return digest_bytes(b"")
+
+
+def source_labels(paths: Iterable[str]) -> dict[str, str]:
+    """Path -> `folder/file`, which is the same on every machine; whole paths where two files would share a label."""
+    paths = list(dict.fromkeys(paths))
+    short = {p: "/".join(p.replace("\\", "/").rsplit("/", 2)[-2:]).lstrip("/") for p in paths}
+    return short if len(set(short.values())) == len(paths) else {p: p for p in paths}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _read(path: str) -> list[dict[str, Any]]:
+    kind = ending(path)
+    fs, local = filesystem(path)
+    if not fs.exists(local):
+        raise SteerworksError(f"no file at {path}; correct the path in behaviors.yaml")
+    with open_file(path) as file:
+        data = file.read()
+    if kind == "parquet":
+        try:
+            return pl.read_parquet(io.BytesIO(data), hive_partitioning=False).to_dicts()
+        except (polars.exceptions.PolarsError, OSError) as error:
+            raise SteerworksError(f"{path} is not readable as parquet: {str(error).splitlines()[0][:200]}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SteerworksError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    if kind == "csv":
+        return _csv(path, text)
+    return _json_list(path, text) if kind == "json" else _json_lines(path, text)
+
+
+def _csv(path: str, text: str) -> list[dict[str, Any]]:
+    # the csv module wants line breaks as they stand, or those inside quotes would change
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in reader:
+            if None in row:
+                raise SteerworksError(
+                    f"{path}, row {len(rows)} (0-based, ends in line {reader.line_num}): more fields than the header; "
+                    "put fields that hold commas or line breaks in double quotes"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise SteerworksError(
+            f"{path}, row {len(rows)} (0-based, near line {reader.line_num}): {error}; put fields that hold commas, "
+            'quotes or line breaks in double quotes, and write a quote inside them as ""'
+        ) from error
+    return rows
+
+
+def _json_list(path: str, text: str) -> list[dict[str, Any]]:
+    try:
+        body = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SteerworksError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    if not isinstance(body, list):
+        raise SteerworksError(f"{path} holds a JSON {type(body).__name__}; it must be a list of objects, one a row")
+    for number, row in enumerate(body):
+        if not isinstance(row, dict):
+            raise SteerworksError(f"{path}, row {number} (0-based) is no JSON object with named fields")
+    return body
+
+
+def _json_lines(path: str, text: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.split("\n")):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SteerworksError(
+                f"{path}, line {number + 1}: not valid JSON: {error.msg}; write one object a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise SteerworksError(f"{path}, line {number + 1} is no JSON object with named fields")
+        rows.append(row)
+    return rows

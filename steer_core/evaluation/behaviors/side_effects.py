@@ -1,0 +1,112 @@
+"""What moves although nobody asked: goals of the goal space, other behaviors, and the verdicts as measures.
+
+* `goal:<name>`: position z of the answer on a goal of the bench.
+* `judged`: the verdict on the swept behavior; `other:<behavior>`: the verdict on another one (entanglement), mapped
+  onto the swept behavior's scale, so that the two can be compared.
+* What a neutral set loses is the measure `accuracy` of the items in group `neutral` (see `run.score_items`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+
+from steer_core.evaluation.behaviors.plans import score_rows
+from steer_core.evaluation.behaviors.scores import Rows, answered
+
+#: Texts to positions in goal space, one mapping goal -> z (None: undefined) a text.
+Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
+#: Measure of the verdict on the swept behavior, and what starts the measure of another's.
+JUDGED, OTHER, GOAL = "judged", "other:", "goal:"
+
+
+def goal_scores(answers: pl.DataFrame, arms: pl.DataFrame, items: pl.DataFrame, ruler: Ruler) -> pl.DataFrame:
+    """Positions of every answer in goal space, as measures `goal:<name>`; each distinct text is measured once.
+
+    Args:
+        answers: rows of `arm_answers`.
+        arms: rows of `sweep_arms`; answers of other arms are left aside.
+        items: rows of `behavior_items`.
+        ruler: measures texts.
+
+    Returns:
+        Rows of `arm_scores`; null where a goal is undefined for a text, or there is no answer.
+    """
+    found = answered(answers, arms, items).to_dicts()
+    texts = sorted({a["text"] for a in found if a["text"].strip()})
+    positions = dict(zip(texts, ruler(texts), strict=True)) if texts else {}
+    goals = list(dict.fromkeys(g for z in positions.values() for g in z))
+    rows: Rows = []
+    for a in found:
+        z = positions.get(a["text"], {})
+        rows += [
+            (a["arm_id"], a["item_id"], a["sample_index"], a["group"], f"{GOAL}{goal}", z.get(goal)) for goal in goals
+        ]
+    return score_rows(rows)
+
+
+def judged_scores(
+    answers: pl.DataFrame,
+    arms: pl.DataFrame,
+    items: pl.DataFrame,
+    judgements: pl.DataFrame,
+    *,
+    judge_id: str,
+    measure: str = JUDGED,
+    scale: tuple[float, float] | None = None,
+    onto: tuple[float, float] | None = None,
+) -> pl.DataFrame:
+    """Verdicts of one judge as a measure: the mean over its repeats.
+
+    Args:
+        answers: rows of `arm_answers`.
+        arms: rows of `sweep_arms`; answers of other arms are left aside.
+        items: rows of `behavior_items`.
+        judgements: rows of `judgements`, of any judges.
+        judge_id: whose verdicts.
+        measure: `judged`, or `other:<behavior>` for the verdict on another behavior.
+        scale: ends of the judge's scale; with `onto`, verdicts are mapped from the one to the other.
+        onto: ends of the scale that is reported on.
+
+    Returns:
+        Rows of `arm_scores`; null where no repeat was parsed or there is no answer, and where it was not judged at all.
+
+    Raises:
+        ValueError: only one of the two scales is given.
+    """
+    if (scale is None) != (onto is None):
+        raise ValueError("give both scales to map verdicts from one to the other, or neither")
+    verdicts = (
+        judgements.filter(pl.col("judge_id") == judge_id).group_by("response_id", "item_id").agg(pl.col("value").mean())
+    )
+    found = answered(answers, arms, items).join(
+        verdicts, on=["response_id", "item_id"], how="left", maintain_order="left"
+    )
+    value = pl.col("value")
+    if scale is not None and onto is not None:
+        value = onto[0] + (value - scale[0]) / (scale[1] - scale[0]) * (onto[1] - onto[0])
+    rows = found.select(
+        "arm_id", "item_id", "sample_index", "group", measure=pl.lit(measure), value=value.cast(pl.Float64)
+    )
+    return score_rows([]).vstack(rows)
+
+
+def selectivity(effect: float, others: Sequence[float]) -> float | None:
+    """Share of all that moves which is the behavior itself, in [0, 1]: |e| / (|e| + rms of the other effects).
+
+    1: nothing else moves; .5: the others move as far as the behavior. All effects on one scale.
+
+    Args:
+        effect: from one end of the strengths to the other, on the behavior itself.
+        others: the same on each other behavior.
+
+    Returns:
+        None where nothing moves, or there is no other behavior.
+    """
+    if not others:
+        return None
+    rest = float(np.sqrt(np.mean(np.square(others))))
+    total = abs(effect) + rest
+    return abs(effect) / total if total > 0.0 else None

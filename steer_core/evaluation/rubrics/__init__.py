@@ -1,0 +1,1 @@
+"""What judges are asked: one module a rubric, found by its name."""
