@@ -134,7 +134,10 @@ class VectorPart(Spec):
     positions: PositionSelector = Field("all", description="Positions that are steered")
     unit: Unit = Field("raw", description="Unit of the strengths")
     strengths: tuple[float, ...] = Field(
-        (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of sweeps and dose-response"
+        (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of behavior sweeps"
+    )
+    doses: tuple[float, ...] | None = Field(
+        None, min_length=1, description="Strengths tried on the training pool for the probe; null: `strengths`"
     )
     gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
     seed: int = Field(0, description="Seed of estimators that draw")

@@ -17,8 +17,8 @@ from steer_assets.settings import registry, storage_root
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import join
 
-#: What the demo runs unless told otherwise: the two controls and two methods.
-METHODS = ("copy", "rewrite", "direct", "direct-negative")
+#: What the demo runs unless told otherwise: the two controls, a prompt, and a vector.
+METHODS = ("copy", "rewrite", "direct", "vector-mean-difference")
 
 
 def main(arguments: list[str] | None = None) -> int:

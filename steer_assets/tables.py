@@ -20,6 +20,7 @@ import polars as pl
 
 from schemas.contract import Contract
 from schemas.digest import digest_json
+from schemas.responses import Responses
 from schemas.specs import BenchSpec
 from steer_assets.automation import follows
 from steer_assets.compute import gpu_tags
@@ -30,6 +31,7 @@ from steer_assets.settings import storage_root
 from steer_core.tables.errors import ContractError, SteerworksError, TableError
 from steer_core.tables.files import join
 from steer_core.tables.footer import Footer
+from steer_core.tables.journal import Journal
 from steer_core.tables.snapshot import content_digest, read_footer, read_table
 from steer_core.tables.validation import check
 
@@ -55,6 +57,11 @@ class Work:
         """The cell of a grid table."""
         assert self.cell is not None
         return self.cell
+
+    @property
+    def journal(self) -> Journal:
+        """Answers of the cell's model on this bench, whichever method asked."""
+        return Journal(self.url("journal", f"model={self.here.model.name}"), Responses)
 
     def url(self, *parts: str) -> str:
         """A URL below the bench's folder."""

@@ -49,7 +49,7 @@ def _similarity(work: Work) -> Similarity | None:
 
 
 def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]] | None:
-    if work.here.method.parts[0].strategy != "copy":
+    if [p.strategy for p in work.here.method.prompts] != ["copy"]:
         return None
     rows = core.closed_form_of_copy(frames["steerability"])
     said = {r["measure"]: float(r["largest_deviation"]) for r in rows.iter_rows(named=True)}

@@ -14,8 +14,10 @@ from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.methods import driver
+from steer_core.steering.vector import from_tables
 from steer_core.tables.files import join, open_file, write_bytes
 from steer_core.tables.snapshot import table_exists
+from steer_core.vectors.algebra import compare
 
 PREVIEW = "preview.md"
 
@@ -83,8 +85,21 @@ def report(
     steerability_summary: pl.DataFrame,
     comparisons: pl.DataFrame,
     side_effects: pl.DataFrame,
+    vectors: pl.DataFrame,
+    vector_tensors: pl.DataFrame,
+    activation_map: pl.DataFrame,
+    dose_response: pl.DataFrame,
+    sweep_arms: pl.DataFrame,
+    sweep_responses: pl.DataFrame,
+    arm_answers: pl.DataFrame,
+    arm_scores: pl.DataFrame,
+    judgements: pl.DataFrame,
+    arm_summary: pl.DataFrame,
+    sweep_findings: pl.DataFrame,
+    behavior_items: pl.DataFrame,
+    data_integrity: pl.DataFrame,
 ) -> pl.DataFrame:
-    """The cell's page: headline beside the controls, side effects, movements, examples; with stills and tables."""
+    """The cell's page: headline beside the controls, behaviors, side effects, examples; with stills and tables."""
     cell = work.here
     of = {str(m): rows.drop("method", "model") for (m,), rows in steerability.group_by("method", maintain_order=True)}
     against = held_against(work.bench, cell.method.name)
@@ -108,6 +123,21 @@ def report(
         method_description=cell.method.description,
         control_steerability={m: of[m] for m in against if m in of},
         missing_controls=tuple(m for m in against if m not in of),
+        vectors=vectors,
+        activation_map=activation_map,
+        vector_cosines=_cosines(vectors, vector_tensors),
+        dose_response=dose_response,
+        sweep_arms=sweep_arms,
+        arm_summary=arm_summary,
+        sweep_findings=sweep_findings,
+        arm_scores=arm_scores,
+        arm_answers=arm_answers,
+        judgements=judgements,
+        sweep_responses=sweep_responses,
+        behavior_items=behavior_items,
+        # what is wrong in contrast data matters where something was fitted on it
+        data_integrity=data_integrity if vectors.height else None,
+        behaviors=registry().behaviors_of(work.bench),
         versions={
             "probes": probes.VERSION,
             "driver": driver.VERSION,
@@ -118,6 +148,14 @@ def report(
         },
     )
     return _write(work, "report", reports.build_cell_report(tables))
+
+
+def _cosines(vectors: pl.DataFrame, tensors: pl.DataFrame) -> pl.DataFrame | None:
+    """Cosines of the real vectors with one another, layer by layer; None where there is nothing to compare."""
+    directed = vectors.filter((pl.col("control") == "") & pl.col("norm").is_not_null())
+    if directed.height < 2:
+        return None
+    return compare(from_tables(directed, tensors.join(directed, on="vector_id", how="semi")))
 
 
 def _cells(work: Work) -> list[str]:
@@ -177,10 +215,11 @@ def _links(work: Work) -> dict[tuple[str, str], str]:
     version=reports.VERSION,
     spec=lambda work: [sorted(_links(work).values()), controls(work.bench)],
     kinds=("html",),
+    fan_in={"sweep_findings": "grid"},
     metadata=_said("leaderboard_page"),
     intact=_intact("leaderboard_page"),
 )
-def leaderboard_page(work: Work, leaderboard: pl.DataFrame) -> pl.DataFrame:
+def leaderboard_page(work: Work, leaderboard: pl.DataFrame, sweep_findings: pl.DataFrame) -> pl.DataFrame:
     """The leaderboard as a page, linked to the cells' reports."""
     page = reports.build_leaderboard(
         leaderboard,
@@ -188,6 +227,7 @@ def leaderboard_page(work: Work, leaderboard: pl.DataFrame) -> pl.DataFrame:
         cell_reports=_links(work),
         controls=controls(work.bench),
         versions={"evaluation": evaluation.VERSION},
+        behaviors=_of_valid_cells(work, sweep_findings) if sweep_findings.height else None,
     )
     return _write(work, "leaderboard_page", page)
 

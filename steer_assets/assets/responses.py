@@ -12,8 +12,10 @@ import polars as pl
 
 from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
 from schemas.specs import MethodSpec, PromptPart
+from steer_assets.assets.vectors import steering_backend, vector_part, vectors_of_goals
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
+from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.generation.backend import Backend
@@ -22,10 +24,10 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, fitting, planning
 from steer_core.methods.load import code_digest, load_method
 from steer_core.methods.protocol import Artifact, Method
+from steer_core.methods.steered import with_doses
 from steer_core.models.info import describe_model
 from steer_core.models.loading import load_tokenizer
 from steer_core.steering.plan import Plan
-from steer_core.tables.journal import Journal
 
 
 def _method(work: Work, spec: MethodSpec | None = None) -> Method:
@@ -37,10 +39,6 @@ def _pool_method(work: Work) -> MethodSpec | None:
     """The method whose answers to the training pool this cell is fitted on."""
     strategy = _method(work).traits.fits_on
     return None if strategy is None else MethodSpec(name=strategy, parts=(PromptPart(strategy=strategy),))
-
-
-def _journal(work: Work) -> Journal:
-    return Journal(work.url("journal", f"model={work.here.model.name}"), Responses)
 
 
 def _asked(work: Work, method: MethodSpec | None) -> list[Any]:
@@ -61,8 +59,12 @@ def _token_counter(work: Work) -> Callable[[Plan], int]:
     return lambda plan: len(encode_plan(plan, tokenizer, uses_template, model.template_options))
 
 
-def _backend(work: Work, method: Method) -> Backend | None:
-    return backend_for(work.here.model) if method.traits.calls_model else None
+def _backend(work: Work, method: Method, tables: Mapping[str, pl.DataFrame]) -> Backend | None:
+    if not method.traits.calls_model:
+        return None
+    if "vectors" in tables:
+        return steering_backend(work, tables["vectors"], tables["vector_tensors"])
+    return backend_for(work.here.model)
 
 
 def _run(
@@ -84,8 +86,8 @@ def _run(
             tables["request_goals"],
             space.goals,
             artifact=artifact,
-            backend=_backend(work, method),
-            journal=_journal(work),
+            backend=_backend(work, method, tables),
+            journal=work.journal,
             ruler=ruler_of(work.bench, space) if method.traits.measures else None,
             seed=work.bench.seed,
             batch_size=work.bench.batch_size,
@@ -137,12 +139,18 @@ def artifacts(
     fit_responses: pl.DataFrame,
     fit_outcomes: pl.DataFrame,
     fit_goal_values: pl.DataFrame,
+    vectors: pl.DataFrame,
+    vector_tensors: pl.DataFrame,
+    dose_response: pl.DataFrame,
 ) -> pl.DataFrame:
-    """What the method learnt from the training pool: edit ideas, examples; empty for methods that fit nothing."""
+    """What the method learnt from the training pool: edit ideas, examples, doses; empty where there is nothing to."""
     space = GoalSpace.from_table(goal_space)
     fitted = fitting.fit_method(
         _method(work), requests, request_goals, fit_responses, fit_outcomes, fit_goal_values, space
     )
+    part = vector_part(work)
+    if part is not None:
+        fitted = with_doses(fitted, part, vectors_of_goals(work, vectors, vector_tensors), dose_response)
     return fitted.to_table()
 
 
@@ -176,7 +184,7 @@ def run_plans(
 ) -> pl.DataFrame:
     """Before anything runs: the first prompts to read, calls, tokens, time, and the smallest effect that shows."""
     method = _method(work)
-    spent = _journal(work).read().select(pl.col("seconds", "completion_tokens").sum())
+    spent = work.journal.read().select(pl.col("seconds", "completion_tokens").sum())
     seconds, tokens = spent.row(0)
     return planning.plan_run(
         method,
@@ -211,6 +219,7 @@ def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     gpu=True,
     kinds=("huggingface",),
     metadata=_said,
+    science=(RECEIPTS,),
 )
 def responses(
     work: Work,
@@ -218,9 +227,17 @@ def responses(
     request_goals: pl.DataFrame,
     goal_space: pl.DataFrame,
     artifacts: pl.DataFrame,
+    vectors: pl.DataFrame,
+    vector_tensors: pl.DataFrame,
 ) -> tuple[pl.DataFrame, ...]:
     """Every answer of the cell, all attempts included, and what was chosen for each request."""
-    tables = {"requests": requests, "request_goals": request_goals, "goal_space": goal_space}
+    tables = {
+        "requests": requests,
+        "request_goals": request_goals,
+        "goal_space": goal_space,
+        "vectors": vectors,
+        "vector_tensors": vector_tensors,
+    }
     run = _run(work, work.here.method, tables, Artifact.from_table(artifacts), work.bench.test_probes)
     return run.responses, run.outcomes
 

@@ -24,6 +24,8 @@ from steer_core.reports.inputs import CellTables, headline_probe, of_probe, scor
 from steer_core.reports.numbers import interval, number, percent, span
 from steer_core.reports.page import Axis, page
 from steer_core.reports.per_goal import per_goal_table
+from steer_core.reports.sweep_section import SweepSection, change, sweep_figures, sweep_sections
+from steer_core.reports.vector_section import vector_section
 
 __all__ = ["CellTables", "build_cell_report"]
 
@@ -31,7 +33,8 @@ __all__ = ["CellTables", "build_cell_report"]
 def build_cell_report(tables: CellTables) -> ReportFiles:
     """Builds a cell's page, stills and tables from its published tables. The same tables give the same bytes.
 
-    The page is about the headline probe (`inputs.headline_probe`); other probes get one line each.
+    The page is about the headline probe (`inputs.headline_probe`); other probes get one line each. A method with
+    vectors also gets its behaviors and its vectors; without their tables those sections are absent.
 
     Args:
         tables: the cell's tables, each in its contract.
@@ -46,7 +49,10 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
     head = headline(here)
     goals = per_goal_table(here)
     shown = examples(here)
-    figures = {figure.name: render(figure) for figure in _figures(here, head, goals)}
+    behaviors, swept = sweep_sections(here)
+    vectors, of_vectors = vector_section(here, [section.sweep for section in behaviors])
+    drawn = (*_figures(here, head, goals), *swept, *of_vectors)
+    figures = {figure.name: render(figure) for figure in drawn}
     html = page(
         "cell.html.jinja",
         figures,
@@ -55,6 +61,9 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         goals=goals.to_dicts(),
         goal_axis=_shared_axis(goals),
         examples=shown,
+        behaviors=behaviors,
+        vectors=vectors,
+        change=change,
         probes=here.probe_diagnostics.to_dicts(),
         others=[_one_line(of_probe(tables, name)) for name in scored_probes(tables) if name != here.probe],
         provenance=_provenance(here),
@@ -64,9 +73,9 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         html,
         f"{tables.method} on {tables.model}, {tables.bench}",
         list(figures.values()),
-        {"per_goal": ("Goal by goal", goals)},
-        _preview(here, head),
-        headline_figures(head),
+        {"per_goal": ("Goal by goal", goals), **_sweep_tables(behaviors)},
+        _preview(here, head, behaviors),
+        headline_figures(head) | sweep_figures(behaviors),
     )
 
 
@@ -80,6 +89,13 @@ def _figures(tables: CellTables, head: Headline, goals: pl.DataFrame) -> Sequenc
         meaning_figure(tables),
         overshoot_figure(goals),
     )
+
+
+def _sweep_tables(behaviors: Sequence[SweepSection]) -> dict[str, tuple[str, pl.DataFrame]]:
+    return {
+        f"findings_{section.sweep.behavior}": (f"{section.sweep.behavior}: findings", section.sweep.findings)
+        for section in behaviors
+    }
 
 
 def _shared_axis(goals: pl.DataFrame) -> Axis:
@@ -123,7 +139,7 @@ def _seed_range(seeds: list[int]) -> str:
     return f"{len(seeds):,} from {seeds[0]} to {seeds[-1]}"
 
 
-def _preview(tables: CellTables, head: Headline) -> str:
+def _preview(tables: CellTables, head: Headline, behaviors: Sequence[SweepSection]) -> str:
     lines = [f"**{head.sentences[0]}** {' '.join(head.sentences[1:])}".strip(), ""]
     lines += ["| | mean error | 95 % interval |", "|---|---|---|"]
     for name, one in (("complete cases", head.error), ("failures at worst", head.error_worst)):
@@ -135,4 +151,6 @@ def _preview(tables: CellTables, head: Headline) -> str:
     lines += ["", f"{head.n_texts:,} texts, {head.n_requests:,} requests; {head.n_failed:,} failed, "]
     lines[-1] += f"{head.n_copied:,} copied ({percent(head.copied_share, 1)})."
     lines += [f"- {remedy}" for remedy in head.remedies]
+    if behaviors:
+        lines += ["", *(f"- {' '.join(section.sentences[:2])}" for section in behaviors)]
     return "\n".join(lines)

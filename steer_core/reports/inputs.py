@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from schemas.specs import GoalSpec
+from schemas.specs import BehaviorSpec, GoalSpec
 
 #: Methods that every cell is held against. `permuted` is not a cell: it is made from the cell's own outputs.
 CONTROL_CELLS = ("copy", "rewrite")
@@ -39,6 +39,21 @@ class CellTables:
         missing_controls: control cells that were not there to compare with.
         versions: what made the tables: name -> version or hash, shown in the footer.
         probe: probe of the headline; empty takes the first test probe among the requests.
+        vectors: `schemas.Vectors`; this and what follows is None or empty where the method has no vector, and the
+            sections made from it are then absent.
+        activation_map: `schemas.ActivationMap`.
+        vector_cosines: columns left, right, layer, site, cosine, as `steer_core.vectors.algebra.compare` gives them.
+        dose_response: `schemas.DoseResponse`.
+        sweep_arms: `schemas.SweepArms`.
+        arm_summary: `schemas.ArmSummary`.
+        sweep_findings: `schemas.SweepFindings`.
+        arm_scores: `schemas.ArmScores`: judged values of the examples, and which items go against the vector.
+        arm_answers: `schemas.ArmAnswers`: what the examples show.
+        judgements: `schemas.Judgements`: how many verdicts could be read.
+        sweep_responses: `schemas.Responses` of the sweep: its receipts.
+        behavior_items: `schemas.BehaviorItems`.
+        data_integrity: `schemas.DataIntegrity`.
+        behaviors: behavior name -> its spec, for the judge's scale and the names of the prompt arms.
     """
 
     model: str
@@ -61,6 +76,20 @@ class CellTables:
     missing_controls: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     probe: str = ""
+    vectors: pl.DataFrame | None = None
+    activation_map: pl.DataFrame | None = None
+    vector_cosines: pl.DataFrame | None = None
+    dose_response: pl.DataFrame | None = None
+    sweep_arms: pl.DataFrame | None = None
+    arm_summary: pl.DataFrame | None = None
+    sweep_findings: pl.DataFrame | None = None
+    arm_scores: pl.DataFrame | None = None
+    arm_answers: pl.DataFrame | None = None
+    judgements: pl.DataFrame | None = None
+    sweep_responses: pl.DataFrame | None = None
+    behavior_items: pl.DataFrame | None = None
+    data_integrity: pl.DataFrame | None = None
+    behaviors: Mapping[str, BehaviorSpec] = field(default_factory=dict)
 
     @property
     def cell(self) -> str:
@@ -71,6 +100,11 @@ class CellTables:
     def axes(self) -> list[str]:
         """Goals in the order of the goal space."""
         return self.goal_space.sort("position")["goal"].to_list()
+
+
+def filled(rows: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The table, or None where it is missing or has no rows."""
+    return None if rows is None or rows.is_empty() else rows
 
 
 def headline_probe(tables: CellTables) -> str:

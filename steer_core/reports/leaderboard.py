@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import polars as pl
 
+from steer_core.reports.behavior_ranking import BehaviorSection, behavior_sections
 from steer_core.reports.drawing import CELL, CONTROL, INK, MUTED, Figure, Panel, RenderedFigure, interval_line, render
 from steer_core.reports.files import ReportFiles, bundle
 from steer_core.reports.inputs import CONTROL_CELLS
@@ -22,6 +23,7 @@ def build_leaderboard(
     cell_reports: Mapping[tuple[str, str], str] | None = None,
     controls: Collection[str] = CONTROL_CELLS,
     versions: Mapping[str, str] | None = None,
+    behaviors: pl.DataFrame | None = None,
 ) -> ReportFiles:
     """Builds the page that ranks cells, with a section for every (goal space, probe).
 
@@ -31,6 +33,8 @@ def build_leaderboard(
         cell_reports: (model, method) -> path of the cell's page, relative to the leaderboard's folder.
         controls: methods that are controls: shown, marked, and never called the best.
         versions: what made the table, for the footer.
+        behaviors: rows of `schemas.SweepFindings` of all cells with the columns `model` and `method` added; None or
+            empty leaves the section out.
 
     Raises:
         ValueError: the table is empty, or a path of `cell_reports` is not relative.
@@ -68,16 +72,22 @@ def build_leaderboard(
                 ],
             }
         )
+    swept: tuple[BehaviorSection, ...] = ()
+    if behaviors is not None and behaviors.height:
+        swept, of_behaviors = behavior_sections(behaviors, controls, links)
+        figures |= {figure.name: render(figure) for figure in of_behaviors}
     provenance = [("bench", bench), ("cells", f"{leaderboard.select('model', 'method').n_unique():,}")]
     provenance += sorted((versions or {}).items())
-    html = page("leaderboard.html.jinja", figures, bench=bench, sections=sections, provenance=provenance)
+    html = page(
+        "leaderboard.html.jinja", figures, bench=bench, sections=sections, behaviors=swept, provenance=provenance
+    )
     best = leaderboard.filter(~pl.col("method").is_in(list(controls))).sort("rank")
     return bundle(
         html,
         f"Leaderboard of {bench}",
         list(figures.values()),
         {},
-        _preview(sections),
+        _preview(sections, swept),
         {"cells": float(leaderboard.height)} | ({"best_error_worst": best["error_worst"][0]} if best.height else {}),
     )
 
@@ -211,7 +221,7 @@ def _padded(values: pl.Series) -> tuple[float, float]:
     return max(0.0, low - pad), high + pad
 
 
-def _preview(sections: list[dict[str, Any]]) -> str:
+def _preview(sections: list[dict[str, Any]], behaviors: tuple[BehaviorSection, ...]) -> str:
     blocks = []
     head = ["| rank | cell | error | of copy |", "|---|---|---|---|"]
     for section in sections:
@@ -222,4 +232,5 @@ def _preview(sections: list[dict[str, Any]]) -> str:
             for row in section["rows"][:8]
         ]
         blocks.append("\n".join(lines))
+    blocks += [f"**{section.behavior}**: {section.sentence}" for section in behaviors]
     return "\n\n".join(blocks)

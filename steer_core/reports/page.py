@@ -42,7 +42,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.filters.update({"number": number, "signed": signed, "percent": percent, "plural": plural, "words": slug_words})
-    env.globals.update({"span": span, "unit_axis": UNIT_AXIS})
+    env.globals.update({"span": span, "unit_axis": UNIT_AXIS, "axis_of": lambda ends: Axis(*ends)})
     return env
 
 

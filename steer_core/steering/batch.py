@@ -14,9 +14,9 @@ Whether a step touches all, none or some tokens of a pass is integer arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by backends and fitting only)
@@ -27,6 +27,7 @@ from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.operators import Operator, load_operator
 from steer_core.steering.positions import END, parse_positions
 from steer_core.steering.sites import Place
+from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 Integers = NDArray[np.int64]
@@ -66,7 +67,7 @@ class Decision:
     """What a gate said of the rows that ask it: cosine and whether it is open, by row."""
 
     gate: Gate
-    direction: Tensor  # [width], float32
+    direction: Floats  # [width]
     rows: list[int]
     cosines: dict[int, float] = field(default_factory=dict)
     open: dict[int, bool] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Decision:
         )
         part = hidden[torch.tensor(self.rows, device=device)].float()
         total = part.where(inside[..., None], 0.0).sum(dim=1)  # [rows, width]; the mean's length does not matter
-        found = torch.cosine_similarity(total, self.direction[None], dim=-1).tolist()
+        found = torch.cosine_similarity(total, torch.tensor(self.direction, device=device)[None], dim=-1).tolist()
         for row, cosine in zip(self.rows, found, strict=True):
             self.cosines[row] = cosine
             self.open[row] = (cosine >= self.gate.threshold) is self.gate.above
@@ -116,8 +117,9 @@ class Step:
         low, high: interval of absolute positions of each row of the batch, shape [rows]; empty for rows not in it.
         gates: the decision that a row waits for.
         amounts: additive: coefficient times direction, in units of the module's output, shape [rows, 1, width].
-        coefficients: others: shape [rows, 1, 1], float32.
-        tensors, scalars: numbers of the vector; unused by additive ones, whose rows have vectors of their own.
+        coefficients: others: shape [rows, 1, 1].
+        numbers: others: tensors of their one vector, for a device.
+        scalars: others: its further numbers.
         seen: what was touched so far.
     """
 
@@ -125,27 +127,35 @@ class Step:
     place: Place
     low: Integers
     high: Integers
-    gates: dict[int, Decision]
-    amounts: Tensor | None = None
-    coefficients: Tensor | None = None
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    gates: dict[int, Decision] = field(default_factory=dict)
+    amounts: Floats | None = None
+    coefficients: Floats | None = None
+    numbers: Callable[[torch.device], Mapping[str, Tensor]] | None = None
     scalars: Mapping[str, float] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     _armed: bool = False
+    _bounds: Tensor | None = None
 
     def __call__(self, hidden: Tensor, window: Window) -> Tensor:
         """Hidden [rows, tokens, width] after the step; the same tensor where it touches nothing."""
         if not self._armed:
-            self._arm(window.offsets, hidden.device)
+            self._arm(window.offsets, hidden)
         if window.start >= self._none_from or window.stop <= self._none_until:
             return hidden
         if window.start >= self._all_from and window.stop <= self._all_until:
             self._note(window, None)
             return self._act(hidden, None)
-        columns = window.columns(hidden.device)
-        mask = (columns >= self._first) & (columns < self._last)
+        mask = self._mask(window, hidden.device)
         self._note(window, mask)
         return self._act(hidden, mask)
+
+    def _mask(self, window: Window, device: torch.device) -> Tensor:
+        if self._bounds is None:
+            inside = self.low < self.high
+            low, high = np.where(inside, self._first, 0), np.where(inside, self._last, 0)
+            self._bounds = torch.as_tensor(np.stack([low, high])[:, :, None], device=device)
+        columns = window.columns(device)
+        return (columns >= self._bounds[0]) & (columns < self._bounds[1])
 
     def settled(self, column: int) -> bool:
         """Whether the step does the same in every later pass that feeds one column, from this column on."""
@@ -154,33 +164,35 @@ class Step:
     def act_settled(self, hidden: Tensor) -> Tensor:
         """What a settled step does to hidden [rows, 1, width], with nothing left to decide."""
         self.seen[-1].stop += 1
-        return hidden + self.amounts if self.amounts is not None else self._act(hidden, None)
+        return hidden + self._added if self.amounts is not None else self._act(hidden, None)
 
     def acts(self, column: int) -> bool:
         """Whether a settled step acts at all."""
         return column < self._none_from
 
-    def _arm(self, offsets: Integers, device: torch.device) -> None:
+    def _arm(self, offsets: Integers, hidden: Tensor) -> None:
         # gates of this step are decided by now: their layers come first
         for row, decision in self.gates.items():
             if not decision.open[row]:
                 self.low[row] = self.high[row] = 0
-        self.rows = np.flatnonzero(self.low < self.high)
-        first, last = self.low + offsets, np.minimum(self.high + offsets, END)
-        kept = torch.zeros(len(offsets), 1, dtype=torch.bool)
-        kept[self.rows] = True
-        if self.amounts is not None and len(self.rows) < len(offsets):
-            self.amounts = self.amounts.where(kept[:, :, None].to(device), NOTHING)
-        self._index = None if len(self.rows) == len(offsets) else torch.as_tensor(self.rows, device=device)
-        if len(self.rows):
-            self._none_until, self._none_from = int(first[self.rows].min()), int(last[self.rows].max())
+                if self.amounts is not None:
+                    self.amounts[row] = NOTHING
+        device, rows = hidden.device, np.flatnonzero(self.low < self.high)
+        self.rows = rows
+        self._index = None if len(rows) == len(offsets) else torch.as_tensor(rows, device=device)
+        if self.amounts is not None:
+            self._added = torch.tensor(self.amounts, device=device, dtype=hidden.dtype)
+        elif self.numbers is not None and self.coefficients is not None:
+            self._tensors = self.numbers(device)
+            self._coefficients = torch.tensor(self.coefficients[rows], device=device)
+        first, last = self._first, self._last = self.low + offsets, np.minimum(self.high + offsets, END)
+        if len(rows):
+            self._none_until, self._none_from = int(first[rows].min()), int(last[rows].max())
             # what stands before a row's first token is padding: touching it does no harm
-            self._all_from = int(np.where(self.low == 0, 0, first)[self.rows].max())
-            self._all_until = int(last[self.rows].min())
+            self._all_from = int((first * (self.low > 0))[rows].max())
+            self._all_until = int(last[rows].min())
         else:
             self._none_until, self._none_from = END, 0
-        self._first = torch.as_tensor(first, device=device)[:, None]
-        self._last = torch.as_tensor(np.where(self.low < self.high, last, 0), device=device)[:, None]
         self._armed = True
 
     def _note(self, window: Window, mask: Tensor | None) -> None:
@@ -192,12 +204,11 @@ class Step:
 
     def _act(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.amounts is not None:
-            return hidden + (self.amounts if mask is None else self.amounts.where(mask[..., None], NOTHING))
-        assert self.coefficients is not None
+            return hidden + (self._added if mask is None else self._added.where(mask[..., None], NOTHING))
         index, scale = self._index, self.place.scale
         part = hidden if index is None else hidden[index]
-        some = self.coefficients if index is None else self.coefficients[index]
-        new = (self.operator.apply(part.float() * scale, self.tensors, self.scalars, some) / scale).to(hidden.dtype)
+        new = self.operator.apply(part.float() * scale, self._tensors, self.scalars, self._coefficients)
+        new = (new / scale).to(hidden.dtype)
         if mask is not None:
             new = new.where((mask if index is None else mask[index])[..., None], part)
         return new if index is None else hidden.index_copy(0, index, new)
@@ -221,10 +232,9 @@ def plan_steps(
     rows: Sequence[tuple[Intervention, ...]],
     prompt_lengths: Sequence[int],
     places: Mapping[tuple[int, str], Place],
-    tensors: Mapping[str, Mapping[str, Tensor]],
-    scalars: Mapping[str, Mapping[str, float]],
+    vectors: Mapping[str, SteeringVector],
     decisions: Mapping[Gate, Decision],
-    dtype: Any,
+    numbers: Callable[[SteeringVector, torch.device], Mapping[str, Tensor]],
 ) -> tuple[dict[tuple[int, str], list[Step]], dict[tuple[int, int], Step]]:
     """The operator calls of a batch, place by place, and the one that carries out each intervention of each row.
 
@@ -236,10 +246,9 @@ def plan_steps(
         rows: interventions of each row of the batch.
         prompt_lengths: tokens of each row's prompt.
         places: (layer, site) -> place.
-        tensors: vector id -> its numbers on the device, float32.
-        scalars: vector id -> its further numbers.
+        vectors: id -> vector.
         decisions: gate -> its decision, shared by the rows that ask it.
-        dtype: torch dtype of the hidden states.
+        numbers: tensors of a vector on a device, float32.
 
     Returns:
         (layer, site) -> steps in order; (row, index of the intervention) -> its step.
@@ -271,9 +280,6 @@ def plan_steps(
                     places[key],
                     np.zeros(len(rows), dtype=np.int64),
                     np.zeros(len(rows), dtype=np.int64),
-                    {},
-                    tensors=tensors.get(vector, {}),
-                    scalars=scalars.get(vector, {}),
                 )
                 for r, ks in members.items():
                     first = rows[r][ks[0]]
@@ -281,7 +287,12 @@ def plan_steps(
                     if first.gate is not None:
                         step.gates[r] = decisions[first.gate]
                     carried |= {(r, k): step for k in ks}
-                _fill(step, rows, members, tensors, dtype)
+                if step.operator.additive:
+                    step.amounts = _amounts(rows, members, vectors) / np.float32(step.place.scale)
+                else:
+                    step.coefficients = _coefficients(rows, members)
+                    step.numbers = partial(numbers, vectors[vector])
+                    step.scalars = vectors[vector].scalars
                 steps.setdefault(key, []).append(step)
     return steps, carried
 
@@ -291,33 +302,24 @@ def _sums(one: Intervention, other: Intervention) -> bool:
     return both and (one.positions, one.gate) == (other.positions, other.gate)
 
 
-def _fill(
-    step: Step,
+def _coefficients(rows: Sequence[tuple[Intervention, ...]], members: Mapping[int, Sequence[int]]) -> Floats:
+    """Coefficient of each row, shape [rows, 1, 1]; 0 for rows that are no members."""
+    coefficients = np.zeros((len(rows), 1, 1), dtype=np.float32)
+    for r, ks in members.items():
+        coefficients[r] = rows[r][ks[0]].coefficient
+    return coefficients
+
+
+def _amounts(
     rows: Sequence[tuple[Intervention, ...]],
     members: Mapping[int, Sequence[int]],
-    tensors: Mapping[str, Mapping[str, Tensor]],
-    dtype: Any,
-) -> None:
-    index = torch.tensor(list(members))
-    if not step.operator.additive:
-        given = [rows[r][ks[0]] for r, ks in members.items()]
-        coefficients = torch.zeros(len(rows), 1, 1)
-        coefficients[index, 0, 0] = torch.tensor([i.coefficient for i in given])
-        step.coefficients = coefficients.to(next(iter(step.tensors.values())).device)
-        return
-    # row by row the same sum in the same order, whatever the other rows are
-    slots: dict[str, int] = {}
-    longest = max(len(ks) for ks in members.values())
-    slot = torch.zeros(longest, len(members), dtype=torch.long)
-    share = torch.zeros(longest, len(members))
-    for m, (r, ks) in enumerate(members.items()):
+    vectors: Mapping[str, SteeringVector],
+) -> Floats:
+    """What is added to each row, shape [rows, 1, width]; `NOTHING` for rows that are no members."""
+    width = vectors[rows[next(iter(members))][0].vector].width
+    amounts = np.full((len(rows), 1, width), NOTHING, dtype=np.float32)
+    for r, ks in members.items():
         for n, k in enumerate(ks):
-            slot[n, m] = slots.setdefault(rows[r][k].vector, len(slots))
-            share[n, m] = rows[r][k].coefficient
-    directions = torch.cat([tensors[v]["direction"] for v in slots])  # [vectors, width]
-    total = share[0, :, None].to(directions.device) * directions[slot[0]]
-    for n in range(1, longest):
-        total = total + share[n, :, None].to(directions.device) * directions[slot[n]]
-    amounts = torch.full((len(rows), 1, directions.shape[1]), NOTHING, device=directions.device)
-    amounts[index, 0] = total / step.place.scale
-    step.amounts = amounts.to(dtype)
+            one = np.float32(rows[r][k].coefficient) * vectors[rows[r][k].vector].direction
+            amounts[r] = one if n == 0 else amounts[r] + one
+    return amounts

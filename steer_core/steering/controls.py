@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.specs import Site
 from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError
 
@@ -23,7 +25,7 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
 
     Args:
         vector: the fitted vector.
-        seed: of the draw; the same seed gives the same control.
+        seed: of the draw; with layer and site it decides the control.
 
     Returns:
         The control: `control` says `random:<seed>`, the lineage names the vector that it stands beside.
@@ -31,7 +33,8 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
     Raises:
         SteerworksError: the operator is not one that a control is defined for.
     """
-    generator = np.random.default_rng(seed)
+    # layers and sites get directions of their own
+    generator = np.random.default_rng([seed, vector.layer, get_args(Site).index(vector.site)])
     norm = vector.norm or 0.0  # of maps without a direction it is not used
     match vector.operator:
         case "add" | "add_norm_preserving" | "ablate":
@@ -58,7 +61,7 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
         scalars=scalars,
         control=f"random:{seed}",
         reliability=None,
-        lineage={"control_of": vector.id, "seed": seed},
+        lineage={"control_of": vector.id, "seed": int(vector.lineage.get("seed", 0))},
         kl_curve=(),
     )
 

@@ -44,7 +44,7 @@ class Steering:
         self.vectors = vectors
         self.fingerprint = fingerprint
         self.sites = find_sites(model)
-        self._on_device: dict[str, dict[str, Tensor]] = {}
+        self._loaded: dict[tuple[str, torch.device], dict[str, Tensor]] = {}
 
     def check(self, interventions: Sequence[Intervention]) -> None:
         """Refuse what cannot be applied, before anything runs.
@@ -144,29 +144,20 @@ class Steering:
                     continue
                 places[i.gate.layer, "residual"] = self.sites.place(i.gate.layer, "residual")
                 if i.gate not in decisions:
-                    decisions[i.gate] = Decision(i.gate, self._tensors(i.gate.vector)["direction"][0], [])
+                    decisions[i.gate] = Decision(i.gate, self.vectors[i.gate.vector].direction, [])
                 if r not in decisions[i.gate].rows:
                     decisions[i.gate].rows.append(r)
-        used = {i.vector for interventions in rows for i in interventions}
-        steps, carried = plan_steps(
-            rows,
-            prompt_lengths,
-            places,
-            {v: self._tensors(v) for v in used},
-            {v: self.vectors[v].scalars for v in used},
-            decisions,
-            next(self.model.parameters()).dtype,
-        )
+        steps, carried = plan_steps(rows, prompt_lengths, places, self.vectors, decisions, self._numbers)
         return Applied(rows, prompt_lengths, places, steps, carried, decisions)
 
-    def _tensors(self, vector_id: str) -> dict[str, Tensor]:
-        if vector_id not in self._on_device:
-            device = next(self.model.parameters()).device
-            self._on_device[vector_id] = {
-                name: torch.tensor(np.asarray(t, dtype=np.float32), device=device)
-                for name, t in self.vectors[vector_id].tensors.items()
+    def _numbers(self, vector: SteeringVector, device: torch.device) -> dict[str, Tensor]:
+        # kept: a map of a large model takes a while to get to its device
+        key = (vector.id, device)
+        if key not in self._loaded:
+            self._loaded[key] = {
+                name: torch.tensor(np.asarray(t, dtype=np.float32), device=device) for name, t in vector.tensors.items()
             }
-        return self._on_device[vector_id]
+        return self._loaded[key]
 
 
 class Applied:
@@ -192,6 +183,7 @@ class Applied:
         self._window: Window | None = None
         self._decoding = False
         self._fresh = False
+        self._ends_together = False
 
     def before(self, _model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the model: which columns this pass feeds, and where each row begins."""
@@ -211,17 +203,20 @@ class Applied:
                 "steering reads positions from the attention mask, which must have shape [rows, past and current "
                 "tokens]; this one has not (a static cache prepares another: use the dynamic one)"
             )
-        stop, cached = mask.shape[1], kwargs.get("past_key_values") is not None
-        previous, self._window = self._window, Window(stop - tokens, stop, _offsets(mask))
-        if previous is not None and not np.array_equal(self._window.offsets, previous.offsets):
+        stop, previous = mask.shape[1], self._window
+        cached = self._ends_together and kwargs.get("past_key_values") is not None
+        if previous is not None and cached and tokens == 1 and stop == previous.stop + 1:
+            # cached decoding: from here on every pass appends one column, and the mask tells nothing new
+            self._window = Window(stop - 1, stop, previous.offsets)
+            self._decoding = self._fresh = True
+            self.reader.remove()
+            return
+        offsets, self._ends_together = _read(mask)
+        if previous is not None and not np.array_equal(offsets, previous.offsets):
             raise SteerworksError(
                 "the padding changed between two forward passes of one context: open a context for each batch"
             )
-        if previous is not None and tokens == 1 and stop == previous.stop + 1 and cached:
-            # cached decoding: from here on every pass appends one column, and the mask tells nothing new
-            self._decoding = True
-            self.reader.remove()
-        self._fresh = True
+        self._window = Window(stop - tokens, stop, offsets)
 
     def hook(self, place: Place) -> Any:
         """Forward hook of a place's module."""
@@ -242,8 +237,8 @@ class Applied:
                     window.advance()
             if window is None or hidden.shape[1] != window.stop - window.start:
                 raise SteerworksError(
-                    f"layer {place.layer} was fed {hidden.shape[1]} tokens out of turn: call the module that `Steering` "
-                    "was made for, and open a context for each batch (its prompt, then one token a pass)"
+                    f"layer {place.layer} was fed {hidden.shape[1]} tokens out of turn: call the module that "
+                    "`Steering` was made for, and open a context for each batch (its prompt, then one token a pass)"
                 )
             new = hidden
             if settled is not None:
@@ -303,14 +298,16 @@ def _when(key: tuple[int, str]) -> tuple[int, int]:
     return key[0], ("attention", "mlp", "residual").index(key[1])
 
 
-def _offsets(mask: Tensor) -> Integers:
-    """Column of each row's first token."""
-    real = mask.bool().cpu().numpy()
+def _read(mask: Tensor) -> tuple[Integers, bool]:
+    """Column of each row's first token, and whether all rows end at the last column."""
+    real = mask.cpu().numpy() != 0
+    if real.all():
+        return np.zeros(len(real), dtype=np.int64), True
     offsets: Integers = real.argmax(axis=1)
-    position = np.arange(real.shape[1])[None] - offsets[:, None]
+    position = np.arange(real.shape[1]) - offsets[:, None]
     if not np.array_equal(real, (position >= 0) & (position < real.sum(axis=1)[:, None])):
         raise SteerworksError(
             "the attention mask of a row has a gap: steering needs each row's tokens to stand together (decoding after "
             "right padding leaves one: pad on the left)"
         )
-    return offsets
+    return offsets, bool(real[:, -1].all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from steer_core.tables.errors import ConfigError
@@ -59,6 +60,7 @@ class Positions:
         return max(0, min(high, tokens) - low)
 
 
+@cache
 def parse_positions(selector: str) -> Positions:
     """The positions that a selector names.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,8 +132,10 @@ class Fit:
         operator: module of `steer_core.steering.operators` that applies it.
         tensors: name -> array [k, d]; `direction` [1, d] where there is one.
         scalars: further numbers that the operator needs.
+        lineage: how it was trained, where it was.
     """
 
     operator: str
     tensors: Mapping[str, NDArray[np.floating]]
     scalars: Mapping[str, float] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,67 @@
+"""Contrast data of the bench's behaviors: what vectors are fitted on, what behaviors are tested with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from schemas import BehaviorItems, ContrastExamples, DataIntegrity, PreferencePairs
+from schemas.specs import BehaviorSpec
+from steer_assets.settings import registry
+from steer_assets.tables import Science, Work, table
+from steer_core.corpus import contrasts as core
+
+
+def behaviors_of(work: Work) -> list[BehaviorSpec]:
+    """The behaviors of the bench."""
+    return [registry().behavior(name) for name in work.bench.behaviors]
+
+
+def _sources(work: Work) -> list[Any]:
+    found = []
+    for behavior in behaviors_of(work):
+        digests = core.source_digests(behavior)
+        # a path is where a file lies, not what it says: its digest stands for it
+        plain = {k: digests.get(str(v), v) for k, v in behavior.source.model_dump(mode="json").items()}
+        found.append([behavior.name, plain])
+    return found
+
+
+def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
+    found = frames["data_integrity"]
+    bad = found.filter(~pl.col("passed"))
+    said = {f"{r['concept']}: {r['check']} ({r['source']})": r["detail"] for r in bad.iter_rows(named=True)}
+    return bad.is_empty(), said
+
+
+@table(
+    ContrastExamples,
+    PreferencePairs,
+    BehaviorItems,
+    DataIntegrity,
+    group="contrasts",
+    version=core.VERSION,
+    spec=_sources,
+    science=(
+        Science(
+            "data_integrity",
+            "Letters balanced, no cut answers, no duplicates, no test item among the training pairs",
+            _sound,
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+    ),
+)
+def behavior_contrasts(work: Work) -> tuple[pl.DataFrame, ...]:
+    """Contrast examples, preference pairs and test items of the bench's behaviors, with what is wrong in them."""
+    found = [core.build_contrasts(b) for b in behaviors_of(work)]
+    return (
+        pl.concat([ContrastExamples.empty(), *(c.examples for c in found)]),
+        pl.concat([PreferencePairs.empty(), *(c.preferences for c in found)]),
+        pl.concat([BehaviorItems.empty(), *(c.items for c in found)]),
+        pl.concat([DataIntegrity.empty(), *(c.integrity for c in found)]),
+    )
+
+
+TABLES = [behavior_contrasts]

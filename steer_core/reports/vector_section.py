@@ -1,0 +1,204 @@
+"""What the page says of the vectors: what was fitted, what it was fitted on, and the proof that it was applied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from steer_core.generation.receipts import check_receipts
+from steer_core.reports.drawing import Figure
+from steer_core.reports.inputs import CellTables, filled
+from steer_core.reports.numbers import plural, slug_words
+from steer_core.reports.sweeps import Sweep, strength_words
+from steer_core.reports.vector_plots import (
+    MOST_CONCEPTS,
+    MOST_COSINE_PANELS,
+    MOST_MAPS,
+    activations_figure,
+    cosines_figure,
+    dose_figure,
+    real_cosines,
+)
+
+#: Vectors from which the page folds away those of layers that no behavior steers.
+MOST_ROWS = 12
+
+
+@dataclass(frozen=True)
+class DoseRow:
+    """One goal's dose-response in figures: what its vector can be asked for."""
+
+    goal: str
+    strengths: str
+    lowest: float | None
+    highest: float | None
+    unusable: str
+    prompt_slope: float
+    prompt_intercept: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ReceiptRow:
+    """Receipts of one table: steered responses, those with a receipt, those whose receipt does not hold."""
+
+    where: str
+    steered: int
+    receipts: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class VectorSection:
+    """The vectors of a cell on the page.
+
+    Attributes:
+        how: estimator, where it reads and operator, where all vectors share them; else empty, and the table says it.
+        rows: rows of `vectors` without controls, with `relative`: norm over the mean activation norm. Where there are
+            many, those of the layers that the behaviors steer; the others are in `more_rows`.
+        more_rows: the rest, which the page folds away.
+        seeds: whether they were fitted with several seeds, so that the table has to say which.
+        controls: what was fitted as a control, in words.
+        left_out: what the figures leave to the tables.
+        doses: a row a goal; empty where no dose-response was measured.
+        integrity: rows of `data_integrity`, failed checks first.
+        n_failed: checks that did not pass.
+        receipts: a row a table with steered responses.
+    """
+
+    how: str
+    rows: tuple[dict[str, Any], ...]
+    more_rows: tuple[dict[str, Any], ...]
+    seeds: bool
+    controls: str
+    left_out: tuple[str, ...]
+    doses: tuple[DoseRow, ...]
+    integrity: tuple[dict[str, Any], ...]
+    n_failed: int
+    receipts: tuple[ReceiptRow, ...]
+
+
+def vector_section(tables: CellTables, swept: Sequence[Sweep]) -> tuple[VectorSection | None, tuple[Figure, ...]]:
+    """The vectors of a cell with their figures; None and no figures where the method has no vector."""
+    vectors, doses = filled(tables.vectors), filled(tables.dose_response)
+    if vectors is None:
+        return None, ()
+    real = vectors.filter(pl.col("control") == "")
+    cosines, activations = filled(tables.vector_cosines), filled(tables.activation_map)
+    concepts = list(dict.fromkeys([*(s.behavior for s in swept), *real["concept"]]))
+    steered = {layer for s in swept if s.layers for layer in json_layers(s.layers)}
+    figures = [cosines_figure(cosines), activations_figure(activations, concepts, steered), dose_figure(doses)]
+    place = {concept: i for i, concept in enumerate(concepts)}
+    ordered = sorted(real.to_dicts(), key=lambda r: (place[r["concept"]], r["layer"], r["site"], r["seed"]))
+    rows = [row | {"relative": _relative(row)} for row in ordered]
+    layers = set(real["layer"])
+    shown = steered & layers if real.height > MOST_ROWS and steered & layers else layers
+    integrity = filled(tables.data_integrity)
+    checks = [] if integrity is None else integrity.sort("passed", "concept", "source", "check").to_dicts()
+    return (
+        VectorSection(
+            how=_how(real),
+            rows=tuple(row for row in rows if row["layer"] in shown),
+            more_rows=tuple(row for row in rows if row["layer"] not in shown),
+            seeds=real["seed"].n_unique() > 1,
+            controls=_controls(vectors),
+            left_out=_left_out(cosines, activations),
+            doses=() if doses is None else tuple(_dose_rows(doses)),
+            integrity=tuple(checks),
+            n_failed=sum(not row["passed"] for row in checks),
+            receipts=tuple(_receipts(tables)),
+        ),
+        tuple(figures),
+    )
+
+
+def _how(vectors: pl.DataFrame) -> str:
+    kinds = vectors.select("estimator", "read", "operator").unique().rows()
+    if len(kinds) > 1:
+        return ""
+    estimator, read, operator = (slug_words(str(word)) for word in kinds[0])
+    return f"Fitted by {estimator}, read at {read}, applied by {operator}."
+
+
+def json_layers(layers: str) -> list[int]:
+    """Layers from their JSON."""
+    return [int(layer) for layer in json.loads(layers)]
+
+
+def _relative(row: dict[str, Any]) -> float | None:
+    norm, residual = row["norm"], row["residual_norm"]
+    return None if norm is None or not residual else norm / residual
+
+
+def _controls(vectors: pl.DataFrame) -> str:
+    kinds = (
+        vectors.filter(pl.col("control") != "")
+        .with_columns(kind=pl.col("control").str.split(":").list.first())
+        .group_by("kind")
+        .len()
+        .sort("kind")
+    )
+    names = {"shuffled": "fitted on shuffled labels", "random": "drawn at random"}
+    said = [f"{plural(n, 'vector')} {names.get(kind, kind)}" for kind, n in kinds.iter_rows()]
+    return (
+        f"Fitted as controls beside them: {' and '.join(said)}." if said else "No control is among the fitted vectors."
+    )
+
+
+def _left_out(cosines: pl.DataFrame | None, activations: pl.DataFrame | None) -> tuple[str, ...]:
+    said = []
+    if cosines is not None:
+        real = real_cosines(cosines)
+        maps, concepts = real.select("layer", "site").n_unique(), real["left"].n_unique()
+        if maps > MOST_COSINE_PANELS or concepts > MOST_CONCEPTS:
+            said.append(
+                f"Cosine maps show {min(maps, MOST_COSINE_PANELS)} of {plural(maps, 'place')} and "
+                f"{min(concepts, MOST_CONCEPTS)} of {plural(concepts, 'concept')}; the rest is in the table."
+            )
+    if activations is not None:
+        n = activations.select("concept", "layer", "site").n_unique()
+        if n > MOST_MAPS:
+            said.append(f"Activations show {MOST_MAPS} of {plural(n, 'map')}; the rest is in the table.")
+    return tuple(said)
+
+
+def _dose_rows(doses: pl.DataFrame) -> list[DoseRow]:
+    found = []
+    for (goal,), rows in doses.group_by("goal", maintain_order=True):
+        own = rows.filter(pl.col("observed_goal") == goal, pl.col("strength").is_not_null()).sort("strength")
+        good = own.filter(pl.col("usable"), pl.col("fitted").is_not_null())
+        fitted = good["fitted"].to_list()
+        unusable = own.filter(~pl.col("usable")).select("strength", "unit").rows()
+        found.append(
+            DoseRow(
+                goal=slug_words(str(goal)),
+                strengths=_strength_list(good) if good.height else "none",
+                lowest=min(fitted, default=None),
+                highest=max(fitted, default=None),
+                unusable=", ".join(strength_words(s, u) for s, u in unusable) or "none",
+                prompt_slope=rows["prompt_slope"][0],
+                prompt_intercept=rows["prompt_intercept"][0],
+                n=int(rows["n"].to_numpy().max()),
+            )
+        )
+    return found
+
+
+def _strength_list(rows: pl.DataFrame) -> str:
+    words = [strength_words(s, u) for s, u in rows.select("strength", "unit").iter_rows()]
+    return words[0] if len(words) == 1 else f"{words[0]} to {words[-1]}"
+
+
+def _receipts(tables: CellTables) -> list[ReceiptRow]:
+    found = []
+    for where, responses in (("probe", tables.responses), ("behaviors", filled(tables.sweep_responses))):
+        if responses is None:
+            continue
+        count = check_receipts(responses)
+        if count.steered or count.wrong:
+            found.append(ReceiptRow(where, count.steered, count.receipts, len(count.wrong)))
+    return found

@@ -1,0 +1,88 @@
+"""Estimators by name: find the module, check its options, call it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steer_core.tables.errors import ConfigError
+from steer_core.vectors import estimators
+from steer_core.vectors.evidence import Evidence, Fit
+
+#: What an estimator may say that it needs, apart from class means.
+NEEDS = frozenset({"covariance", "differences", "difference_covariance", "rows", "logits", "model"})
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A module of `steer_core.vectors.estimators`.
+
+    Attributes:
+        name: its name in the registry.
+        needs: its `NEEDS`.
+        module: the module itself.
+        options: names of the options that it takes; None where it checks them itself.
+    """
+
+    name: str
+    needs: frozenset[str]
+    module: Any
+    options: frozenset[str] | None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains on the model (`train`) and not on activations (`fit`)."""
+        return "model" in self.needs
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives another vector."""
+        return self.trains or (self.options is not None and "seed" in self.options)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that it does not take.
+
+        Raises:
+            ConfigError: names the option, and those that there are.
+        """
+        if self.options is None:
+            return
+        if unknown := sorted(set(options) - self.options):
+            known = ", ".join(sorted(self.options)) or "none"
+            raise ConfigError(f"estimator {self.name!r}: unknown option {unknown[0]!r}; it takes: {known}")
+
+    def fit(self, evidence: Evidence, options: Mapping[str, Any], seed: int) -> Fit:
+        """Fit on evidence; estimators that draw get the seed, unless the options give one."""
+        drawn = {"seed": seed} if self.draws and "seed" not in options else {}
+        found: Fit = self.module.fit(evidence, **options, **drawn)
+        return found
+
+
+def available_estimators() -> tuple[str, ...]:
+    """Names of the estimators: the modules of `steer_core.vectors.estimators`, with dashes."""
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(estimators.__path__)))
+
+
+def load_estimator(name: str) -> Estimator:
+    """The estimator of that name.
+
+    Raises:
+        ConfigError: there is none; the message lists those there are.
+    """
+    known = available_estimators()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown estimator {name!r}; there are: {', '.join(known)}.{guess}")
+    module: Any = importlib.import_module(f"{estimators.__name__}.{name.replace('-', '_')}")
+    if unknown := sorted(module.NEEDS - NEEDS):
+        raise ConfigError(f"estimator {name!r} needs {unknown[0]!r}, which is none of {', '.join(sorted(NEEDS))}")
+    parameters = inspect.signature(module.train if "model" in module.NEEDS else module.fit).parameters.values()
+    named = frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    return Estimator(name, frozenset(module.NEEDS), module, None if open_ended else named)

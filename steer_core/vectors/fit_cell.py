@@ -1,0 +1,116 @@
+"""All vectors that a vector method needs on a bench: behaviors and goals, further layers and seeds, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas.specs import SweepSpec, VectorPart
+from schemas.vectors import ActivationMap
+from steer_core.models.loading import LoadedModel
+from steer_core.steering.sites import find_sites
+from steer_core.steering.vector import SteeringVector
+from steer_core.vectors.activations import collect
+from steer_core.vectors.encoding import encode_examples
+from steer_core.vectors.evidence import Point
+from steer_core.vectors.fit import Job, fit_many, resolve_layers
+
+#: Examples of a concept that the map of activations shows.
+SHOWN = 256
+
+
+@dataclass(frozen=True)
+class CellFit:
+    """What a vector cell is made of.
+
+    Attributes:
+        vectors: real ones and shuffled controls, for behaviors and goals.
+        activation_map: rows of `activation_map`, for behaviors at the part's layers.
+    """
+
+    vectors: tuple[SteeringVector, ...]
+    activation_map: pl.DataFrame
+
+
+def fit_cell(
+    loaded: LoadedModel,
+    behaviors: pl.DataFrame,
+    goals: pl.DataFrame,
+    part: VectorPart,
+    sweep: SweepSpec,
+    log: Callable[[str], None] | None = None,
+) -> CellFit:
+    """Fit everything that the probe and the sweep of a vector method use.
+
+    Args:
+        loaded: the model.
+        behaviors: rows of `contrast_examples` of the bench's behaviors; test examples are left out.
+        goals: rows of `contrast_examples` mined for its goals.
+        part: the method's vector part.
+        sweep: further layers and seeds, and how many controls of shuffled labels the behaviors get.
+        log: told what is being fitted.
+
+    Raises:
+        SteerworksError: a concept cannot be fitted; names it.
+    """
+    main = resolve_layers(part.layers, len(find_sites(loaded.model).layers))
+    fitted_on = behaviors.filter(pl.col("split") != "test")
+    jobs = [Job(part, layers=main)]
+    if fitted_on.height:
+        swept = tuple(fitted_on["concept"].unique(maintain_order=True))
+        further = tuple(layer for layer in sweep.layers if layer not in main)
+        jobs += [Job(part, layers=further, concepts=swept)] if further else []
+        jobs += [Job(part, layers=main, seed=seed, concepts=swept) for seed in sweep.seeds]
+        jobs += [Job(part, layers=main, shuffle=seed, concepts=swept) for seed in range(sweep.shuffled)]
+    fitted = fit_many(loaded, pl.concat([fitted_on, goals]), jobs, log=log)
+    points = [Point(layer, part.site) for layer in main]
+    found = tuple(vector for of_job in fitted for vector in of_job)
+    return CellFit(found, map_activations(loaded, fitted_on, points, part.read))
+
+
+def map_activations(loaded: LoadedModel, examples: pl.DataFrame, points: Sequence[Point], read: Any) -> pl.DataFrame:
+    """Activations of contrast examples in the plane of their two main components, concept by concept.
+
+    Args:
+        loaded: the model.
+        examples: rows of `contrast_examples`; the first `SHOWN` of each concept are shown.
+        points: where activations are read.
+        read: positions that are read, as in `VectorPart.read`.
+
+    Returns:
+        Rows of `activation_map`; none for concepts with fewer than three examples or with one class only.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for (concept,), of_concept in examples.group_by("concept", maintain_order=True):
+        chosen = of_concept.head(SHOWN)
+        labels = chosen["label"].to_numpy()
+        if chosen.height < 3 or len(set(labels.tolist())) < 2:
+            continue
+        encoded = encode_examples(loaded, chosen, [read])[read]
+        at = {p: np.zeros((chosen.height, find_sites(loaded.model).width)) for p in points}
+        for batch in collect(loaded, encoded, points):
+            for point, found in batch.rows.items():
+                at[point][batch.indices] = found
+        for point, x in at.items():
+            first, second = _components(x).T
+            positive, negative = x[labels == 1].mean(axis=0), x[labels == 0].mean(axis=0)
+            difference = positive - negative
+            along = (x - negative) @ difference / max(float(difference @ difference), 1e-30)
+            ids = chosen["example_id"].to_list()
+            rows += [
+                (concept, point.layer, point.site, ids[i], int(labels[i]), *map(float, (first[i], second[i], along[i])))
+                for i in range(len(x))
+            ]
+    return pl.DataFrame(rows, schema=ActivationMap.empty().schema, orient="row")
+
+
+def _components(x: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Scores on the two main components, shape [n, 2], each of unit standard deviation; 0 where nothing varies."""
+    left, scale, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    scores = left[:, :2] * np.sqrt(len(x))
+    varies = scale[:2] > 1e-9 * max(float(scale[0]), 1e-30)
+    return np.asarray(scores * varies, dtype=np.float64)
