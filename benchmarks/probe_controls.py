@@ -1,7 +1,7 @@
 """A vector method on the probe against random directions: `python benchmarks/probe_controls.py [--method NAME]`.
 
 Run the cell first (`make demo`). Each random direction has the norm of the vector that it stands in for and gets the
-very coefficients that the method chose for each request; everything else is as in the cell. Differences of mean steering
+very coefficients that the method chose for each request; all else is as in the cell. Differences of mean steering
 error are paired by request and clustered by source text.
 """
 

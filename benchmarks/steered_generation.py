@@ -2,8 +2,8 @@
 
 One thread, CPU time, a random Llama (8 layers, width 256, vocabulary 1024), 16 prompts of 48 tokens, 48 new tokens.
 
-1. Steered against unsteered `generate`, in interleaved pairs that swap their order: the mean ratio of the pairs with its
-   95 % interval. The steered runs add a vector of norm 0 at one layer, so that both write the same tokens.
+1. Steered against unsteered `generate`, in interleaved pairs that swap their order: the mean ratio with its 95 %
+   interval. The steered runs add a vector of norm 0 at one layer, so that both write the same tokens.
 2. Eight strengths in one batch against eight runs of one strength, after checking that the rows hold the same tokens.
 """
 

@@ -17,7 +17,7 @@ class ContrastExamples(Contract, table="contrast_examples", key=("example_id",))
 
     example_id: str = pa.Field(unique=True, description="Hash of concept, pair, label and texts")
     concept: str = pa.Field(description="Behavior or goal that is contrasted")
-    kind: str = pa.Field(description="Form of the data: `ab`, `open`, `openr`, `caa`, `prompts`, `pairs`, `mined` ...")
+    kind: str = pa.Field(description="Form of the data: `ab`, `open`, `caa`, `prompts`, `bipo`, `grammar`, `mined` ...")
     split: str = pa.Field(isin=SPLITS, description="What the example may be used for")
     pair_id: str = pa.Field(description="Pair; both sides share it")
     label: int = pa.Field(isin=[0, 1], description="1: shows the concept; 0: shows its opposite")

@@ -63,7 +63,7 @@ class Outcomes(Contract, table="outcomes", key=("request_id",)):
 class Artifacts(Contract, table="artifacts", key=("kind", "item")):
     """What a method fitted: one JSON document a row (edit ideas, examples)."""
 
-    kind: str = pa.Field(description="What the item is: `edit_idea`, `example`")
+    kind: str = pa.Field(description="What the item is: `edit_idea`, `example`, `dose`")
     item: int = pa.Field(ge=0, description="0-based position")
     goal: str = pa.Field(nullable=True, description="Goal that the item belongs to, if one")
     direction: int = pa.Field(isin=[-1, 0, 1], description="Requested direction; 0 where it has none")

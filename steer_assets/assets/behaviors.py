@@ -22,6 +22,7 @@ from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.goals.space import GoalSpace
 from steer_core.methods.cleaning import clean_answer, is_refusal
+from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.journal import Journal
 
@@ -45,7 +46,7 @@ def _vectors(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> list[S
     part = vector_part(work)
     assert part is not None
     names = [b.name for b in _swept(work)]
-    own = vectors.filter(pl.col("concept").is_in(names))
+    own = vectors.filter(pl.col("concept").is_in(names) | (pl.col("control") == CONDITION))
     found = from_tables(own, tensors.join(own, on="vector_id", how="semi"))
     for name in names:
         layers = planner.part_layers(part, work.bench.sweep, [v for v in found if v.concept == name])
@@ -88,6 +89,7 @@ def sweep_arms(
             work.bench.sweep,
             known,
             behavior_items,
+            gate=gate_of(known),
             seconds_per_token=seconds / tokens if tokens else None,
         )
         for behavior in _swept(work)
@@ -166,6 +168,8 @@ def arm_measures(
     if not sweep_arms.height:
         return ArmScores.empty()
     swept = run.SweepRun(sweep_responses, arm_answers)
+    # what controls do to a neutral set, and their KL, is nobody's question, and most arms are controls
+    own, neutral = sweep_arms.filter(~pl.col("role").is_in(["random", "shuffled"])), pl.col("group") == "neutral"
     with device_lease(device_of(work.here.model)):
         backend = steering_backend(work, vectors, vector_tensors)
         known = _vectors(work, vectors, vector_tensors)
@@ -176,9 +180,10 @@ def arm_measures(
             "batch_size": work.bench.batch_size,
         }
         found = [
-            run.score_items(sweep_arms, behavior_items, known, backend, **common),
+            run.score_items(sweep_arms, behavior_items.filter(~neutral), known, backend, **common),
+            run.score_items(own, behavior_items.filter(neutral), known, backend, **common),
             scores.perplexity_scores(swept, sweep_arms, behavior_items, backend, **common),
-            scores.kl_scores(swept, sweep_arms, behavior_items, backend, **common),
+            scores.kl_scores(swept, own, behavior_items, backend, **common),
         ]
     found.append(scores.answer_scores(swept, sweep_arms, behavior_items, refused=is_refusal))
     ruler = ruler_of(work.bench, GoalSpace.from_table(goal_space))
@@ -217,7 +222,11 @@ def judgements(
     """
     kept = Journal(work.url("journal", f"judgements-{work.here.model.name}"), Judgements)
     verdicts, measures = [Judgements.empty()], [arm_measures]
+    written = set(behavior_items.filter(pl.col("form") == "open")["behavior"])
     for behavior in _swept(work):
+        if behavior.name not in written:
+            # items that are scored need no judge
+            continue
         judge = _judge(work, behavior)
         for swept in _swept(work):
             own = swept.name == behavior.name

@@ -19,14 +19,11 @@ def behaviors_of(work: Work) -> list[BehaviorSpec]:
     return [registry().behavior(name) for name in work.bench.behaviors]
 
 
-def _sources(work: Work) -> list[Any]:
-    found = []
-    for behavior in behaviors_of(work):
-        digests = core.source_digests(behavior)
-        # a path is where a file lies, not what it says: its digest stands for it
-        plain = {k: digests.get(str(v), v) for k, v in behavior.source.model_dump(mode="json").items()}
-        found.append([behavior.name, plain])
-    return found
+def source_of(behavior: BehaviorSpec) -> list[Any]:
+    """What a behavior's data follow from: its settings and the contents of its files."""
+    digests = core.source_digests(behavior)
+    # a path is where a file lies, not what it says: its digest stands for it
+    return [behavior.name, {k: digests.get(str(v), v) for k, v in behavior.source.model_dump(mode="json").items()}]
 
 
 def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
@@ -43,7 +40,7 @@ def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
     DataIntegrity,
     group="contrasts",
     version=core.VERSION,
-    spec=_sources,
+    spec=lambda work: [source_of(b) for b in behaviors_of(work)],
     science=(
         Science(
             "data_integrity",

@@ -20,6 +20,8 @@ from steer_core.tables.snapshot import table_exists
 from steer_core.vectors.algebra import compare
 
 PREVIEW = "preview.md"
+#: Operators whose vectors are directions, and so have cosines; the others are maps.
+DIRECTIONS = ("add", "add_norm_preserving", "ablate")
 
 
 def _folder(name: str, cell: Cell | None) -> list[str]:
@@ -152,7 +154,7 @@ def report(
 
 def _cosines(vectors: pl.DataFrame, tensors: pl.DataFrame) -> pl.DataFrame | None:
     """Cosines of the real vectors with one another, layer by layer; None where there is nothing to compare."""
-    directed = vectors.filter((pl.col("control") == "") & pl.col("norm").is_not_null())
+    directed = vectors.filter((pl.col("control") == "") & pl.col("operator").is_in(DIRECTIONS))
     if directed.height < 2:
         return None
     return compare(from_tables(directed, tensors.join(directed, on="vector_id", how="semi")))

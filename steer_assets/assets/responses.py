@@ -12,7 +12,7 @@ import polars as pl
 
 from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
 from schemas.specs import MethodSpec, PromptPart
-from steer_assets.assets.vectors import steering_backend, vector_part, vectors_of_goals
+from steer_assets.assets.vectors import gate_of_cell, steering_backend, vector_part, vectors_of_goals
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.receipts import RECEIPTS
@@ -150,7 +150,13 @@ def artifacts(
     )
     part = vector_part(work)
     if part is not None:
-        fitted = with_doses(fitted, part, vectors_of_goals(work, vectors, vector_tensors), dose_response)
+        fitted = with_doses(
+            fitted,
+            part,
+            vectors_of_goals(work, vectors, vector_tensors),
+            dose_response,
+            gate_of_cell(vectors, vector_tensors),
+        )
     return fitted.to_table()
 
 

@@ -8,17 +8,21 @@ import dagster as dg
 import polars as pl
 
 from schemas import ActivationMap, ContrastExamples, DoseResponse, Vectors, VectorTensors
-from schemas.specs import MethodSpec, VectorPart
+from schemas.specs import BehaviorSpec, MethodSpec, VectorPart
+from steer_assets.assets.contrasts import source_of
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import model_digest, ruler_of
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core import vectors as core
+from steer_core.corpus.contrasts import build_contrasts
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import dose_response as doses
 from steer_core.methods.driver import requests_from
 from steer_core.methods.load import PLAIN_STRATEGY, code_digest, load_method
 from steer_core.methods.steered import Steered
+from steer_core.steering.compose import CONDITION, gate_of
+from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import from_tables, to_tables
 
 if TYPE_CHECKING:
@@ -96,7 +100,23 @@ def _fitted_on(work: Work) -> Any:
         _only_vectors(work),
         model_digest(work.here.model),
         [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
+        _condition_source(work),
     ]
+
+
+def _condition(work: Work) -> BehaviorSpec | None:
+    part = vector_part(work)
+    return registry().behavior(part.gate.condition) if part is not None and part.gate is not None else None
+
+
+def _condition_source(work: Work) -> Any:
+    behavior = _condition(work)
+    return behavior and source_of(behavior)
+
+
+def _condition_examples(work: Work) -> pl.DataFrame | None:
+    behavior = _condition(work)
+    return None if behavior is None else build_contrasts(behavior).examples
 
 
 def _said(work: Work, frames: Any) -> dict[str, Any]:
@@ -139,8 +159,23 @@ def vectors(work: Work, contrast_examples: pl.DataFrame, goal_contrasts: pl.Data
 
     with device_lease(device_of(work.here.model)):
         backend: Any = backend_for(work.here.model)
-        found = fit_cell(backend.loaded, contrast_examples, goal_contrasts, part, work.bench.sweep, log=work.log.info)
-    rows, tensors = to_tables(found.vectors)
+        found = fit_cell(
+            backend.loaded,
+            contrast_examples,
+            goal_contrasts,
+            part,
+            work.bench.sweep,
+            condition=_condition_examples(work),
+            log=work.log.info,
+        )
+        fitted = list(found.vectors)
+        if part.unit == "kl":
+            from steer_core.vectors.budget import calibrate_vectors
+
+            examples = pl.concat([contrast_examples, goal_contrasts])
+            budgets = sorted({*part.strengths, *(part.doses or ())})
+            fitted = calibrate_vectors(backend, fitted, examples, budgets, positions=part.positions)
+    rows, tensors = to_tables(fitted)
     return rows, tensors, found.activation_map
 
 
@@ -186,8 +221,15 @@ def dose_response(
             batch_size=work.bench.batch_size,
             draws=work.bench.bootstrap,
             texts_per_goal=DOSE_TEXTS,
+            gate=gate_of_cell(vectors, vector_tensors),
             progress=lambda done, total: log.info("%s: %d of %d doses", key, done, total),
         )
+
+
+def gate_of_cell(vectors: pl.DataFrame, tensors: pl.DataFrame) -> Gate | None:
+    """The gate of the cell's method, from its condition vector."""
+    conditions = vectors.filter(pl.col("control") == CONDITION)
+    return gate_of(from_tables(conditions, tensors.join(conditions, on="vector_id", how="semi")))
 
 
 def vectors_of_goals(work: Work, vectors: pl.DataFrame, vector_tensors: pl.DataFrame) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.evaluation.behaviors.side_effects import GOAL, JUDGED, OTHER
 from steer_core.reports.drawing import CELL, CONTROL, GOOD, INK, MUTED, Figure, Panel
 from steer_core.reports.numbers import slug_words
-from steer_core.reports.sweep_plots import curve, rows_behind, thinned
+from steer_core.reports.sweep_plots import SHARES, curve, rows_behind, thinned
 from steer_core.reports.sweeps import Sweep, measure_words, strength_words
 
 #: Measures of written answers that cost something, in the order of their panels.
@@ -43,6 +43,8 @@ def costs_figure(sweep: Sweep) -> Figure:
         if not means or (measure in _RARE and not any(means)):
             continue
         limits = common if measure in goals else sweep.scale if measure in others else None
+        if measure in SHARES and min(means) == max(means):
+            limits = (0.0, 1.0)
         log = measure == "perplexity" and min(means) > 0 and max(means) > _WIDE * min(means)
         draw = curve(sweep, measure, group, limits, small=True, log=log)
         panels.append(Panel(_title(measure, others), draw, 2.2, 1.8))
@@ -162,7 +164,7 @@ def _frontier(sweep: Sweep, rows: pl.DataFrame, column: str, label: str, idle: f
             axes.set_yscale("log")
         axes.set(xlim=(low - pad, high + pad), ylabel=label)
         bottom, top = axes.get_ylim()
-        axes.set_ylim(bottom, top * (top / bottom) ** 0.08 if log else top + 0.08 * (top - bottom))
+        axes.set_ylim(bottom if log else bottom - 0.06 * (top - bottom), top)
         told = thinned(path["strength"].to_list(), _MOST_TOLD)
         named = rows.filter(
             (pl.col("role") == "prompt") | ((pl.col("role") == "vector") & pl.col("strength").is_in(told))
@@ -172,7 +174,9 @@ def _frontier(sweep: Sweep, rows: pl.DataFrame, column: str, label: str, idle: f
             # strengths on the outer side, where the path does not run
             place, shift = {"ha": "left" if point.x > 0 else "right", "va": "center"}, (6 if point.x > 0 else -6, 0)
             if len(text) > 12:
-                place, shift = {"ha": "center", "va": "bottom"}, (0, 6)
+                # prompts cost little: below them there is room
+                below = point.colour == GOOD
+                place, shift = {"ha": "center", "va": "top" if below else "bottom"}, (0, -7 if below else 6)
             axes.annotate(
                 text, (point.x, point.y), shift, textcoords="offset points", color=point.colour, fontsize=8, **place
             )

@@ -89,17 +89,22 @@ def _against_random(sweep: Sweep, ends: list[dict[str, Any]]) -> list[str]:
         n = rows["seed"].n_unique()
         digits = sweep.digits(sweep.measure or JUDGED)
         reach = f"within {number(float(farthest), digits)} of unsteered"
-        short = []
+        short, held = [], False
         for end, row in zip(("low", "high") if len(ends) == 2 else ("high",), ends, strict=True):
             found = sweep.found(f"beyond_{role}_{end}")
             if found is None or found["value"] is None:
                 continue
+            held = True
             if found["low"] is None or found["low"] <= 0:
                 sure = "not beyond them all" if found["value"] <= 0 else "beyond them, but not clearly"
                 short.append(f"at {strength_words(row['strength'], row['unit'])} the vector is {sure}")
         whole = "the one" if n == 1 else "both" if n == 2 else f"all {n}"
         kind = many if n > 1 else many.replace("directions", "direction").replace("vectors", "vector")
         text = f"{whole.capitalize()} {kind} of equal size stay{'s' if n == 1 else ''} {reach}"
+        least = min((abs(row["difference"]) for row in ends if row["difference"] is not None), default=0.0)
+        if not short and held and float(farthest) >= least:
+            # a control went as far, but the other way
+            short.append("none comes as far as the vector in its direction")
         said.append(f"{text}; {' and '.join(short)}." if short else f"{text}.")
     return said
 

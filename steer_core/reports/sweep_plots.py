@@ -17,7 +17,7 @@ from steer_core.reports.sweeps import Sweep, layer_words, measure_words, positio
 #: Measures of scored items, in the order of their panels.
 _SCORED = ("p_positive", "pair_mass", "propensity", "propensity_per_token", "refused")
 #: Measures whose axis is a share.
-_SHARES = frozenset({"p_positive", "pair_mass", "accuracy", "refused", "failed", "truncated"})
+SHARES = frozenset({"p_positive", "pair_mass", "accuracy", "refused", "failed", "truncated"})
 #: Strengths up to which a heat map has room for its numbers.
 _MOST_NUMBERS = 12
 #: Sets of items that get a panel at most.
@@ -61,7 +61,7 @@ def propensity_figure(sweep: Sweep) -> Figure:
             # a refusal rate of 0 everywhere is told by its absence
             if len(means) and (measure != "refused" or means.max()):
                 where = "" if group == sweep.group else f", {slug_words(group)}"
-                limits = (0.0, 1.0) if measure in _SHARES else None
+                limits = (0.0, 1.0) if measure in SHARES else None
                 draw = curve(sweep, measure, group, limits, titled=True)
                 panels.append(Panel(f"{measure_words(measure)}{where}", draw, 4.9, 2.9))
     note = "" if panels else f"Nothing to draw: {sweep.behavior} has no items with two answers to choose between."

@@ -16,7 +16,15 @@ from steer_core.reports.sweep_costs import costs_figure, frontier_figure
 from steer_core.reports.sweep_examples import SweepExample, sweep_examples
 from steer_core.reports.sweep_headline import sentences
 from steer_core.reports.sweep_plots import propensity_figure, settings_figure, strength_figure
-from steer_core.reports.sweeps import Sweep, layer_words, measure_words, position_words, strength_words, sweeps
+from steer_core.reports.sweeps import (
+    Sweep,
+    layer_words,
+    measure_words,
+    position_words,
+    strength_words,
+    sweeps,
+    unit_words,
+)
 
 #: Finding without its end -> what it says.
 _FINDINGS = {
@@ -123,7 +131,8 @@ def _setting(sweep: Sweep) -> str:
     strengths = sweep.arms.filter(pl.col("main"))["strength"].n_unique()
     items = sweep.unsteered(sweep.measure or JUDGED)
     words = [layer_words(sweep.layers), f"site {sweep.site}", position_words(sweep.positions)]
-    words.append(plural(strengths, "strength"))
+    unit = unit_words(sweep.unit).removeprefix("strength ")
+    words.append(f"{plural(strengths, 'strength')} {unit}")
     words += [plural(items["n_clusters"], "item")] if items else []
     return " · ".join(words)
 
@@ -170,7 +179,19 @@ def _missing(tables: CellTables, sweep: Sweep) -> tuple[str, ...]:
                 f"{words.capitalize()} missing in {percent(mean, 1)} of the rows, at most in "
                 f"{percent(worst['missing'], 1)} ({where}); means leave them out."
             )
-    return (*said, *_verdicts(tables, sweep))
+    return (*said, *_unfinished(sweep), *_verdicts(tables, sweep))
+
+
+def _unfinished(sweep: Sweep) -> list[str]:
+    """Answers that were cut off or are none: of the vector's arms, and unsteered."""
+    said = []
+    for measure, words in (("truncated", "cut off at the token limit"), ("failed", "are no answer (empty, no room)")):
+        means = sweep.curve(measure)["mean"].drop_nulls()
+        off = sweep.unsteered(measure)
+        if len(means) and (means.max() or (off and off["mean"])):
+            base = f", {percent(off['mean'])} unsteered" if off else ""
+            said.append(f"{percent(float(means.to_numpy().mean()))} of the vector's answers {words}{base}.")
+    return said
 
 
 def _arm_words(sweep: Sweep, row: dict[str, Any]) -> str:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.steering.vector import SteeringVector
+
+#: `control` of a vector that is the condition of a gate.
+CONDITION = "condition"
+
+
+def gate_of(vectors: Iterable[SteeringVector]) -> Gate | None:
+    """The gate of a method, from its condition vector; None where it has none."""
+    for v in vectors:
+        if v.control == CONDITION:
+            return Gate(v.id, v.layer, v.scalars["gate_threshold"], v.scalars["gate_above"] == 1.0)
+    return None
 
 
 def interventions(

@@ -77,7 +77,7 @@ def _from_curve(value: float, vector: SteeringVector) -> float:
     if not side:
         raise SteerworksError(
             f"unit 'kl' needs a measured curve, and the vector of {vector.concept!r} has none on that side: "
-            "calibrate it with `steer_core.evaluation.kl_budget`"
+            "calibrate it with `steer_core.vectors.budget.calibrate_vectors`"
         )
     coefficients = np.array([0.0, *(c for c, _ in side)])
     # more steering may measure a little less: the smallest coefficient that spends the budget counts

@@ -60,9 +60,7 @@ class Journal:
         wanted = None if keys is None else pl.Series(list(keys), dtype=pl.String)
         for part in self.parts():
             rows = read_table(part, self.contract)
-            frames.append(
-                rows if wanted is None else rows.filter(pl.col(key).is_in(wanted.implode()))
-            )
+            frames.append(rows if wanted is None else rows.filter(pl.col(key).is_in(wanted.implode())))
         if not frames:
             return self.contract.empty()
         rows = pl.concat(frames)

@@ -1,8 +1,9 @@
 """Activations of contrast examples: only the positions that are read, only as deep as the last layer that is asked for.
 
 1. The forward pass ends once every point has been read: later layers, the final norm and the head are never run.
-2. Spans are averaged on the device; what leaves it is one vector an example and point.
-3. Prompts shared by the sides of a pair are computed once where that saves work (`steer_core.vectors.packing`). Whether
+2. In that last layer, modules that act on each token by itself act only on the tokens that are read.
+3. Spans are averaged on the device; what leaves it is one vector an example and point.
+4. Prompts shared by the sides of a pair are computed once where that saves work (`steer_core.vectors.packing`). Whether
    a model gives the same activations for such packed rows is measured on the longest ones, not assumed.
 """
 
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,16 @@ from steer_core.vectors.evidence import Point
 from steer_core.vectors.packing import Row, TokenSequence, batches_of, packed_row, plain_rows, shared_prefix, units_of
 
 Floats = NDArray[np.float32]
+#: Row of the batch, place of the example, and the runs (start, stop) of the row that are read.
+_Reading = tuple[int, int, tuple[tuple[int, int], ...]]
 log = logging.getLogger(__name__)
 
 #: Tokens of one forward pass, padding included: on a CPU what stays in its caches, elsewhere what fills the device.
 TOKENS_PER_BATCH = {"cpu": 1024, "other": 8192}
+#: Modules of a decoder layer that act on each token by itself, where a family has them under these names.
+TOKENWISE = ("mlp", "self_attn.q_proj", "self_attn.o_proj")
+#: Tokens that may be read, as a share of all, for it to be worth picking them out.
+FEW = 0.5
 #: Largest distance of packed from plain activations, relative to their norm, that counts as rounding.
 TOLERANCE = {"torch.float32": 1e-5, "torch.bfloat16": 3e-2, "torch.float16": 5e-3}
 
@@ -198,6 +206,8 @@ def _run(
             stack.callback(place.module.register_forward_hook(read(point, place)).remove)
         if wanted is not None:
             stack.callback(_head_on(model, flat).remove)
+        else:
+            stack.enter_context(_only_read(model, max(p.layer for p in places), reads, width, device))
         try:
             output = model(**_inputs(batch, width, model.dtype, device), use_cache=False)
             if wanted is not None:
@@ -236,9 +246,7 @@ def _mask(parts: Any, dtype: Any) -> Any:
     return mask.masked_fill_(~(causal & own), torch.finfo(dtype).min)[:, None]
 
 
-def _reducer(
-    reads: Sequence[tuple[int, int, tuple[tuple[int, int], ...]]], n_rows: int, width: int, device: str
-) -> tuple[Callable[[Any], Any], Any]:
+def _reducer(reads: Sequence[_Reading], n_rows: int, width: int, device: str) -> tuple[Callable[[Any], Any], Any]:
     """What takes hidden [rows, tokens, d] to means [reads, d] in float32, and the flat index of each read."""
     import torch
 
@@ -259,6 +267,50 @@ def _reducer(
     chosen = tuple(torch.tensor(axis, device=device) for axis in zip(*slots, strict=True))
     # a batched product and no scatter: sums on a GPU come out the same every time
     return lambda hidden: torch.bmm(on_device, hidden.float())[chosen], flat
+
+
+@contextmanager
+def _only_read(model: Any, layer: int, reads: Sequence[_Reading], width: int, device: str) -> Iterator[None]:
+    """In the last layer, tokens that nobody reads need no more than their keys and values: the rest is left zero."""
+    import torch
+
+    block = find_sites(model).layers[layer]
+    wanted = sorted({row * width + t for row, _, runs in reads for start, stop in runs for t in range(start, stop)})
+    rows = 1 + max(row for row, _, _ in reads)
+    picked = torch.tensor(wanted, device=device)
+    modules = [find(block) for find in map(attrgetter, TOKENWISE) if _has(block, find)]
+
+    def narrow(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def on_read_tokens(hidden: Any, *args: Any, **kwargs: Any) -> Any:
+            found = forward(hidden.reshape(-1, hidden.shape[-1])[picked][None], *args, **kwargs)
+            some = found[0] if isinstance(found, tuple) else found  # [1, tokens read, d]
+            whole = some.new_zeros(hidden.shape[0] * hidden.shape[1], some.shape[-1])
+            whole[picked] = some[0]
+            whole = whole.view(*hidden.shape[:2], -1)
+            return (whole, *found[1:]) if isinstance(found, tuple) else whole
+
+        return on_read_tokens
+
+    if len(wanted) > FEW * rows * width:
+        modules = []
+    before = [module.__dict__.get("forward") for module in modules]
+    for module in modules:
+        module.forward = narrow(module.forward)
+    try:
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+def _has(block: Any, find: attrgetter[Any]) -> bool:
+    try:
+        return find(block) is not None
+    except AttributeError:
+        return False
 
 
 def _head_on(model: Any, flat: Any) -> Any:

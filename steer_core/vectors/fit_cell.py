@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from schemas.contrasts import ContrastExamples
 from schemas.specs import SweepSpec, VectorPart
 from schemas.vectors import ActivationMap
 from steer_core.models.loading import LoadedModel
@@ -18,6 +19,7 @@ from steer_core.vectors.activations import collect
 from steer_core.vectors.encoding import encode_examples
 from steer_core.vectors.evidence import Point
 from steer_core.vectors.fit import Job, fit_many, resolve_layers
+from steer_core.vectors.gating import fit_gate
 
 #: Examples of a concept that the map of activations shows.
 SHOWN = 256
@@ -42,6 +44,8 @@ def fit_cell(
     goals: pl.DataFrame,
     part: VectorPart,
     sweep: SweepSpec,
+    *,
+    condition: pl.DataFrame | None = None,
     log: Callable[[str], None] | None = None,
 ) -> CellFit:
     """Fit everything that the probe and the sweep of a vector method use.
@@ -52,6 +56,7 @@ def fit_cell(
         goals: rows of `contrast_examples` mined for its goals.
         part: the method's vector part.
         sweep: further layers and seeds, and how many controls of shuffled labels the behaviors get.
+        condition: rows of `contrast_examples` of the gate's condition, where the part has a gate.
         log: told what is being fitted.
 
     Raises:
@@ -68,8 +73,10 @@ def fit_cell(
         jobs += [Job(part, layers=main, shuffle=seed, concepts=swept) for seed in range(sweep.shuffled)]
     fitted = fit_many(loaded, pl.concat([fitted_on, goals]), jobs, log=log)
     points = [Point(layer, part.site) for layer in main]
-    found = tuple(vector for of_job in fitted for vector in of_job)
-    return CellFit(found, map_activations(loaded, fitted_on, points, part.read))
+    found = [vector for of_job in fitted for vector in of_job]
+    if part.gate is not None:
+        found.append(fit_gate(loaded, ContrastExamples.empty() if condition is None else condition, part.gate, main))
+    return CellFit(tuple(found), map_activations(loaded, fitted_on, points, part.read))
 
 
 def map_activations(loaded: LoadedModel, examples: pl.DataFrame, points: Sequence[Point], read: Any) -> pl.DataFrame:

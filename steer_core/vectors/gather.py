@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,10 +180,9 @@ class Tally:
         sides = [self._moments(point, halves[0], label) for label in (1, 0)]
         for other in halves[1:]:
             sides = [side + self._moments(point, other, label) for side, label in zip(sides, (1, 0), strict=True)]
-        difference: Moments | None = None
-        for h in halves:
-            part = self._differences.get((point, h))
-            difference = part if difference is None or part is None else difference + part
+        # a half may have no pairs
+        parts = [self._differences[point, h] for h in halves if (point, h) in self._differences]
+        difference = reduce(add, parts) if parts else None
         rows: list[Floats | None] = [None, None]
         if "rows" in self.needs[point]:
             rows = [self._rows[point][self._order(label, halves)] for label in (1, 0)]

@@ -198,7 +198,16 @@ def test_missing_verdicts_are_counted():
     assert worst > 0
     assert f"at most in {worst:.1f}\u00a0%" in section.missing[0]
     lost = found["judgements"].filter(state="unparsed").height
-    assert f"{lost} not parsed" in section.missing[1]
+    assert f"{lost} not parsed" in section.missing[-1]
+
+
+def test_answers_that_were_cut_off_are_counted(plain):
+    rows = plain["arm_summary"].filter(measure="truncated")
+    steered = rows.filter(role="vector", layers="[2]")["mean"].mean()
+    (section,), _ = sweep_sections(cell(**plain))
+    off = rows.filter(role="off")["mean"][0]
+    said = f"{100 * steered:.0f}\u00a0% of the vector's answers cut off at the token limit, {100 * off:.0f}\u00a0% unsteered."
+    assert said in section.missing
 
 
 def test_the_main_setting_is_the_one_with_controls(swept):
@@ -369,3 +378,11 @@ def test_layers_in_words(layers, words):
     assert layer_words(layers) == words
     assert position_words("all") == "all positions"
     assert position_words("last_prompt") == "last prompt"
+
+
+def test_a_control_that_went_as_far_the_other_way_is_told_apart(plain):
+    summary = plain["arm_summary"]
+    first = summary.filter(role="random", measure="judged", group="main", strength=2.0)["arm_id"][0]
+    other_way = pl.when(pl.col("arm_id") == first).then(-9.0).otherwise("difference").alias("difference")
+    said = sentences(one({**plain, "arm_summary": summary.with_columns(other_way)}))[1]
+    assert "stay within 9.0 of unsteered; none comes as far as the vector in its direction" in said

@@ -1,6 +1,7 @@
 """Contrast examples of a few words, and their activations read one by one: shared by the tests of fitting."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,61 @@ WORDS = [
     "paper",
 ]
 GLAD, SAD = "a joy, wonderful, bright and warm", "dreadful, grey, and I could weep"
+
+
+#: Families beyond those of `tiny_model`: config class and what it needs apart from the common sizes.
+FURTHER = {
+    "qwen3": ("Qwen3Config", {"head_dim": 8}),
+    "gemma2": ("Gemma2Config", {"head_dim": 8, "sliding_window": 16}),
+    "gemma3": ("Gemma3TextConfig", {"head_dim": 8, "sliding_window": 16}),
+    "phi3": ("Phi3Config", {}),
+    "olmo2": ("Olmo2Config", {}),
+    "granite": ("GraniteConfig", {"residual_multiplier": 0.3}),
+    "mixtral": ("MixtralConfig", {"num_local_experts": 4}),
+    "falcon": ("FalconConfig", {"alibi": False}),
+    "falcon-alibi": ("FalconConfig", {"alibi": True}),
+    "deepseek": (
+        "DeepseekV2Config",
+        {
+            "kv_lora_rank": 8,
+            "q_lora_rank": None,
+            "qk_rope_head_dim": 4,
+            "qk_nope_head_dim": 4,
+            "v_head_dim": 8,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "first_k_dense_replace": 1,
+            "n_group": 1,
+            "topk_group": 1,
+        },
+    ),
+}
+
+
+def further(family, llama):
+    """A random model of a further family, with the tokenizer of a tiny Llama that is loaded."""
+    import transformers
+
+    name, own = FURTHER[family]
+    sizes = {
+        "vocab_size": len(llama.tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+    }
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**sizes, **own)).eval()
+    for p in model.parameters():
+        if p.ndim > 1:
+            torch.nn.init.normal_(p, 0.0, 0.15)  # random attention is flat, and a wrong mask would hardly show
+    return replace(llama, model=model)
 
 
 def words(n, rng):
@@ -123,12 +179,11 @@ def one_by_one(loaded, examples, points, read):
         prompt, answer = tokens_of(loaded, row)
         start, stop = span(read, len(prompt), len(prompt) + len(answer))
         seen = {}
-        handles = [
-            place.module.register_forward_hook(
-                lambda _m, _i, out, p=p, at=place: seen.update({p: at.read(out).clone()})
-            )
-            for p, place in places.items()
-        ]
+
+        def keep(p, place, seen=seen):
+            return lambda _module, _inputs, output: seen.update({p: place.read(output).clone()})
+
+        handles = [place.module.register_forward_hook(keep(p, place)) for p, place in places.items()]
         with torch.no_grad():
             loaded.model(torch.tensor([[*prompt, *answer]]))
         for handle in handles:

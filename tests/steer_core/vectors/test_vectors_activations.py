@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from fitting_world import Counter, all_points, lettered, one_by_one, pairs, rows, tiny, tokens_of
+from fitting_world import FURTHER, Counter, all_points, further, lettered, one_by_one, pairs, rows, tiny, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +55,22 @@ def test_batches_give_what_full_passes_of_single_examples_give(family, share_pre
     for read in READS:
         found = gathered(loaded, encoded[read], points, share_prefix=share_prefix, tokens_per_batch=150)
         assert distance(found, one_by_one(loaded, examples, points, read)) < 1e-5, read
+
+
+@pytest.mark.parametrize("family", FURTHER)
+def test_every_family_gives_the_same_with_and_without_shared_prompts_or_is_refused(family, tiny_model):
+    loaded = further(family, tiny(tiny_model("llama")))
+    examples, points = pairs(4), all_points(loaded)
+    encoded = encode_examples(loaded, examples, ["answer"])["answer"]
+    want = one_by_one(loaded, examples, points, "answer")
+    for share_prefix in (False, None):
+        assert distance(gathered(loaded, encoded, points, share_prefix=share_prefix), want) < 1e-5
+    # windows, ALiBi, and a mask of another layout
+    if family in {"gemma2", "gemma3", "falcon-alibi", "deepseek"}:
+        with pytest.raises(SteerworksError, match="'tiny' cannot share the prompts of a pair: "):
+            gathered(loaded, encoded, points, share_prefix=True)
+    else:
+        assert distance(gathered(loaded, encoded, points, share_prefix=True), want) < 1e-5
 
 
 def test_readings_of_several_kinds_come_from_one_pass(tiny_model):
@@ -103,6 +119,25 @@ def test_a_shared_prompt_is_computed_once(tiny_model):
     assert counter.tokens == 2 * max(lengths) + packed + packed
 
 
+def test_answers_in_several_pairs_share_one_row(tiny_model):
+    loaded = tiny(tiny_model("llama"))
+    prompt = "Tell me of the old lamp and the quiet river."
+    answers = ["yes, gladly", "no", "perhaps in winter"]
+    # the first answer is in two pairs
+    examples = rows([(prompt, answers[0], answers[1]), (prompt, answers[0], answers[2])])
+    encoded = encode_examples(loaded, examples, ["answer"])["answer"]
+    distinct = {e.tokens.tobytes(): e.tokens for e in encoded}
+    assert len(distinct) == 3
+    shared = common_prefix(list(distinct.values()))
+    packed = sum(map(len, distinct.values())) - 2 * shared
+    batches = list(collect(loaded, encoded, [Point(1)], share_prefix=True))
+    assert [sorted(b.indices) for b in batches] == [[0, 1, 2, 3]]
+    with Counter(loaded.model) as counter:
+        found = gathered(loaded, encoded, [Point(1)], share_prefix=True)
+    assert counter.tokens == 2 * packed + 3 * max(map(len, distinct.values()))  # the first half of it is the check
+    assert distance(found, one_by_one(loaded, examples, [Point(1)], "answer")) < 1e-5
+
+
 def test_packing_is_chosen_where_it_pays(tiny_model):
     loaded = tiny(tiny_model("llama"))
     long, short = "Tell me of the old lamp and the quiet river in the garden, and of the boat.", "Hm?"
@@ -111,7 +146,7 @@ def test_packing_is_chosen_where_it_pays(tiny_model):
         tokens = {}
         for share in (None, False):
             with Counter(loaded.model) as counter:
-                last = [b for b in collect(loaded, encoded, [Point(0)], share_prefix=share)]
+                last = list(collect(loaded, encoded, [Point(0)], share_prefix=share))
             tokens[share] = counter.passes
             assert sum(len(b.indices) for b in last) == 2
         assert (tokens[None] > tokens[False]) == pays

@@ -209,7 +209,10 @@ def test_names_and_options_are_checked_before_anything_runs(tiny_model, monkeypa
     loaded = tiny(tiny_model("llama"))
     monkeypatch.setattr(loaded.model, "forward", None)
     for wrong, said in [
-        (part("mean-diference"), r"unknown estimator 'mean-diference'; there are: ablation,.*mean-difference\?"),
+        (
+            part("mean-diference"),
+            r"unknown estimator 'mean-diference'; there are: ablation,.*Did you mean 'mean-difference'",
+        ),
         (part("leace", options={"shrink": True}), r"estimator 'leace': unknown option 'shrink'; it takes: shrinkage"),
         (part(layers=(5,)), "there is no layer 5: the model has layers 0 to 1"),
         (part(operator="push"), "unknown operator 'push'"),
@@ -299,7 +302,7 @@ def test_logit_regression_reads_before_the_letter(tiny_model):
 
 def test_trained_estimators_get_pairs_with_a_validation_split(tiny_model):
     loaded = tiny(tiny_model("llama"))
-    options = {"epochs": 1, "batch": 4}
+    options = {"epochs": 1, "batch": 4, "warmup": 1}
     real = fit_vectors(loaded, pairs(8), part("bipo", layers=(0,), options=options))
     control = fit_vectors(loaded, pairs(8), part("bipo", layers=(0,), options=options), shuffle_labels=1)
     assert [(v.operator, v.n_positive, v.reliability) for v in real] == [("add", 8, None)]

@@ -1,0 +1,71 @@
+"""KL curves for vectors whose strengths are budgets: measured on what the unsteered model answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import polars as pl
+
+from schemas.specs import Decoding
+from steer_core.evaluation.behaviors.kl_budget import calibrate_kl
+from steer_core.generation.backend import Call
+from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.steering.plan import Message, Plan
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import SteerworksError
+
+#: Prompts that a curve is measured on, and tokens of their answers.
+PROMPTS, TOKENS = 16, 32
+
+
+def calibrate_vectors(
+    backend: TransformersBackend,
+    vectors: Sequence[SteeringVector],
+    examples: pl.DataFrame,
+    budgets: Sequence[float],
+    *,
+    positions: str = "all",
+) -> list[SteeringVector]:
+    """The vectors with a KL curve that reaches each budget, measured on prompts of their own concept.
+
+    Each vector is calibrated alone: the budgets of several layers together do not add up.
+
+    Args:
+        backend: the model.
+        vectors: what is calibrated; controls and conditions are passed through.
+        examples: rows of `contrast_examples`, whose prompts are answered unsteered.
+        budgets: nats a token, signed.
+        positions: selector over absolute positions.
+
+    Raises:
+        SteerworksError: a concept has no prompts, or a budget is out of reach.
+    """
+    identity = backend.loaded.spec.identity
+    answered: dict[str, tuple[list[Plan], list[str]]] = {}
+    found = []
+    for vector in vectors:
+        if vector.control:
+            found.append(vector)
+            continue
+        if vector.concept not in answered:
+            answered[vector.concept] = _answers(backend, examples, vector.concept, identity)
+        plans, texts = answered[vector.concept]
+        backend.add_vectors([vector])
+        start = 0.1 * vector.scalars.get("residual_norm", 1.0) / (vector.norm or 1.0)
+        found.append(calibrate_kl(backend, plans, vector, budgets, texts, start=start, positions=positions))
+    return found
+
+
+def _answers(
+    backend: TransformersBackend, examples: pl.DataFrame, concept: str, identity: str
+) -> tuple[list[Plan], list[str]]:
+    prompts = examples.filter(pl.col("concept") == concept)["messages"].unique(maintain_order=True)[:PROMPTS]
+    decoding = Decoding(max_new_tokens=TOKENS)
+    turns = [tuple(Message(m["role"], m["content"]) for m in json.loads(p)) for p in prompts]
+    plans = [Plan(identity, decoding, messages=t) for t in turns]
+    generated = backend.generate([Call(p, 0, 0) for p in plans]) if plans else []
+    kept = [(p, g.raw) for p, g in zip(plans, generated, strict=True) if g.raw.strip()]
+    if not kept:
+        raise SteerworksError(f"no prompt of {concept!r} was answered: its KL curve cannot be measured")
+    return [p for p, _ in kept], [t for _, t in kept]
