@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 #: Bumped when the same vectors and answers give another curve.
 VERSION = "1"
 #: Share of failed answers from which a strength is not usable.
-MOST_FAILED = 0.2
+MOST_FAILED = 0.05
 #: Units whose 0 is off.
 ANCHORED: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
 #: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
@@ -306,6 +306,11 @@ class DoseCurve:
             points[0.0] = 0.0
         ordered = sorted(points.items())
         return cls(tuple(s for s, _ in ordered), tuple(m for _, m in ordered), anchored)
+
+    def share(self, strength: float) -> float:
+        """Share of the largest usable strength on that side; 0 where strength 0 is no point of the curve."""
+        side = [abs(s) for s in self.strengths if s * strength > 0]
+        return abs(strength) / max(side) if self.anchored and side else 0.0
 
     def strength_for(self, move: float) -> float | None:
         """The smallest strength whose fitted move is the one asked for, linear between two that were tried.

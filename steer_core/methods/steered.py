@@ -65,7 +65,7 @@ class Steered:
             SteerworksError: the artifact knows no dose of a goal that is asked for.
         """
         doses = {i.goal: i.body for i in artifact.items if i.kind == "dose"}
-        applied: list[Intervention] = []
+        chosen: list[tuple[Mapping[str, Any], DoseCurve, float]] = []
         for target in request.active:
             if target.goal not in doses:
                 raise SteerworksError(
@@ -75,8 +75,15 @@ class Steered:
             intercept, slope = dose["prompt"]
             curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]), dose["anchored"])
             strength = curve.strength_for(target.delta - intercept - slope * target.delta)
-            if strength is not None and (not curve.anchored or abs(strength) >= LEAST * max(map(abs, curve.strengths))):
-                applied += _at(dose["interventions"], dose["strengths"], strength)
+            if strength is not None:
+                chosen.append((dose, curve, strength))
+        # doses were tried one at a time: together they may use up what one may use alone
+        spent = sum(curve.share(strength) for _, curve, strength in chosen)
+        applied: list[Intervention] = []
+        for dose, curve, strength in chosen:
+            kept = strength / max(spent, 1.0) if curve.anchored else strength
+            if not curve.anchored or curve.share(kept) >= LEAST:
+                applied += _at(dose["interventions"], dose["strengths"], kept)
         return tuple(applied)
 
 

@@ -1,20 +1,14 @@
 """Activations of contrast examples: only the positions that are read, only as deep as the last layer that is asked for.
 
-1. The forward pass ends once every point has been read: later layers, the final norm and the head are never run.
-2. In that last layer, modules that act on each token by itself act only on the tokens that are read.
-3. Spans are averaged on the device; what leaves it is one vector an example and point.
-4. Prompts shared by the sides of a pair are computed once where that saves work (`steer_core.vectors.packing`). Whether
-   a model gives the same activations for such packed rows is measured on the longest ones, not assumed.
+What a forward pass computes and keeps is in `steer_core.vectors.reading`; which sequences share a row, in
+`steer_core.vectors.packing`. Prompts shared by the sides of a pair are computed once where that saves work. Whether a
+model gives the same activations for such packed rows is measured on the longest ones, not assumed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,33 +21,12 @@ from steer_core.vectors.evidence import Point
 from steer_core.vectors.packing import Row, TokenSequence, batches_of, packed_row, plain_rows, shared_prefix, units_of
 
 Floats = NDArray[np.float32]
-#: Row of the batch, place of the example, and the runs (start, stop) of the row that are read.
-_Reading = tuple[int, int, tuple[tuple[int, int], ...]]
 log = logging.getLogger(__name__)
 
 #: Tokens of one forward pass, padding included: on a CPU what stays in its caches, elsewhere what fills the device.
 TOKENS_PER_BATCH = {"cpu": 1024, "other": 8192}
-#: Modules of a decoder layer that act on each token by itself, where a family has them under these names.
-TOKENWISE = ("mlp", "self_attn.q_proj", "self_attn.o_proj")
-#: Tokens that may be read, as a share of all, for it to be worth picking them out.
-FEW = 0.5
 #: Largest distance of packed from plain activations, relative to their norm, that counts as rounding.
 TOLERANCE = {"torch.float32": 1e-5, "torch.bfloat16": 3e-2, "torch.float16": 5e-3}
-
-
-@dataclass(frozen=True)
-class Activations:
-    """What one batch gave.
-
-    Attributes:
-        indices: places of the examples in the list that was encoded, shape [n].
-        rows: point -> activations, shape [n, width].
-        logits: scores of the wanted tokens after what was read, shape [n, k]; None unless asked for.
-    """
-
-    indices: NDArray[np.int64]
-    rows: Mapping[Point, Floats]
-    logits: Floats | None = None
 
 
 def collect(
@@ -94,7 +67,7 @@ def collect(
             plain.extend([row] for row in plain_rows(unit))
     for blocks in (packed, plain):
         for batch in batches_of(blocks, tokens_per_batch or _budget(loaded)):
-            yield _checked(_run(loaded, batch, places), loaded)
+            yield run_batch(loaded, batch, places)
 
 
 def letter_logits(
@@ -123,7 +96,7 @@ def letter_logits(
     places = {point: find_sites(loaded.model).place(point.layer, point.site) for point in dict.fromkeys(points)}
     blocks = [[row] for unit in units_of(encoded) for row in plain_rows(unit)]
     for batch in batches_of(blocks, tokens_per_batch or _budget(loaded)):
-        yield _checked(_run(loaded, batch, places, tokens), loaded)
+        yield run_batch(loaded, batch, places, tokens)
 
 
 def _budget(loaded: LoadedModel) -> int:
@@ -159,9 +132,9 @@ def _packing_failure(
     loaded: LoadedModel, unit: Sequence[TokenSequence], prefix: int, places: Mapping[Point, Place]
 ) -> str:
     """Why packed rows do not give what plain ones give; empty where they do."""
-    want = _run(loaded, plain_rows(unit), places)
+    want = run_batch(loaded, plain_rows(unit), places)
     try:
-        found = _run(loaded, [packed_row(unit, prefix)], places)
+        found = run_batch(loaded, [packed_row(unit, prefix)], places)
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     order, other = np.argsort(want.indices), np.argsort(found.indices)
@@ -173,163 +146,3 @@ def _packing_failure(
         if not distance <= tolerance:
             return f"activations of layer {point.layer} ({point.site}) differ by {distance:.2g} of their norm"
     return ""
-
-
-class _ReadError(Exception):
-    """Ends a forward pass of which everything has been read."""
-
-
-def _run(
-    loaded: LoadedModel, batch: Sequence[Row], places: Mapping[Point, Place], wanted: NDArray[np.int64] | None = None
-) -> Activations:
-    """One forward pass; it ends at the last point unless the logits of tokens are wanted."""
-    import torch
-
-    model, device = loaded.model, loaded.device
-    width = max(len(row.ids) for row in batch)
-    reads = [(r, place, runs) for r, row in enumerate(batch) for place, runs in row.reads]
-    indices = np.array([place for _, place, _ in reads])
-    reduce, flat = _reducer(reads, len(batch), width, device)
-    kept: dict[Point, Any] = {}
-    logits = None
-
-    def read(point: Point, place: Place) -> Callable[..., None]:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            kept[point] = reduce(place.read(output))
-            if len(kept) == len(places) and wanted is None:
-                raise _ReadError
-
-        return hook
-
-    with torch.inference_mode(), ExitStack() as stack:
-        for point, place in places.items():
-            stack.callback(place.module.register_forward_hook(read(point, place)).remove)
-        if wanted is not None:
-            stack.callback(_head_on(model, flat).remove)
-        else:
-            stack.enter_context(_only_read(model, max(p.layer for p in places), reads, width, device))
-        try:
-            output = model(**_inputs(batch, width, model.dtype, device), use_cache=False)
-            if wanted is not None:
-                asked = torch.from_numpy(wanted[indices]).to(device)
-                logits = output.logits[0].float().gather(1, asked).cpu().numpy()
-        except _ReadError:
-            pass
-    if len(kept) < len(places):
-        missing = next(p for p in places if p not in kept)
-        raise SteerworksError(f"model {loaded.spec.name!r}: layer {missing.layer} ({missing.site}) was never run")
-    return Activations(indices, {point: rows.cpu().numpy() for point, rows in kept.items()}, logits)
-
-
-def _inputs(batch: Sequence[Row], width: int, dtype: Any, device: str) -> dict[str, Any]:
-    """Arguments of the model. Pads repeat their row's first token, so no model has to know a pad id."""
-    import torch
-
-    ids = np.stack([np.pad(r.ids, (0, width - len(r.ids)), constant_values=r.ids[0]) for r in batch]).astype(np.int64)
-    inputs = {"input_ids": torch.from_numpy(ids).to(device)}
-    if any(row.packed for row in batch):
-        positions = np.stack([np.pad(r.positions, (0, width - len(r.ids))) for r in batch])
-        parts = np.stack([np.pad(r.parts, (0, width - len(r.ids)), constant_values=-1) for r in batch])
-        inputs["position_ids"] = torch.from_numpy(positions).to(device)
-        inputs["attention_mask"] = _mask(torch.from_numpy(parts).to(device), dtype)
-    return inputs
-
-
-def _mask(parts: Any, dtype: Any) -> Any:
-    """Additive mask [rows, 1, tokens, tokens]: causal, and from a tail only to the prefix and itself."""
-    import torch
-
-    width = parts.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool, device=parts.device).tril()
-    own = (parts[:, None, :] == 0) | (parts[:, None, :] == parts[:, :, None])
-    mask = torch.zeros(parts.shape[0], width, width, dtype=dtype, device=parts.device)
-    return mask.masked_fill_(~(causal & own), torch.finfo(dtype).min)[:, None]
-
-
-def _reducer(reads: Sequence[_Reading], n_rows: int, width: int, device: str) -> tuple[Callable[[Any], Any], Any]:
-    """What takes hidden [rows, tokens, d] to means [reads, d] in float32, and the flat index of each read."""
-    import torch
-
-    # of a span this is its first token: used only where every read is one token
-    flat = torch.tensor([row * width + runs[0][0] for row, _, runs in reads], device=device)
-    if all(len(runs) == 1 and runs[0][1] - runs[0][0] == 1 for _, _, runs in reads):
-        return lambda hidden: hidden.reshape(n_rows * width, -1)[flat].float(), flat
-    counts = np.zeros(n_rows, dtype=np.int64)
-    slots = []
-    for row, _, _ in reads:
-        slots.append((row, int(counts[row])))
-        counts[row] += 1
-    weights = np.zeros((n_rows, int(counts.max()), width), dtype=np.float32)
-    for slot, (_, _, runs) in zip(slots, reads, strict=True):
-        for start, stop in runs:
-            weights[slot][start:stop] = 1.0 / sum(b - a for a, b in runs)
-    on_device = torch.from_numpy(weights).to(device)
-    chosen = tuple(torch.tensor(axis, device=device) for axis in zip(*slots, strict=True))
-    # a batched product and no scatter: sums on a GPU come out the same every time
-    return lambda hidden: torch.bmm(on_device, hidden.float())[chosen], flat
-
-
-@contextmanager
-def _only_read(model: Any, layer: int, reads: Sequence[_Reading], width: int, device: str) -> Iterator[None]:
-    """In the last layer, tokens that nobody reads need no more than their keys and values: the rest is left zero."""
-    import torch
-
-    block = find_sites(model).layers[layer]
-    wanted = sorted({row * width + t for row, _, runs in reads for start, stop in runs for t in range(start, stop)})
-    rows = 1 + max(row for row, _, _ in reads)
-    picked = torch.tensor(wanted, device=device)
-    modules = [find(block) for find in map(attrgetter, TOKENWISE) if _has(block, find)]
-
-    def narrow(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def on_read_tokens(hidden: Any, *args: Any, **kwargs: Any) -> Any:
-            found = forward(hidden.reshape(-1, hidden.shape[-1])[picked][None], *args, **kwargs)
-            some = found[0] if isinstance(found, tuple) else found  # [1, tokens read, d]
-            whole = some.new_zeros(hidden.shape[0] * hidden.shape[1], some.shape[-1])
-            whole[picked] = some[0]
-            whole = whole.view(*hidden.shape[:2], -1)
-            return (whole, *found[1:]) if isinstance(found, tuple) else whole
-
-        return on_read_tokens
-
-    if len(wanted) > FEW * rows * width:
-        modules = []
-    before = [module.__dict__.get("forward") for module in modules]
-    for module in modules:
-        module.forward = narrow(module.forward)
-    try:
-        yield
-    finally:
-        for module, own in zip(modules, before, strict=True):
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
-
-
-def _has(block: Any, find: attrgetter[Any]) -> bool:
-    try:
-        return find(block) is not None
-    except AttributeError:
-        return False
-
-
-def _head_on(model: Any, flat: Any) -> Any:
-    """Let the head see the read positions alone; what a family does to logits afterwards is kept."""
-    head = model.get_output_embeddings()
-    if head is None:
-        raise SteerworksError(f"{type(model).__name__} names no output embeddings, so logits cannot be read")
-
-    def pack(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any]:
-        return (inputs[0].reshape(-1, inputs[0].shape[-1])[flat][None],)
-
-    return head.register_forward_pre_hook(pack)
-
-
-def _checked(found: Activations, loaded: LoadedModel) -> Activations:
-    for point, rows in found.rows.items():
-        if not np.isfinite(rows).all():
-            raise SteerworksError(
-                f"activations of layer {point.layer} ({point.site}) are not finite at {loaded.model.dtype}: load model "
-                f"{loaded.spec.name!r} in float32 or bfloat16"
-            )
-    return found

@@ -125,6 +125,15 @@ def test_a_requested_move_becomes_the_strength_that_gives_it(tmp_path):
     assert "formal" not in plan.messages[-1].content
 
 
+def test_two_goals_together_use_no_more_than_one_may_use_alone(tmp_path):
+    method, artifact = steered(trial(tmp_path, Responsive()))
+    (plan,) = method.step(request(formality=0.2, text_length=0.2), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([1.0, 1.0])
+    (plan,) = method.step(request(formality=0.2, text_length=0.1), artifact, ())
+    doses = {GOAL_OF[i.vector]: i.coefficient for i in plan.interventions}
+    assert doses == {"formality": pytest.approx(2 / 1.5), "text_length": pytest.approx(1 / 1.5)}
+
+
 def test_a_move_beyond_the_curve_takes_the_last_usable_strength(tmp_path):
     method, artifact = steered(trial(tmp_path, Responsive()))
     (plan,) = method.step(request(formality=0.49), artifact, ())
