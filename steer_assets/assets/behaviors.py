@@ -38,7 +38,7 @@ def _decoding(work: Work) -> Decoding:
 
 
 def _plain(behavior: BehaviorSpec) -> list[Any]:
-    return [behavior.name, behavior.positive_prompt, behavior.negative_prompt, list(behavior.scale)]
+    return [behavior.name, behavior.positive_prompt, behavior.negative_prompt]
 
 
 def _vectors(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> list[SteeringVector]:
@@ -57,7 +57,9 @@ def _vectors(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> list[S
 def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     cost = planner.cost_of(frames["sweep_arms"])
     said: dict[str, Any] = {"arms": cost.arms, "texts to write": cost.calls, "continuations to score": cost.scored}
-    return said | ({} if cost.seconds is None else {"seconds at most": cost.seconds})
+    # how fast the model is belongs to the run: in the table it would make the same arms another table
+    seconds, tokens = work.journal.read().select(pl.col("seconds", "completion_tokens").sum()).row(0)
+    return said | ({"seconds at most": cost.tokens * seconds / tokens} if tokens else {})
 
 
 @table(
@@ -80,7 +82,6 @@ def sweep_arms(
     part = vector_part(work)
     if part is None or not _swept(work):
         return SweepArms.empty()
-    seconds, tokens = work.journal.read().select(pl.col("seconds", "completion_tokens").sum()).row(0)
     known = _vectors(work, vectors, vector_tensors)
     planned = [
         planner.plan_arms(
@@ -90,7 +91,6 @@ def sweep_arms(
             known,
             behavior_items,
             gate=gate_of(known),
-            seconds_per_token=seconds / tokens if tokens else None,
         )
         for behavior in _swept(work)
     ]

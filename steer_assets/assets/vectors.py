@@ -206,7 +206,7 @@ def dose_response(
     asked = request_goals.join(pool, on="request_id", how="semi")
     log, key = work.log, work.here.key
     with device_lease(device_of(work.here.model)):
-        return doses.measure_dose_response(
+        table = doses.measure_dose_response(
             method.base,
             requests_from(pool, asked, space.goals),
             dict(pool.select("request_id", "text_id").iter_rows()),
@@ -224,6 +224,11 @@ def dose_response(
             gate=gate_of_cell(vectors, vector_tensors),
             progress=lambda done, total: log.info("%s: %d of %d doses", key, done, total),
         )
+    for goal in work.bench.goals:
+        reach = doses.DoseCurve.of(table, goal).moves
+        if not any(reach):
+            log.warning("%s: no usable strength of the vector moves goal %r: it will be left to the prompt", key, goal)
+    return table
 
 
 def gate_of_cell(vectors: pl.DataFrame, tensors: pl.DataFrame) -> Gate | None:

@@ -4,7 +4,7 @@
 2. A move is z at a strength minus z of the same plan unsteered: what the prompt does by itself is not counted.
 3. The goal's own mean move is made monotone in strength (isotonic least squares, weighted by answers); where strength 0
    is off, through 0 at 0. Where it is a place like any other (`class_alpha`, `angle`), off is a choice of its own.
-4. A strength at which too many answers fail is not usable; where strength 0 is off, neither is what lies beyond it.
+4. A strength at which more answers fail than unsteered is not usable; where 0 is off, neither is what lies beyond it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 #: Bumped when the same vectors and answers give another curve.
 VERSION = "1"
-#: Share of failed answers from which a strength is not usable.
+#: Share of answers that may fail beyond those that fail unsteered; a strength with more is not usable.
 MOST_FAILED = 0.05
 #: Units whose 0 is off.
 ANCHORED: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
@@ -175,6 +175,7 @@ def _of_goal(
     requests = [r.request for r in rows if r.strength is None]
     labels = np.array([clusters[r.request_id] for r in requests])
     intercept, slope = _prompt_effect(goal, requests, z)
+    unsteered = float(np.mean([z[goal, None, r.request_id] is None for r in requests]))
     table: list[dict[str, object]] = []
     for observed in goals:
         for strength in strengths:
@@ -197,7 +198,7 @@ def _of_goal(
                     "prompt_intercept": intercept,
                     "prompt_slope": slope,
                     "failed": float(failed),
-                    "usable": bool(failed <= MOST_FAILED),
+                    "usable": bool(failed <= MOST_FAILED + unsteered),
                     "n": found.n,
                 }
             )

@@ -19,6 +19,7 @@ from steer_core.tables.errors import SteerworksError
 from steer_core.vectors.encoding import Encoded
 from steer_core.vectors.evidence import Point
 from steer_core.vectors.packing import Row, TokenSequence, batches_of, packed_row, plain_rows, shared_prefix, units_of
+from steer_core.vectors.reading import Activations, run_batch
 
 Floats = NDArray[np.float32]
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 #: Tokens of one forward pass, padding included: on a CPU what stays in its caches, elsewhere what fills the device.
 TOKENS_PER_BATCH = {"cpu": 1024, "other": 8192}
 #: Largest distance of packed from plain activations, relative to their norm, that counts as rounding.
-TOLERANCE = {"torch.float32": 1e-5, "torch.bfloat16": 3e-2, "torch.float16": 5e-3}
+TOLERANCE = {"torch.float64": 1e-5, "torch.float32": 1e-5, "torch.bfloat16": 3e-2, "torch.float16": 5e-3}
 
 
 def collect(
@@ -135,7 +136,7 @@ def _packing_failure(
     want = run_batch(loaded, plain_rows(unit), places)
     try:
         found = run_batch(loaded, [packed_row(unit, prefix)], places)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, SteerworksError) as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     order, other = np.argsort(want.indices), np.argsort(found.indices)
     tolerance = TOLERANCE[str(loaded.model.dtype)]

@@ -239,7 +239,9 @@ class _Run:
         trained = task.estimator.module.train(
             self.loaded, pairs_of(examples), examples, concept, task.points, self._seed(task.job), **options
         )
-        return [self._vector(task, concept, point, fit, {}, examples, None) for point, fit in trained]
+        # preference training reads no activations
+        read = str(options.get("read", ""))
+        return [self._vector(task, concept, point, fit, {}, examples, None, read) for point, fit in trained]
 
     def _reliability(self, task: _Task, fit: Fit, halves: Iterable[Evidence]) -> float | None:
         """Cosine of the directions of the halves; None where there is none, or it is drawn, or there are few pairs."""
@@ -286,7 +288,7 @@ class _Run:
             scalars={**scalars, **fit.scalars},
             model=self.loaded.fingerprint,
             estimator=task.estimator.name,
-            read=read or job.part.read,
+            read=job.part.read if read is None else read,
             template=self.template,
             n_positive=n_positive,
             n_negative=n_negative,

@@ -24,10 +24,11 @@ from schemas.digest import digest_json, digest_text
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.sites import find_sites
 from steer_core.tables.errors import SteerworksError
-from steer_core.vectors.activations import Activations, collect
+from steer_core.vectors.activations import collect
 from steer_core.vectors.encoding import Encoded, Read, encode_examples, template_digest
 from steer_core.vectors.evidence import Evidence, Point
 from steer_core.vectors.moments import Moments
+from steer_core.vectors.reading import Activations
 from steer_core.vectors.store import ActivationStore, Subject
 
 Ints = NDArray[np.int64]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steer_core.models.loading import LoadedModel
-from steer_core.steering.sites import Place, find_sites
+from steer_core.steering.sites import FAMILIES, Place, find_sites
 from steer_core.tables.errors import SteerworksError
 from steer_core.vectors.evidence import Point
 from steer_core.vectors.packing import Row
@@ -164,11 +164,14 @@ def _only_read(model: Any, layer: int, reads: Sequence[_Reading], width: int, de
     """In the last layer, tokens that nobody reads need no more than their keys and values: the rest is left zero."""
     import torch
 
-    block = find_sites(model).layers[layer]
+    sites = find_sites(model)
     wanted = sorted({row * width + t for row, _, runs in reads for start, stop in runs for t in range(start, stop)})
     rows = 1 + max(row for row, _, _ in reads)
     picked = torch.tensor(wanted, device=device)
-    modules = [find(block) for find in map(attrgetter, TOKENWISE) if _has(block, find)]
+    # of an unknown family nothing is known of what its modules mix
+    few = len(wanted) <= FEW * rows * width and sites.family in FAMILIES
+    block = sites.layers[layer]
+    modules = [find(block) for find in map(attrgetter, TOKENWISE) if _has(block, find)] if few else []
 
     def narrow(forward: Callable[..., Any]) -> Callable[..., Any]:
         def on_read_tokens(hidden: Any, *args: Any, **kwargs: Any) -> Any:
@@ -181,8 +184,6 @@ def _only_read(model: Any, layer: int, reads: Sequence[_Reading], width: int, de
 
         return on_read_tokens
 
-    if len(wanted) > FEW * rows * width:
-        modules = []
     before = [module.__dict__.get("forward") for module in modules]
     for module in modules:
         module.forward = narrow(module.forward)

@@ -1,5 +1,7 @@
 """A small bench of its own for the tests of the Dagster layer, on the embedded model."""
 
+import tempfile
+
 import dagster as dg
 import pytest
 import yaml
@@ -83,6 +85,8 @@ class Workplace:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
+    # the lease on a device is a file there: tests of other workers must not wait for this one
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("STEERWORKS_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("STEERWORKS_CONFIG", str(tmp_path))
     yield Workplace(tmp_path)

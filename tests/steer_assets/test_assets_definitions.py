@@ -114,8 +114,10 @@ def test_scores_follow_new_responses_and_not_unchanged_ones(workplace):
     from steer_assets.assets import CPU as here
     from steer_assets.build import build_definitions
 
-    workplace.materialize("group:corpus or group:probes")
-    workplace.materialize('group:responses or group:evaluation or key:"small/report"', "copy|embedded")
+    workplace.materialize("group:corpus or group:probes or group:contrasts")
+    workplace.materialize(
+        'group:vectors or group:responses or group:evaluation or group:behaviors or key:"small/report"', "copy|embedded"
+    )
     defs = build_definitions(here, dg.in_process_executor, jobs=False)
     first = dg.evaluate_automation_conditions(defs, workplace.instance)
     # the first update after switching on counts as a change, whatever it says

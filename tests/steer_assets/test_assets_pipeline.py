@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 import yaml
 
-GRID = 'group:responses or group:evaluation or key:"small/report"'
-SHARED = "group:corpus or group:probes"
+GRID = 'group:vectors or group:responses or group:evaluation or group:behaviors or key:"small/report"'
+SHARED = "group:corpus or group:probes or group:contrasts"
 BOARD = 'key:"small/leaderboard" or key:"small/leaderboard_page"'
 
 

@@ -99,10 +99,28 @@ def test_layers_after_the_last_one_that_is_read_and_the_head_are_never_run(site,
     assert ("model.layers.0.mlp" in counter.called) == (site != "attention")
 
 
+def test_in_the_last_layer_tokens_that_nobody_reads_get_no_mlp(tiny_model):
+    loaded = tiny(tiny_model("llama"))
+    encoded = encode_examples(loaded, pairs(4), ["last_token"])["last_token"]
+    seen = {}
+    layers = loaded.model.model.layers
+    handles = [
+        layer.mlp.down_proj.register_forward_hook(lambda _m, i, _o, k=k: seen.update({k: i[0].shape[:-1].numel()}))
+        for k, layer in enumerate(layers)
+    ]
+    gathered(loaded, encoded, [Point(1)], share_prefix=False, tokens_per_batch=10_000)
+    for handle in handles:
+        handle.remove()
+    assert seen[0] >= sum(len(e.tokens) for e in encoded)
+    assert seen[1] == len(encoded)
+
+
 def test_the_model_is_left_as_it_was(tiny_model):
     loaded = tiny(tiny_model("llama"))
     gathered(loaded, encode_examples(loaded, pairs(4), ["answer"])["answer"], all_points(loaded))
+    gathered(loaded, encode_examples(loaded, pairs(4), ["last_token"])["last_token"], [Point(1)])
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in loaded.model.modules())
+    assert not any("forward" in m.__dict__ for m in loaded.model.modules())
 
 
 def test_a_shared_prompt_is_computed_once(tiny_model):
