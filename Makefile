@@ -6,8 +6,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check dev install clean
 
+# the embedded model is too small for two threads to pay, and they thrash where another process wants a core
 demo: .venv/.installed
-	@$(BIN)/python -m steer_assets.demo $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m steer_assets.demo $(ARGS)
 
 install: .venv/.installed
 
