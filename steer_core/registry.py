@@ -201,6 +201,8 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
             registry.method(name)
         for name in bench.behaviors:
             registry.behavior(name)
+            if name in bench.goals:
+                raise ConfigError(f"behavior {name!r} has the name of a goal: rename one of them")
         names = [p.name for p in bench.probes]
         if len(set(names)) < len(names):
             raise ConfigError(f"two probes share a name: {', '.join(names)}")

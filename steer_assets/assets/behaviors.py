@@ -49,9 +49,14 @@ def _vectors(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> list[S
     own = vectors.filter(pl.col("concept").is_in(names) | (pl.col("control") == CONDITION))
     found = from_tables(own, tensors.join(own, on="vector_id", how="semi"))
     for name in names:
-        layers = planner.part_layers(part, work.bench.sweep, [v for v in found if v.concept == name])
-        found = planner.with_random(found, name, work.bench.sweep, layers=layers)
+        found = planner.with_random(found, name, work.bench.sweep, layers=_main_layers(work, vectors), seed=part.seed)
     return found
+
+
+def _main_layers(work: Work, vectors: pl.DataFrame) -> tuple[int, ...]:
+    """Layers that the method itself steers: those of its goals; the sweep's further layers are fitted for behaviors."""
+    of_goals = vectors.filter(pl.col("concept").is_in(list(work.bench.goals)) & (pl.col("control") == ""))
+    return tuple(of_goals["layer"].unique().sort())
 
 
 def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -83,6 +88,10 @@ def sweep_arms(
     if part is None or not _swept(work):
         return SweepArms.empty()
     known = _vectors(work, vectors, vector_tensors)
+    written = set(behavior_items["behavior"])
+    for behavior in _swept(work):
+        if behavior.name not in written:
+            work.log.warning("behavior %r has no test items: it is not swept", behavior.name)
     planned = [
         planner.plan_arms(
             behavior,
@@ -90,11 +99,13 @@ def sweep_arms(
             work.bench.sweep,
             known,
             behavior_items,
+            layers=_main_layers(work, vectors),
             gate=gate_of(known),
         )
         for behavior in _swept(work)
+        if behavior.name in written
     ]
-    return pl.concat(planned)
+    return pl.concat([SweepArms.empty(), *planned])
 
 
 def _answered(work: Work) -> list[Any] | None:
@@ -195,7 +206,10 @@ def _judged_by(work: Work) -> list[Any]:
     found = []
     for behavior in _swept(work):
         who = model_digest(_judging_model(work, behavior)) if behavior.judge.kind == "llm" else None
-        found.append([behavior.name, behavior.judge.model_dump(mode="json"), list(behavior.scale), who])
+        # without a trait of its own a rubric asks for the description
+        found.append(
+            [behavior.name, behavior.description, behavior.judge.model_dump(mode="json"), list(behavior.scale), who]
+        )
     return found
 
 
@@ -250,7 +264,8 @@ def judgements(
                     arm_answers, arms, items, found, judge_id=judge.judge_id, measure=measure, **scales
                 )
             )
-    return pl.concat(verdicts), pl.concat(measures)
+    # two behaviors on one attribute share a judge
+    return pl.concat(verdicts).unique(Judgements.key(), maintain_order=True), pl.concat(measures)
 
 
 def _judge(work: Work, behavior: BehaviorSpec) -> judging.Judge:

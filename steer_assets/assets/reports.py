@@ -60,7 +60,9 @@ def _said(name: str) -> Any:
 
 def _words(work: Work) -> list[Any]:
     goals = registry().goals_of(work.bench)
-    return [work.here.method.description, {n: g.model_dump(mode="json") for n, g in goals.items()}]
+    behaviors = {n: b.model_dump(mode="json") for n, b in registry().behaviors_of(work.bench).items()}
+    swept = behaviors if work.here.method.vectors else None
+    return [work.here.method.description, swept, {n: g.model_dump(mode="json") for n, g in goals.items()}]
 
 
 @table(

@@ -102,7 +102,7 @@ def _run(
     names=("fit_responses", "fit_outcomes", "fit_goal_values"),
     group="responses",
     version=driver.VERSION,
-    spec=lambda work: _asked(work, _pool_method(work)),
+    spec=lambda work: [_asked(work, _pool_method(work)), work.bench.train_probe],
     grid=True,
     gpu=True,
     kinds=("huggingface",),

@@ -16,6 +16,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core import vectors as core
 from steer_core.corpus.contrasts import build_contrasts
+from steer_core.evaluation.behaviors.grid import strengths_of
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import dose_response as doses
 from steer_core.methods.driver import requests_from
@@ -24,6 +25,7 @@ from steer_core.methods.steered import Steered
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import from_tables, to_tables
+from steer_core.tables.errors import ConfigError
 
 if TYPE_CHECKING:
     from steer_core.generation.transformers_backend import TransformersBackend
@@ -61,7 +63,7 @@ def _only_vectors(work: Work) -> Any:
     names=("goal_contrasts",),
     group="vectors",
     version=core.VERSION,
-    spec=lambda work: [bool(vector_part(work)), code_digest()],
+    spec=lambda work: [bool(vector_part(work)), code_digest(), work.bench.train_probe],
     grid=True,
 )
 def goal_contrasts(
@@ -100,6 +102,7 @@ def _fitted_on(work: Work) -> Any:
         _only_vectors(work),
         model_digest(work.here.model),
         [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
+        sweep.strengths if vector_part(work).unit == "kl" else None,  # type: ignore[union-attr]
         _condition_source(work),
     ]
 
@@ -155,6 +158,11 @@ def vectors(work: Work, contrast_examples: pl.DataFrame, goal_contrasts: pl.Data
     part = vector_part(work)
     if part is None:
         return Vectors.empty(), VectorTensors.empty(), ActivationMap.empty()
+    if part.unit == "kl" and work.bench.sweep.positions:
+        raise ConfigError(
+            f"method {work.here.method.name!r}: a KL budget is measured at the part's own positions, and the sweep "
+            f"of bench {work.bench.name!r} adds {', '.join(work.bench.sweep.positions)}: leave them out or change unit"
+        )
     from steer_core.vectors.fit_cell import fit_cell
 
     with device_lease(device_of(work.here.model)):
@@ -173,7 +181,7 @@ def vectors(work: Work, contrast_examples: pl.DataFrame, goal_contrasts: pl.Data
             from steer_core.vectors.budget import calibrate_vectors
 
             examples = pl.concat([contrast_examples, goal_contrasts])
-            budgets = sorted({*part.strengths, *(part.doses or ())})
+            budgets = sorted({*strengths_of(part, work.bench.sweep), *(part.doses or part.strengths)})
             fitted = calibrate_vectors(backend, fitted, examples, budgets, positions=part.positions)
     rows, tensors = to_tables(fitted)
     return rows, tensors, found.activation_map
@@ -183,7 +191,10 @@ def vectors(work: Work, contrast_examples: pl.DataFrame, goal_contrasts: pl.Data
     DoseResponse,
     group="vectors",
     version=doses.VERSION,
-    spec=lambda work: vector_part(work) and [_only_vectors(work), _asked(work), DOSE_TEXTS, work.bench.bootstrap],
+    spec=lambda work: (
+        vector_part(work)
+        and [_only_vectors(work), _asked(work), DOSE_TEXTS, work.bench.bootstrap, work.bench.train_probe]
+    ),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -224,9 +235,9 @@ def dose_response(
             gate=gate_of_cell(vectors, vector_tensors),
             progress=lambda done, total: log.info("%s: %d of %d doses", key, done, total),
         )
-    for goal in work.bench.goals:
-        reach = doses.DoseCurve.of(table, goal).moves
-        if not any(reach):
+    for goal, of_goal in vectors_of_goals(work, vectors, vector_tensors).items():
+        curve = doses.DoseCurve.of(table, goal, doses.is_anchored(of_goal, part.unit))
+        if not any(curve.moves):
             log.warning("%s: no usable strength of the vector moves goal %r: it will be left to the prompt", key, goal)
     return table
 
@@ -250,7 +261,8 @@ def vectors_of_goals(work: Work, vectors: pl.DataFrame, vector_tensors: pl.DataF
 def _asked(work: Work) -> list[Any]:
     words = {n: [g.noun, g.more, g.less] for n, g in registry().goals_of(work.bench).items()}
     decoding = work.bench.decoding.model_dump(mode="json")
-    return [work.here.method.spec_hash, decoding, work.bench.seed, words, code_digest()]
+    drawn = [work.bench.seed, work.bench.bootstrap, work.bench.train_probe]
+    return [work.here.method.spec_hash, decoding, drawn, words, code_digest()]
 
 
 TABLES = [goal_contrasts, vectors, dose_response]

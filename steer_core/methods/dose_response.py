@@ -38,8 +38,9 @@ Floats = NDArray[np.float64]
 VERSION = "1"
 #: Share of answers that may fail beyond those that fail unsteered; a strength with more is not usable.
 MOST_FAILED = 0.05
-#: Units whose 0 is off.
-ANCHORED: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
+#: Units whose 0 is coefficient 0, and operators that do nothing there.
+ZERO_UNITS: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
+IDLE_AT_ZERO = frozenset({"add", "add_norm_preserving", "ablate", "transport", "gated_transport"})
 #: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
 _Landed = Mapping[tuple[str, float | None, str], Mapping[str, float | None] | None]
 
@@ -102,7 +103,7 @@ def measure_dose_response(
     calls: list[Call] = []
     chosen = {goal: _asking_for(goal, requests, texts_per_goal) for goal in vectors}
     for goal, of_goal in vectors.items():
-        for strength in _tried(strengths, unit):
+        for strength in _tried(strengths, is_anchored(of_goal, unit)):
             dose = None if strength is None else Strength(strength, unit)
             applied = interventions(of_goal, dose, positions=positions, gate=gate)
             for request in chosen[goal]:
@@ -120,9 +121,14 @@ def measure_dose_response(
     return pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row")
 
 
-def _tried(strengths: Sequence[float], unit: Unit) -> list[float | None]:
+def is_anchored(vectors: Sequence[SteeringVector], unit: Unit) -> bool:
+    """Whether strength 0 is off: not for an edit that sets a concept to a place, whatever its coefficient."""
+    return unit in ZERO_UNITS and all(v.operator in IDLE_AT_ZERO for v in vectors)
+
+
+def _tried(strengths: Sequence[float], anchored: bool) -> list[float | None]:
     # where 0 is off it is the unsteered plan, which is tried anyway
-    return [None, *sorted(s for s in set(strengths) if s or unit not in ANCHORED)]
+    return [None, *sorted(s for s in set(strengths) if s or not anchored)]
 
 
 def _asking_for(goal: str, requests: Sequence[Request], most: int) -> list[Request]:
@@ -203,7 +209,7 @@ def _of_goal(
                 }
             )
     own = [r for r in table if r["observed_goal"] == goal]
-    _fit(own, anchored=unit in ANCHORED)
+    _fit(own, anchored=is_anchored(vectors, unit))
     return table
 
 
@@ -291,8 +297,8 @@ class DoseCurve:
     anchored: bool = True
 
     @classmethod
-    def of(cls, table: pl.DataFrame, goal: str) -> DoseCurve:
-        """The curve of a goal in rows of `dose_response`; empty where no strength was usable.
+    def of(cls, table: pl.DataFrame, goal: str, anchored: bool) -> DoseCurve:
+        """The curve of a goal in rows of `dose_response`; empty (or off alone) where no strength was usable.
 
         Raises:
             SteerworksError: the table has no rows of that goal.
@@ -300,7 +306,6 @@ class DoseCurve:
         own = table.filter((pl.col("goal") == goal) & (pl.col("observed_goal") == goal))
         if not own.height:
             raise SteerworksError(f"no dose-response of goal {goal!r}: materialize `dose_response` first")
-        anchored = own["unit"][0] in ANCHORED
         used = own.filter(pl.col("usable") & pl.col("fitted").is_not_null() & pl.col("strength").is_not_null())
         points = dict(used.select("strength", "fitted").iter_rows())
         if anchored:

@@ -18,6 +18,7 @@ from steer_core.methods.protocol import Method, Setting, Traits
 from steer_core.methods.steered import Steered
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.vectors.estimator import load_estimator
 
 #: Strategy whose answers to the training pool contrasts are mined from, and the prompt of methods without one.
 POOL_STRATEGY, PLAIN_STRATEGY = "direct", "rewrite"
@@ -91,10 +92,15 @@ def load_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Map
 def _steered(base: Method, prompt: PromptPart, part: VectorPart) -> Steered:
     if not isinstance(base, SinglePrompt) or not base.traits.calls_model:
         raise ConfigError(f"a vector needs a prompt strategy of one prompt and one answer; {prompt.strategy!r} is none")
-    if base.traits.fits_on not in (None, POOL_STRATEGY):
+    if base.traits.fits_on is not None:
         raise ConfigError(
-            f"strategy {prompt.strategy!r} is fitted on answers of {base.traits.fits_on!r}, and vectors on answers of "
-            f"{POOL_STRATEGY!r}: they do not combine"
+            f"strategy {prompt.strategy!r} is fitted itself, and the doses of a vector are measured under a prompt "
+            "that is not: they do not combine"
+        )
+    if "logits" in load_estimator(part.estimator).needs:
+        raise ConfigError(
+            f"estimator {part.estimator!r} is fitted on answer letters, which the goals of a bench have none of; "
+            "fit it with steer_core.vectors.fit on A/B data"
         )
     return Steered(base, part, replace(base.traits, fits_on=POOL_STRATEGY))
 

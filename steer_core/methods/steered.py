@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from schemas.specs import VectorPart
-from steer_core.methods.dose_response import DoseCurve
+from steer_core.methods.dose_response import DoseCurve, is_anchored
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Item, Observation, Request, Traits
 from steer_core.steering.compose import interventions
@@ -121,7 +121,7 @@ def with_doses(
     """
     items = list(fitted.items)
     for goal, of_goal in vectors.items():
-        curve = DoseCurve.of(dose_response, goal)
+        curve = DoseCurve.of(dose_response, goal, is_anchored(of_goal, part.unit))
         steps = [_steps(of_goal, s, part, gate, off=curve.anchored and s == 0.0) for s in curve.strengths]
         stored = [
             {"intervention": step.to_dict(), "coefficients": [s[k].coefficient for s in steps]}
@@ -144,6 +144,6 @@ def _steps(
     vectors: Sequence[SteeringVector], strength: float, part: VectorPart, gate: Gate | None, *, off: bool
 ) -> list[Intervention]:
     """The interventions at a strength; at the strength that is off they have coefficient 0, to interpolate from."""
-    dose = Strength(1.0 if off else strength, part.unit)
-    found = interventions(vectors, dose, positions=part.positions, gate=gate)
-    return [replace(i, coefficient=0.0) if off else i for i in found]
+    if off:
+        return [Intervention(v.operator, v.id, v.layer, 0.0, v.site, part.positions, gate) for v in vectors]
+    return list(interventions(vectors, Strength(strength, part.unit), positions=part.positions, gate=gate))

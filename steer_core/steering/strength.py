@@ -52,7 +52,7 @@ def coefficient(strength: Strength, vector: SteeringVector) -> float:
             known = "alpha_at_zero" if "alpha_at_zero" in vector.scalars else "positive_share"
             return strength.value - _scalar(vector, known, strength.unit)
         case "residual_fraction":
-            norm = vector.norm
+            norm = vector.norm if vector.operator in CLASS_OPERATORS else None
             if not norm:
                 raise SteerworksError(
                     f"unit 'residual_fraction' needs a direction; operator {vector.operator!r} of "

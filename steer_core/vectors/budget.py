@@ -15,6 +15,8 @@ from steer_core.steering.plan import Message, Plan
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
+#: Operators whose KL grows from 0 with the coefficient.
+ADDITIVE = ("add", "add_norm_preserving", "ablate")
 #: Prompts that a curve is measured on, and tokens of their answers.
 PROMPTS, TOKENS = 16, 32
 
@@ -48,6 +50,11 @@ def calibrate_vectors(
         if vector.control:
             found.append(vector)
             continue
+        if vector.operator not in ADDITIVE:
+            raise SteerworksError(
+                f"unit 'kl' does not fit operator {vector.operator!r} ({vector.concept!r}): its KL is not 0 at "
+                f"coefficient 0, or cannot be raised at will; it goes with {', '.join(ADDITIVE)}"
+            )
         if vector.concept not in answered:
             answered[vector.concept] = _answers(backend, examples, vector.concept, identity)
         plans, texts = answered[vector.concept]

@@ -64,18 +64,25 @@ def fit_cell(
     """
     main = resolve_layers(part.layers, len(find_sites(loaded.model).layers))
     fitted_on = behaviors.filter(pl.col("split") != "test")
-    jobs = [Job(part, layers=main)]
+    # mined answers have no letter, and both sides of a pair share a prompt
+    of_goals = part if part.read in ("answer", "last_token", "all") else part.model_copy(update={"read": "answer"})
+    jobs = [Job(of_goals, layers=main, concepts=tuple(goals["concept"].unique(maintain_order=True)))]
     if fitted_on.height:
         swept = tuple(fitted_on["concept"].unique(maintain_order=True))
+        jobs.append(Job(part, layers=main, concepts=swept))
         further = tuple(layer for layer in sweep.layers if layer not in main)
         jobs += [Job(part, layers=further, concepts=swept)] if further else []
-        jobs += [Job(part, layers=main, seed=seed, concepts=swept) for seed in sweep.seeds]
+        jobs += [Job(part, layers=main, seed=seed, concepts=swept) for seed in sweep.seeds if seed != part.seed]
         jobs += [Job(part, layers=main, shuffle=seed, concepts=swept) for seed in range(sweep.shuffled)]
     fitted = fit_many(loaded, pl.concat([fitted_on, goals]), jobs, log=log)
     points = [Point(layer, part.site) for layer in main]
     found = [vector for of_job in fitted for vector in of_job]
     if part.gate is not None:
-        found.append(fit_gate(loaded, ContrastExamples.empty() if condition is None else condition, part.gate, main))
+        # a sublayer runs before the stream after its own layer is known
+        sublayer = part.site != "residual" or any(v.site != "residual" for v in found)
+        latest = min((*main, *sweep.layers)) - sublayer
+        known = ContrastExamples.empty() if condition is None else condition
+        found.append(fit_gate(loaded, known, part.gate, latest))
     return CellFit(tuple(found), map_activations(loaded, fitted_on, points, part.read))
 
 

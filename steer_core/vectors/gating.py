@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,14 +19,14 @@ from steer_core.vectors.encoding import encode_examples, template_digest
 from steer_core.vectors.evidence import Point
 
 
-def fit_gate(loaded: LoadedModel, examples: pl.DataFrame, spec: GateSpec, steered: Sequence[int]) -> SteeringVector:
+def fit_gate(loaded: LoadedModel, examples: pl.DataFrame, spec: GateSpec, latest: int) -> SteeringVector:
     """The condition vector of a gate; `steer_core.steering.compose.gate_of` reads the gate from it.
 
     Args:
         loaded: the model.
         examples: rows of `contrast_examples` of the condition: prompts that meet it (label 1) and prompts that do not.
         spec: the gate; what it leaves open is searched.
-        steered: layers that are steered: the condition is looked at no later than the first of them.
+        latest: last layer that the condition may be looked at: everything that is steered comes after it.
 
     Raises:
         SteerworksError: the two sides have the same prompts, or the layer comes too late.
@@ -40,12 +39,12 @@ def fit_gate(loaded: LoadedModel, examples: pl.DataFrame, spec: GateSpec, steere
             f"gate condition {spec.condition!r}: its positive and negative examples share prompts, or there are none; "
             "a condition needs prompts that meet it and others that do not (data of kind `prompts`, for example)"
         )
-    if spec.layer is not None and spec.layer > min(steered):
+    if latest < 0 or (spec.layer is not None and spec.layer > latest):
         raise SteerworksError(
-            f"gate condition {spec.condition!r} is looked at after layer {spec.layer}, and layer {min(steered)} is "
-            "steered: choose that layer or an earlier one"
+            f"gate condition {spec.condition!r} comes too late: with these layers, sites and sweep layers it may be "
+            f"looked at after layer {latest} at most; steer later layers, or leave the early ones out of `sweep.layers`"
         )
-    layers = [spec.layer] if spec.layer is not None else list(range(min(steered) + 1))
+    layers = [spec.layer] if spec.layer is not None else list(range(latest + 1))
     points = [Point(layer) for layer in layers]
     width = find_sites(loaded.model).width
     at = {p: np.zeros((distinct.height, width), dtype=np.float32) for p in points}

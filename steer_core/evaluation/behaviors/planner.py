@@ -108,7 +108,7 @@ def plan_arms(
 
 
 def with_random(
-    vectors: Sequence[SteeringVector], behavior: str, sweep: SweepSpec, *, layers: Sequence[int]
+    vectors: Sequence[SteeringVector], behavior: str, sweep: SweepSpec, *, layers: Sequence[int], seed: int = 0
 ) -> list[SteeringVector]:
     """The vectors with `sweep.random_directions` random ones of equal norm for each real one of these layers.
 
@@ -117,8 +117,10 @@ def with_random(
         behavior: concept that gets controls.
         sweep: says how many.
         layers: layers of the part.
+        seed: of the part: vectors of further seeds get no controls of their own.
     """
-    real = [v for v in vectors if v.concept == behavior and not v.control and v.layer in set(layers)]
+    own = [v for v in vectors if int(v.lineage.get("seed", seed)) == seed]
+    real = [v for v in own if v.concept == behavior and not v.control and v.layer in set(layers)]
     known = {v.id for v in vectors}
     made = [random_like(v, seed) for seed in range(sweep.random_directions) for v in real]
     return [*vectors, *(v for v in made if v.id not in known)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.digest import digest_text
+from schemas.digest import digest_bytes, digest_text
 from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows
 
@@ -16,13 +16,15 @@ def fit(evidence: Evidence, *, seed: int = 0) -> Fit:
 
     Args:
         evidence: both classes' means; only the norm of their difference is used.
-        seed: with concept, layer and site it decides the direction.
+        seed: with concept, layer, site and the positives' mean it decides the direction.
 
     Raises:
         SteerworksError: the means are equal, or a class is empty.
     """
     difference = evidence.mean_difference
-    place = f"{seed}:{evidence.concept}:{evidence.point.layer}:{evidence.point.site}"
+    # other labels, another direction: the shuffled control of a random direction is a random direction
+    labelled = digest_bytes(np.asarray(evidence.positive.mean, dtype="<f4").tobytes())
+    place = f"{seed}:{evidence.concept}:{evidence.point.layer}:{evidence.point.site}:{labelled}"
     drawn = np.random.default_rng(int(digest_text(place)[:15], 16)).standard_normal(difference.shape)
     return Fit(
         operator="add",

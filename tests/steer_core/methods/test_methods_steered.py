@@ -10,7 +10,7 @@ from fixture_requests import GOALS, SETTING, request
 from schemas import DoseResponse, Responses
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec, VectorPart
 from steer_core.generation.backend import Capabilities, Generation
-from steer_core.methods.dose_response import DoseCurve, measure_dose_response
+from steer_core.methods.dose_response import DoseCurve, is_anchored, measure_dose_response
 from steer_core.methods.load import build_strategy, load_method
 from steer_core.methods.protocol import Artifact, Observation, Traits
 from steer_core.methods.steered import Steered, with_doses
@@ -205,6 +205,27 @@ def test_where_strength_0_is_a_place_off_is_a_choice_of_its_own():
     assert falling.strength_for(-0.05) == pytest.approx(1.5)
 
 
+def test_an_edit_that_sets_a_place_has_no_strength_that_is_off():
+    """Coefficient 0 of an affine map is an edit like any other, also where the unit is raw."""
+    assert is_anchored([vector("formality")], "raw")
+    assert not is_anchored([replace(vector("formality"), operator="affine")], "raw")
+    assert not is_anchored([vector("formality")], "class_alpha")
+
+
+def test_a_small_kl_budget_has_an_off_to_interpolate_from(tmp_path):
+    """Budgets far below 1 nat are all that the curve knows."""
+    known = {g: [replace(v[0], kl_curve=((-3.0, 0.3), (3.0, 0.3)))] for g, v in VECTORS.items()}
+    part = PART.model_copy(update={"unit": "kl", "strengths": (-0.2, 0.2)})
+    method = build_strategy("rewrite", SETTING, {})
+    table = measure_dose_response(
+        method, pool(), {r.request_id: r.text for r in pool()}, known, part.strengths, part.unit, positions="all",
+        backend=Responsive(), journal=Journal(str(tmp_path), Responses), ruler=ruler, seed=0, batch_size=4, draws=50,
+    )  # fmt: skip
+    artifact = with_doses(Artifact(), part, known, table)
+    (plan,) = Steered(method, part, Traits()).step(request(formality=0.1), artifact, ())
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([1.0])
+
+
 def test_erasure_is_tried_at_its_own_0_and_beside_doing_nothing(tmp_path):
     erase = {
         g: [replace(v[0], operator="affine", scalars={**v[0].scalars, "positive_share": 0.5})]
@@ -258,6 +279,8 @@ def test_a_vector_alone_steers_the_plain_rewrite_and_is_fitted_on_the_training_p
     ("parts", "message"),
     [
         (({"kind": "prompt", "strategy": "copy"}, VECTOR), "'copy' is none"),
+        (({"kind": "prompt", "strategy": "few-shot"}, VECTOR), "'few-shot' is fitted itself"),
+        (({"kind": "vector", "estimator": "logit-regression"},), "answer letters"),
         (({"kind": "prompt", "strategy": "closed-loop"}, VECTOR), "one prompt and one answer; 'closed-loop' is none"),
         (({"kind": "prompt", "strategy": "direct"}, {"kind": "prompt", "strategy": "rewrite"}), "2 prompt parts"),
         ((VECTOR, VECTOR), "2 vector parts"),
