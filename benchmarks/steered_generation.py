@@ -4,7 +4,8 @@ One thread, CPU time, a random Llama (8 layers, width 256, vocabulary 1024), 16 
 
 1. Steered against unsteered `generate`, in interleaved pairs that swap their order: the mean ratio with its 95 %
    interval. The steered runs add a vector of norm 0 at one layer, so that both write the same tokens.
-2. Eight strengths in one batch against eight runs of one strength, after checking that the rows hold the same tokens.
+2. Eight strengths in one batch against eight runs of one strength, after checking that the rows hold the same tokens;
+   with 1, 4, 8 and 16 prompts a run, for what a batch saves depends on how full the runs are by themselves.
 """
 
 from __future__ import annotations
@@ -107,11 +108,11 @@ def overhead(backend: TransformersBackend, pairs: int) -> None:
     print(f"steered / unsteered generate: {mean:.4f} [{mean - half:.4f}, {mean + half:.4f}], {pairs} pairs")
 
 
-def sweep(backend: TransformersBackend, repeats: int = 5) -> None:
+def sweep(backend: TransformersBackend, prompts: int, repeats: int = 5) -> None:
     """Eight strengths at once against one after the other."""
     pushed = vector(backend.loaded, 2.0)
     backend.add_vectors([pushed])
-    plain = plans(backend.loaded)
+    plain = plans(backend.loaded, prompts)
     arms = [[replace(p, interventions=interventions([pushed], Strength(s))) for p in plain] for s in STRENGTHS]
     one_by_one = [run(backend, arm)[1] for arm in arms]
     together = run(backend, [p for arm in arms for p in arm])[1]
@@ -119,7 +120,8 @@ def sweep(backend: TransformersBackend, repeats: int = 5) -> None:
     assert len(set(together)) > len(plain), "the strengths write the same: nothing was steered"
     apart = min(sum(run(backend, arm)[0] for arm in arms) for _ in range(repeats))
     batch = min(run(backend, [p for arm in arms for p in arm])[0] for _ in range(repeats))
-    print(f"8 strengths: {apart:.2f} s one after the other, {batch:.2f} s in one batch: {apart / batch:.2f} x")
+    times = f"{apart:.2f} s one after the other, {batch:.2f} s in one batch"
+    print(f"8 strengths of {prompts:2} prompts: {times}: {apart / batch:.2f} x", flush=True)
 
 
 def main() -> None:
@@ -130,7 +132,8 @@ def main() -> None:
     torch.set_num_threads(1)
     backend = TransformersBackend(load())
     overhead(backend, options.pairs)
-    sweep(backend)
+    for prompts in (1, 4, 8, 16):
+        sweep(backend, prompts)
 
 
 if __name__ == "__main__":
