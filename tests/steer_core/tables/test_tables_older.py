@@ -1,0 +1,42 @@
+"""Tables that version 0.1.0 of the code (0def941) published stay readable: as they are, or migrated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas import CONTRACTS, Responses
+from steer_core.tables import Journal
+from steer_core.tables.snapshot import read_table
+
+OLD = Path(__file__).parents[2] / "fixtures" / "tables_0def941"
+EXPECTED = json.loads((OLD / "expected.json").read_text())
+#: Columns that a later contract gave another meaning, by contract; their old values are not carried over.
+CHANGED: dict[str, set[str]] = {}
+
+
+def _plain(value):
+    return json.loads(json.dumps(value, default=str))
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_an_older_table_reads_with_the_values_that_it_had(name):
+    kept = EXPECTED[name]
+    contract = CONTRACTS[kept["contract"]]
+    rows = read_table(str(OLD / name), contract)
+    assert rows.height == kept["rows"]
+    first = _plain(rows.row(0, named=True))
+    same = {c: v for c, v in kept["first"].items() if c in first and c not in CHANGED.get(kept["contract"], set())}
+    assert {c: first[c] for c in same} == same
+    assert len(same) >= 0.6 * len(kept["first"])
+
+
+def test_every_contract_of_that_version_is_among_the_tables():
+    assert len({kept["contract"] for kept in EXPECTED.values()}) == 35
+
+
+def test_an_older_journal_answers_by_key():
+    journal = Journal(str(OLD / "journal"), Responses)
+    rows = journal.read()
+    assert rows.height == 12
+    assert journal.read([rows["response_id"][0]]).row(0) == rows.row(0)
