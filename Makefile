@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check dev install clean
+.PHONY: demo test check dev install clean evidence-truth
 
 # the embedded model is too small for two threads to pay, and they thrash where another process wants a core
 demo: .venv/.installed
@@ -39,3 +39,7 @@ dev: .venv/.installed
 
 clean:
 	rm -rf .steerworks .dagster_home
+
+# how often a page would be wrong, in simulated worlds (half an hour on one core); figures to benchmarks/results
+evidence-truth: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --worlds $${WORLDS:-4000} --out benchmarks/results/truth.json

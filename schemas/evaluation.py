@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandera.polars as pa
+import polars as pl
 
 from schemas.contract import Contract
 
@@ -24,8 +25,13 @@ class GoalMovements(Contract, table="goal_movements", key=("request_id", "goal")
     value: float = pa.Field(nullable=True, description="Reached, in the scorer's own unit")
 
 
-class Steerability(Contract, table="steerability", key=("request_id",)):
+class Steerability(Contract, table="steerability", key=("request_id",), version=2):
     """Scores of one request. Null scores: the outcome has no defined position in goal space."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 shuffled targets across texts: that figure said something else, and is left null."""
+        return rows.with_columns(error_permuted=pl.lit(None, pl.Float64)) if version == 1 else None
 
     request_id: str = pa.Field(unique=True, description="Request")
     probe: str = pa.Field(description="Probe")
@@ -56,7 +62,9 @@ class Steerability(Contract, table="steerability", key=("request_id",)):
     miscalibration_worst: float = pa.Field(ge=0.0, description="`miscalibration`, or its largest value on a failure")
     orthogonality_worst: float = pa.Field(ge=0.0, le=1.0, description="`orthogonality`, or 1 on a failure")
     error_permuted: float = pa.Field(
-        nullable=True, ge=0.0, description="Mean |z*' - zh| with targets shuffled across requests: the chance level"
+        nullable=True,
+        ge=0.0,
+        description="Mean |z*' - zh| over the other requests on the text; null where there is none",
     )
     meaning_content: float = pa.Field(
         nullable=True, ge=0.0, le=1.0, description="F1 of content-word stems with the source"
@@ -73,9 +81,17 @@ class Steerability(Contract, table="steerability", key=("request_id",)):
 
 
 class SteerabilitySummary(
-    Contract, table="steerability_summary", key=("probe", "measure", "goal", "reading", "statistic")
+    Contract, table="steerability_summary", key=("probe", "measure", "goal", "reading", "statistic"), version=2
 ):
-    """One figure a row: a measure of a probe under a reading, with its clustered bootstrap interval."""
+    """One figure a row: a measure of a probe under a reading, with its interval clustered by source text."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 had other meanings of `move_ratio` and `error_permuted`: those are left null."""
+        if version != 1:
+            return None
+        kept = pl.when(~pl.col("measure").is_in(["move_ratio", "error_permuted"]))
+        return rows.with_columns(kept.then(pl.col("value", "low", "high")))
 
     probe: str = pa.Field(description="Probe")
     goal_space_id: str = pa.Field(description="Goal space")
@@ -90,12 +106,21 @@ class SteerabilitySummary(
     n_clusters: int = pa.Field(ge=0, description="Source texts behind the figure: the real sample size")
 
 
-class Comparisons(Contract, table="comparisons", key=("probe", "control", "measure", "reading")):
+class Comparisons(Contract, table="comparisons", key=("probe", "control", "measure", "reading"), version=2):
     """Paired contrast of a cell with a control on the same requests."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 shuffled targets across texts: its `permuted` rows keep their counts and no figure."""
+        if version != 1:
+            return None
+        figures = ["control_value", "difference", "low", "high", "relative", "share_better"]
+        kept = pl.when(pl.col("control") != "permuted").then(pl.col(figures))
+        return rows.with_columns(kept).with_columns(p=pl.lit(None, pl.Float64))
 
     probe: str = pa.Field(description="Probe")
     goal_space_id: str = pa.Field(description="Goal space")
-    control: str = pa.Field(description="`copy`, `rewrite`, or `permuted` (the cell's own targets shuffled)")
+    control: str = pa.Field(description="`copy`, `rewrite`, or `permuted` (the other requests on the same text)")
     measure: str = pa.Field(description="Column of `steerability`")
     reading: str = pa.Field(isin=READINGS, description="Complete cases of both sides, or worst case")
     value: float = pa.Field(nullable=True, description="Mean of the measure in this cell, over the paired requests")
@@ -107,21 +132,34 @@ class Comparisons(Contract, table="comparisons", key=("probe", "control", "measu
     share_better: float = pa.Field(nullable=True, ge=0.0, le=1.0, description="Share of requests with a smaller value")
     n: int = pa.Field(ge=0, description="Paired requests")
     n_clusters: int = pa.Field(ge=0, description="Source texts")
+    p: float = pa.Field(
+        nullable=True,
+        ge=0.0,
+        le=1.0,
+        description="Of `permuted`: rank of the real pairing among requests shuffled within texts, one-sided",
+    )
 
 
-class SideEffects(Contract, table="side_effects", key=("probe", "requested_goal", "observed_goal")):
+class SideEffects(Contract, table="side_effects", key=("probe", "requested_goal", "observed_goal"), version=2):
     """What moves when a goal is asked for: the side-effect matrix, one entry a row."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 had slopes across texts, which count regression to the mean as obedience: they are left null."""
+        figures = ["slope", "low", "high", "correlation"]
+        return rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in figures) if version == 1 else None
 
     probe: str = pa.Field(description="Probe")
     requested_goal: str = pa.Field(description="Goal that was asked to move")
     observed_goal: str = pa.Field(description="Goal whose movement is reported")
     slope: float = pa.Field(
-        nullable=True, description="Move of the observed goal per unit asked of the requested one (least squares)"
+        nullable=True,
+        description="Move of the observed goal per unit asked of the requested one, within texts",
     )
     low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
     high: float = pa.Field(nullable=True, description="Upper end")
-    correlation: float = pa.Field(nullable=True, ge=-1.0, le=1.0, description="Pearson correlation of the two")
-    n: int = pa.Field(ge=0, description="Requests with both defined")
+    correlation: float = pa.Field(nullable=True, ge=-1.0, le=1.0, description="Pearson correlation, within texts")
+    n: int = pa.Field(ge=0, description="Requests with both defined, on texts asked for two different moves")
 
 
 class ClosedForm(Contract, table="closed_form", key=("measure",)):
@@ -132,23 +170,48 @@ class ClosedForm(Contract, table="closed_form", key=("measure",)):
     n: int = pa.Field(ge=0, description="Requests")
 
 
-class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method")):
-    """All cells of one goal space and probe, one row each."""
+class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"), version=2):
+    """All cells of one goal space and probe, one row each. Errors are read with failures at their worst throughout."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 mixed two readings; what it had of this one is kept, the rest is null."""
+        if version != 1:
+            return None
+        unknown = [
+            *("error_low", "error_high", "miscalibration", "orthogonality"),
+            *(f"vs_{other}{end}" for other in ("copy", "best") for end in ("", "_low", "_high")),
+        ]
+        known = rows.with_columns(error_complete=pl.col("error"), error=pl.col("error_worst"), best=pl.lit(""))
+        nulled = known.with_columns(pl.lit(None, pl.Float64).alias(c) for c in unknown)
+        return nulled.select(list(cls.to_schema().columns))
 
     goal_space_id: str = pa.Field(description="Goal space: rows of different ones never compare")
     probe: str = pa.Field(description="Probe")
     model: str = pa.Field(description="Model slug")
     method: str = pa.Field(description="Method slug")
-    rank: int = pa.Field(ge=1, description="Rank by mean error, worst-case reading")
-    error: float = pa.Field(nullable=True, description="Mean steering error, complete cases")
-    error_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval")
+    rank: int = pa.Field(ge=1, description="Rank by `error`, controls included")
+    error: float = pa.Field(ge=0.0, description="Mean steering error, failures at their worst")
+    error_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by source text")
     error_high: float = pa.Field(nullable=True, description="Upper end")
-    error_worst: float = pa.Field(description="Mean steering error, failures at their worst")
-    miscalibration: float = pa.Field(nullable=True, description="Median miscalibration")
-    orthogonality: float = pa.Field(nullable=True, description="Median orthogonality")
-    error_binned: float = pa.Field(nullable=True, description="Median binned error (the published headline number)")
-    vs_copy: float = pa.Field(nullable=True, description="Relative difference of error to `copy`")
-    meaning_content: float = pa.Field(nullable=True, description="Mean content-word F1 with the source")
+    vs_copy: float = pa.Field(
+        nullable=True, description="Relative difference of `error` to `copy` of the same model, paired by request"
+    )
+    vs_copy_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval")
+    vs_copy_high: float = pa.Field(nullable=True, description="Upper end")
+    best: str = pa.Field(description="First cell that is no control, `method|model`; empty where there is none")
+    vs_best: float = pa.Field(
+        nullable=True, description="Difference of `error` to that cell, paired by request; 0 for itself"
+    )
+    vs_best_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval")
+    vs_best_high: float = pa.Field(nullable=True, description="Upper end")
+    miscalibration: float = pa.Field(nullable=True, description="Median miscalibration, failures at their worst")
+    orthogonality: float = pa.Field(nullable=True, description="Median orthogonality, failures at their worst")
+    error_complete: float = pa.Field(nullable=True, description="Mean steering error of the complete cases alone")
+    error_binned: float = pa.Field(
+        nullable=True, description="Median binned error of the complete cases (the published headline number)"
+    )
+    meaning_content: float = pa.Field(nullable=True, description="Mean content-word F1 with the source, complete cases")
     failed: float = pa.Field(ge=0.0, le=1.0, description="Share of requests that failed")
     copied: float = pa.Field(ge=0.0, le=1.0, description="Share of requests answered with the source")
     completion_tokens: float = pa.Field(ge=0.0, description="Tokens written per request, all attempts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandera.polars as pa
+import polars as pl
 
 from schemas.contract import Contract
 
@@ -16,8 +17,13 @@ class ProbeWeights(Contract, table="probe_weights", key=("probe", "text_id")):
     selected: bool = pa.Field(description="True where the text was drawn into the probe")
 
 
-class ProbeDiagnostics(Contract, table="probe_diagnostics", key=("probe",)):
-    """How uniform each probe is in goal space, before and after weighting."""
+class ProbeDiagnostics(Contract, table="probe_diagnostics", key=("probe",), version=2):
+    """How uniform each probe is in goal space, before and after weighting, and what it can find."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 did not say what listener it can find: that needs the requests."""
+        return rows.with_columns(smallest_listener=pl.lit(None, pl.Float64)) if version == 1 else None
 
     probe: str = pa.Field(unique=True, description="Probe name")
     goal_space_id: str = pa.Field(description="Goal space that the requests live in")
@@ -30,6 +36,11 @@ class ProbeDiagnostics(Contract, table="probe_diagnostics", key=("probe",)):
     effective_n: float = pa.Field(ge=0.0, description="Kish effective number of candidates, 1 / sum w^2")
     smallest_effect: float = pa.Field(
         ge=0.0, description="Smallest paired difference of steering error that these texts detect (power .8, level .05)"
+    )
+    smallest_listener: float = pa.Field(
+        nullable=True,
+        ge=0.0,
+        description="Smallest share of the move asked at which a method is found to listen (power .8, one-sided .025)",
     )
 
 

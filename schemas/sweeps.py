@@ -107,7 +107,7 @@ class ArmSummary(Contract, table="arm_summary", key=("arm_id", "group", "measure
 class SweepFindings(
     Contract, table="sweep_findings", key=("behavior", "layers", "positions", "group", "measure", "finding")
 ):
-    """What a sweep says as a whole: slope, monotony, anti-steerable share, distance from the controls."""
+    """What a sweep says as a whole: slope, monotony, anti-steerable share, rank among the controls."""
 
     behavior: str = pa.Field(description="Behavior")
     layers: str = pa.Field(description="Layers, as JSON")
@@ -115,7 +115,7 @@ class SweepFindings(
     group: str = pa.Field(description="Set of items")
     measure: str = pa.Field(description="Measure")
     finding: str = pa.Field(
-        description="`slope`, `spearman`, `anti_steerable`, `effect_low`, `effect_high`, `beyond_random_low` ..."
+        description="`slope`, `spearman`, `anti_steerable`, `effect_low`, `p_random_low` ... (older: `beyond_...`)"
     )
     value: float = pa.Field(nullable=True, description="The figure")
     low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by item")

@@ -62,8 +62,15 @@ class ActivationMap(Contract, table="activation_map", key=("concept", "layer", "
     )
 
 
-class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal", "strength")):
+class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal", "strength"), version=2):
     """How far each strength of a goal's vector moves each goal, measured on the training pool."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 fitted the prompt's move without the start: that line has no slope on it."""
+        if version != 1:
+            return None
+        return rows.with_columns(prompt_start=pl.lit(0.0)).select(list(cls.to_schema().columns))
 
     goal: str = pa.Field(description="Goal whose vector is applied")
     observed_goal: str = pa.Field(description="Goal whose movement is reported")
@@ -78,6 +85,7 @@ class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal"
     )
     prompt_intercept: float = pa.Field(description="Move that the prompt makes by itself where nothing is asked")
     prompt_slope: float = pa.Field(description="Move that the prompt makes by itself, per unit asked")
+    prompt_start: float = pa.Field(description="And per unit of z0: texts drift back from the ends, whatever is asked")
     failed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers that are no answer")
     usable: bool = pa.Field(description="False where too many answers failed: never asked for")
     n: int = pa.Field(ge=0, description="Texts with both defined")

@@ -61,7 +61,7 @@ def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool
     GoalMovements,
     group="evaluation",
     version=core.VERSION,
-    spec=lambda work: [work.bench.permutations, work.bench.seed, _encoder_identity(work)],
+    spec=_encoder_identity,
     grid=True,
     science=(
         Science(
@@ -87,8 +87,6 @@ def steerability(
         outcomes,
         response_goal_values,
         goal_space,
-        permutations=work.bench.permutations,
-        seed=work.bench.seed,
         embed=_similarity(work),
     )
 
@@ -109,30 +107,30 @@ def steerability_summary(work: Work, steerability: pl.DataFrame, goal_movements:
     Comparisons,
     group="evaluation",
     version=core.VERSION,
-    spec=lambda work: [work.bench.bootstrap, work.bench.seed],
+    spec=lambda work: [work.bench.permutations, work.bench.seed],
     grid=True,
     fan_in={"steerability": "controls"},
 )
-def comparisons(work: Work, steerability: pl.DataFrame) -> pl.DataFrame:
-    """Paired contrasts with the controls of the same model, and with the cell's own permuted targets."""
+def comparisons(work: Work, steerability: pl.DataFrame, goal_movements: pl.DataFrame) -> pl.DataFrame:
+    """Paired contrasts with the controls of the same model, and with the other requests on the same texts."""
     of = {
         str(method): rows.drop("method", "model")
         for (method,), rows in steerability.group_by("method", maintain_order=True)
     }
     others = {name: of[name] for name in held_against(work.bench, work.here.method.name) if name in of}
-    return core.compare(of[work.here.method.name], others, draws=work.bench.bootstrap, seed=work.bench.seed)
+    own = of[work.here.method.name]
+    return core.compare(own, goal_movements, others, permutations=work.bench.permutations, seed=work.bench.seed)
 
 
 @table(
     SideEffects,
     group="evaluation",
     version=core.VERSION,
-    spec=lambda work: [work.bench.bootstrap, work.bench.seed],
     grid=True,
 )
 def side_effects(work: Work, goal_movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.DataFrame:
     """What moves when a goal is asked for: the side-effect matrix with intervals."""
-    return core.side_effects(goal_movements, steerability, draws=work.bench.bootstrap, seed=work.bench.seed)
+    return core.side_effects(goal_movements, steerability)
 
 
 TABLES = [response_goal_values, steerability, steerability_summary, comparisons, side_effects]

@@ -174,14 +174,14 @@ def _of_valid_cells(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
     Leaderboard,
     group="reports",
     version=evaluation.VERSION,
-    spec=_cells,
-    fan_in={"steerability_summary": "grid", "comparisons": "grid", "outcomes": "grid"},
+    spec=lambda work: [_cells(work), controls(work.bench)],
+    fan_in={"steerability_summary": "grid", "steerability": "grid", "outcomes": "grid"},
 )
 def leaderboard(
     work: Work,
     requests: pl.DataFrame,
     steerability_summary: pl.DataFrame,
-    comparisons: pl.DataFrame,
+    steerability: pl.DataFrame,
     outcomes: pl.DataFrame,
 ) -> pl.DataFrame:
     """All valid cells that exist, ranked within their goal space and probe; never across goal spaces.
@@ -199,9 +199,9 @@ def leaderboard(
     costs = costs.filter("current").drop("current")
     of_current = [
         _of_valid_cells(work, rows).join(costs, on=["model", "method", "probe"], how="semi")
-        for rows in (steerability_summary, comparisons)
+        for rows in (steerability_summary, steerability)
     ]
-    return evaluation.leaderboard(of_current[0], costs, of_current[1])
+    return evaluation.leaderboard(of_current[0], costs, of_current[1], controls(work.bench))
 
 
 def _links(work: Work) -> dict[tuple[str, str], str]:

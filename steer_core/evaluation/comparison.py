@@ -1,9 +1,11 @@
 """A cell beside its controls, request by request.
 
 1. `copy`, `rewrite` and whatever other cells are passed: the same requests under another method.
-2. `permuted`: the cell's own outcomes against targets shuffled across requests. It exists for `error` alone.
+2. `permuted`: the cell's own outcomes against the other requests on the same source text, the control that holds all
+   fixed but the request. It exists for `error` alone, with the rank p of the real pairing among shuffled ones (see
+   `controls.permutation_p`): what is said of listening stands on that.
 3. `complete`: requests that neither side failed. `worst`: all requests, failures at their worst value; a failed row has
-   no position to hold against shuffled targets, so `permuted` charges it the same worst value on both sides.
+   no position to hold against other targets, so `permuted` charges it the same worst value on both sides.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import polars as pl
 
 from schemas.evaluation import Comparisons
 from steer_core.evaluation.columns import to_array
+from steer_core.evaluation.controls import permutation_p
 from steer_core.evaluation.summary import WORST
 from steer_core.statistics import paired_contrast
 from steer_core.tables import SteerworksError
@@ -26,14 +29,22 @@ PERMUTED = "permuted"
 COMPARED = (*WORST, "error_binned", "miscalibration_binned", "orthogonality_binned")
 
 
-def compare(steerability: pl.DataFrame, controls: Mapping[str, pl.DataFrame], *, draws: int, seed: int) -> pl.DataFrame:
+def compare(
+    steerability: pl.DataFrame,
+    movements: pl.DataFrame,
+    controls: Mapping[str, pl.DataFrame],
+    *,
+    permutations: int,
+    seed: int,
+) -> pl.DataFrame:
     """Paired contrasts of a cell with its controls, probe by probe.
 
     Args:
         steerability: rows of `schemas.Steerability` of the cell.
+        movements: rows of `schemas.GoalMovements` for the same requests.
         controls: name of a control -> its rows of `schemas.Steerability`; may be empty.
-        draws: bootstrap resamples of each interval.
-        seed: seed of the resamples.
+        permutations: shuffles behind the rank p of the permuted control.
+        seed: seed of the shuffles; every probe starts from it.
 
     Returns:
         Rows of `schemas.Comparisons`. A control without a request in common has n = 0 and null figures.
@@ -53,12 +64,13 @@ def compare(steerability: pl.DataFrame, controls: Mapping[str, pl.DataFrame], *,
                 paired = cell.select("request_id", "text_id", value=column).join(
                     control.select("request_id", control=column), on="request_id", how="inner", maintain_order="left"
                 )
-                rows.append({**head, **_contrast(paired, name, measure, reading, draws, seed)})
+                rows.append({**head, **_contrast(paired, name, measure, reading)})
         own = cell.select("request_id", "text_id", value="error", control="error_permuted")
-        rows.append({**head, **_contrast(own, PERMUTED, "error", "complete", draws, seed)})
-        charged = pl.col("error_permuted").fill_null(pl.col("error_worst"))
+        p = _listening_p(cell, movements, permutations, seed)
+        rows.append({**head, **_contrast(own, PERMUTED, "error", "complete"), "p": p})
+        charged = pl.when(pl.col("failure").is_null()).then("error_permuted").otherwise("error_worst")
         own = cell.select("request_id", "text_id", value="error_worst", control=charged)
-        rows.append({**head, **_contrast(own, PERMUTED, "error", "worst", draws, seed)})
+        rows.append({**head, **_contrast(own, PERMUTED, "error", "worst")})
     return pl.DataFrame(rows, schema=_dtypes())
 
 
@@ -67,17 +79,23 @@ def _columns() -> list[tuple[str, str, str]]:
     return [(m, m, "complete") for m in COMPARED] + [(m, f"{m}_worst", "worst") for m in WORST]
 
 
-def _contrast(
-    paired: pl.DataFrame, control: str, measure: str, reading: str, draws: int, seed: int
-) -> dict[str, object]:
+def _listening_p(cell: pl.DataFrame, movements: pl.DataFrame, permutations: int, seed: int) -> float | None:
+    moved = movements.join(cell.select("request_id", "text_id"), on="request_id", maintain_order="right")
+    columns = ["z0", "z_star", "z_hat"]
+    wide = moved.pivot("goal", index=["request_id", "text_id"], values=columns, maintain_order=True).sort("request_id")
+    goals = moved["goal"].unique(maintain_order=True).to_list()
+    z0, z_star, z_hat = (np.column_stack([to_array(wide[f"{c}_{goal}"]) for goal in goals]) for c in columns)
+    texts, rng = wide["text_id"].to_numpy(), np.random.default_rng(seed)
+    return permutation_p(z0, z_star, z_hat, texts, permutations=permutations, rng=rng)
+
+
+def _contrast(paired: pl.DataFrame, control: str, measure: str, reading: str) -> dict[str, object]:
     found = paired_contrast(
         to_array(paired["value"]),
         to_array(paired["control"]),
         paired["text_id"].to_numpy(),
-        draws=draws,
-        rng=np.random.default_rng(seed),
     )
-    return {"control": control, "measure": measure, "reading": reading, **asdict(found)}
+    return {"control": control, "measure": measure, "reading": reading, **asdict(found), "p": None}
 
 
 def _same_space(steerability: pl.DataFrame, name: str, control: pl.DataFrame) -> None:

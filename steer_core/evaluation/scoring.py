@@ -44,8 +44,6 @@ def evaluate(
     values: pl.DataFrame,
     space: pl.DataFrame,
     *,
-    permutations: int,
-    seed: int,
     embed: Similarity | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Score every outcome.
@@ -57,9 +55,7 @@ def evaluate(
         values: rows of `schemas.GoalValues` with the texts of the outcomes; a copied text may be absent, since the
             request records its value.
         space: rows of `schemas.GoalSpaceTable`.
-        permutations: shuffles of the permuted-target control.
         embed: cosine of sentence embeddings of sources and rewrites, for `meaning_embedding`; None leaves it null.
-        seed: seed of the shuffles; every probe starts from it, so that a probe's numbers do not depend on the others.
 
     Returns:
         Rows of `schemas.Steerability` in the order of `requests`, and rows of `schemas.GoalMovements`.
@@ -75,7 +71,7 @@ def evaluate(
     failure = _failures(rows, raw)
     complete = failure.is_null().to_numpy()
     z_hat = np.where(complete[:, None], located, np.nan)
-    scores = _score_columns(rows, z0, z_star, z_hat, permutations, seed)
+    scores = _score_columns(rows, z0, z_star, z_hat)
     steerability = pl.DataFrame(
         {
             "request_id": rows["request_id"],
@@ -182,9 +178,7 @@ def _failures(rows: pl.DataFrame, raw: Floats) -> pl.Series:
     )["failure"]
 
 
-def _score_columns(
-    rows: pl.DataFrame, z0: Floats, z_star: Floats, z_hat: Floats, permutations: int, seed: int
-) -> dict[str, pl.Series]:
+def _score_columns(rows: pl.DataFrame, z0: Floats, z_star: Floats, z_hat: Floats) -> dict[str, pl.Series]:
     exact = continuous_scores(z0, z_star, z_hat)
     binned = binned_scores(z0, z_star, z_hat)
     failed = np.isnan(exact.error)
@@ -203,20 +197,18 @@ def _score_columns(
         "error_worst": np.where(failed, worst_error(z0, z_star), exact.error),
         "miscalibration_worst": np.where(failed, worst_miscalibration(z0, z_star), exact.miscalibration),
         "orthogonality_worst": np.where(failed, 1.0, exact.orthogonality),
-        "error_permuted": _permuted(rows, z0, z_star, z_hat, permutations, seed),
+        "error_permuted": _permuted(rows, z0, z_star, z_hat),
     }
     return {name: to_column(column) for name, column in columns.items()}
 
 
-def _permuted(rows: pl.DataFrame, z0: Floats, z_star: Floats, z_hat: Floats, permutations: int, seed: int) -> Floats:
-    """The permuted-target control, probe by probe, independent of the order of the rows."""
+def _permuted(rows: pl.DataFrame, z0: Floats, z_star: Floats, z_hat: Floats) -> Floats:
+    """The exchanged-request control, probe by probe."""
     found = np.full(len(rows), np.nan)
-    names, ids = rows["probe"].to_numpy(), rows["request_id"].to_numpy()
+    probes, texts = rows["probe"].to_numpy(), rows["source_id"].to_numpy()
     for probe in rows["probe"].unique().to_list():
-        here = np.flatnonzero(names == probe)
-        here = here[np.argsort(ids[here].astype(str), kind="stable")]
-        rng = np.random.default_rng(seed)
-        found[here] = permuted_error(z0[here], z_star[here], z_hat[here], permutations=permutations, rng=rng)
+        here = np.flatnonzero(probes == probe)
+        found[here] = permuted_error(z0[here], z_star[here], z_hat[here], texts[here])
     return found
 
 

@@ -1,9 +1,9 @@
 """Side effects: what else moves when a goal is asked for.
 
-Entry (i, j) is the move of goal j per unit asked of goal i, least squares through the origin, over the complete cases
-in which i was asked for. Ones on the diagonal and zeros elsewhere are perfect. Where several goals are asked for at
-once their targets are drawn apart, given the start, so what the others do to an entry cancels on average; it widens
-the interval.
+Entry (i, j) is the move of goal j per unit asked of goal i, least squares within source texts, over the complete cases
+in which i was asked for. Ones on the diagonal and zeros elsewhere are perfect; whatever ignores requests has zeros.
+Where several goals are asked for at once their targets are drawn apart, given the start, so what the others do to an
+entry cancels on average; it widens the interval.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 
 from schemas.evaluation import SideEffects
 from steer_core.evaluation.columns import to_array
-from steer_core.statistics import slope_through_origin
+from steer_core.statistics import slope_within
 from steer_core.tables import SteerworksError
 
 Floats = NDArray[np.float64]
 
 
-def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame, *, draws: int, seed: int) -> pl.DataFrame:
+def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.DataFrame:
     """The matrix of side effects of every probe.
 
     Args:
         movements: rows of `schemas.GoalMovements`.
         steerability: rows of `schemas.Steerability` for the same requests: they name the source texts, the clusters.
-        draws: bootstrap resamples of each interval.
-        seed: seed of the resamples.
 
     Returns:
         Rows of `schemas.SideEffects`: every pair of goals, in the order of the goals.
@@ -49,9 +47,7 @@ def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame, *, draws: 
         texts = np.array([clusters[i] for i in ids])
         for i, requested in enumerate(goals):
             for j, observed in enumerate(goals):
-                found = slope_through_origin(
-                    asked[:, i], moved[:, j], texts, draws=draws, rng=np.random.default_rng(seed)
-                )
+                found = slope_within(asked[:, i], moved[:, j], texts)
                 rows.append(
                     {
                         "probe": probe,

@@ -4,8 +4,10 @@
 2. Rates (`failed`, `copied`, and one a kind of failure) are shares of all requests; they stand under `complete`, with
    the statistic `mean`.
 3. Goal by goal: `error` is |z* - zh| where the goal was asked for, `drift` is |zh - z0| where it was not, `move_ratio`
-   the move made per unit asked (least squares through the origin; statistic `mean`, 1 is perfect).
-4. Every figure starts from the same seed: figures do not depend on which others are asked for, and two cells with the
+   the move made per unit asked (least squares within source texts; statistic `mean`: 1 is perfect, 0 what ignores the
+   request, 0 exactly where all requests on a text get one answer).
+4. Rates never come with an interval without width: see `statistics.clustered_share`.
+5. Every figure starts from the same seed: figures do not depend on which others are asked for, and two cells with the
    same texts are resampled alike.
 """
 
@@ -18,7 +20,7 @@ import polars as pl
 
 from schemas.evaluation import SteerabilitySummary
 from steer_core.evaluation.columns import to_array
-from steer_core.statistics import Estimate, clustered_bootstrap, slope_through_origin
+from steer_core.statistics import Estimate, clustered_estimates, clustered_share, slope_within
 from steer_core.statistics.bootstrap import Statistic
 from steer_core.tables import SteerworksError
 
@@ -105,7 +107,8 @@ def _overall(scores: pl.DataFrame, draws: int, seed: int) -> Iterator[dict[str, 
     failure = scores["failure"].fill_null("")
     rates = {"failed": failure != "", "copied": scores["copied"], **{kind: failure == kind for kind in FAILURES}}
     for name, happened in rates.items():
-        yield from _figures(name, OVERALL, "complete", _estimates(scores, happened, ("mean",), draws, seed))
+        share = clustered_share(to_array(happened), scores["text_id"].to_numpy())
+        yield from _figures(name, OVERALL, "complete", {"mean": share})
 
 
 def _goal_by_goal(movements: pl.DataFrame, draws: int, seed: int) -> Iterator[dict[str, object]]:
@@ -117,12 +120,10 @@ def _goal_by_goal(movements: pl.DataFrame, draws: int, seed: int) -> Iterator[di
         drift = (left_alone["z_hat"] - left_alone["z0"]).abs()
         yield from _figures("error", goal, "complete", _estimates(asked, error, STATISTICS, draws, seed))
         yield from _figures("drift", goal, "complete", _estimates(left_alone, drift, STATISTICS, draws, seed))
-        slope = slope_through_origin(
+        slope = slope_within(
             to_array(asked["z_star"] - asked["z0"]),
             to_array(asked["z_hat"] - asked["z0"]),
             asked["text_id"].to_numpy(),
-            draws=draws,
-            rng=np.random.default_rng(seed),
         )
         ratio = Estimate(slope.slope, slope.low, slope.high, slope.n, slope.n_clusters)
         yield from _figures("move_ratio", goal, "complete", {"mean": ratio})
@@ -132,7 +133,7 @@ def _estimates(
     rows: pl.DataFrame, measure: pl.Series, statistics: tuple[Statistic, ...], draws: int, seed: int
 ) -> dict[Statistic, Estimate]:
     clusters = rows["text_id"].to_numpy()
-    return clustered_bootstrap(to_array(measure), clusters, statistics, draws=draws, rng=np.random.default_rng(seed))
+    return clustered_estimates(to_array(measure), clusters, statistics, draws=draws, rng=np.random.default_rng(seed))
 
 
 def _figures(

@@ -23,9 +23,10 @@ from steer_core.generation.backend import Backend, Call
 from steer_core.generation.runner import Progress, run_calls
 from steer_core.methods.driver import Ruler, failure_of, sample_seed
 from steer_core.methods.protocol import Artifact, Choose, Method, Request
-from steer_core.statistics import clustered_bootstrap
+from steer_core.statistics import clustered_mean
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Gate
+from steer_core.steering.operators import load_operator
 from steer_core.steering.plan import Plan
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.steering.vector import SteeringVector
@@ -35,12 +36,13 @@ from steer_core.tables.journal import Journal
 Floats = NDArray[np.float64]
 
 #: Bumped when the same vectors and answers give another curve.
-VERSION = "1"
+VERSION = "2"
+#: Answers from which it is said what the prompt alone makes of a request: one more than there are coefficients.
+LEAST_FOR_PROMPT = 4
 #: Share of answers that may fail beyond those that fail unsteered; a strength with more is not usable.
 MOST_FAILED = 0.05
-#: Units whose 0 is coefficient 0, and operators that do nothing there.
+#: Units whose 0 is coefficient 0.
 ZERO_UNITS: tuple[Unit, ...] = ("raw", "residual_fraction", "kl")
-IDLE_AT_ZERO = frozenset({"add", "add_norm_preserving", "ablate", "transport", "gated_transport"})
 #: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
 _Landed = Mapping[tuple[str, float | None, str], Mapping[str, float | None] | None]
 
@@ -123,7 +125,7 @@ def measure_dose_response(
 
 def is_anchored(vectors: Sequence[SteeringVector], unit: Unit) -> bool:
     """Whether strength 0 is off: not for an edit that sets a concept to a place, whatever its coefficient."""
-    return unit in ZERO_UNITS and all(v.operator in IDLE_AT_ZERO for v in vectors)
+    return unit in ZERO_UNITS and all(load_operator(v.operator).idle_at_zero for v in vectors)
 
 
 def _tried(strengths: Sequence[float], anchored: bool) -> list[float | None]:
@@ -180,16 +182,14 @@ def _of_goal(
     strengths = list(dict.fromkeys(r.strength for r in rows))
     requests = [r.request for r in rows if r.strength is None]
     labels = np.array([clusters[r.request_id] for r in requests])
-    intercept, slope = _prompt_effect(goal, requests, z)
+    intercept, asked, start = _prompt_effect(goal, requests, z)
     unsteered = float(np.mean([z[goal, None, r.request_id] is None for r in requests]))
     table: list[dict[str, object]] = []
     for observed in goals:
         for strength in strengths:
             moves = np.array([_move(goal, observed, strength, r, z) for r in requests])
             failed = np.mean([z[goal, strength, r.request_id] is None for r in requests])
-            found = clustered_bootstrap(
-                moves, labels, statistics=("mean",), draws=draws, rng=np.random.default_rng(seed)
-            )["mean"]
+            found = clustered_mean(moves, labels)
             table.append(
                 {
                     "goal": goal,
@@ -202,7 +202,8 @@ def _of_goal(
                     "high": found.high,
                     "fitted": None,
                     "prompt_intercept": intercept,
-                    "prompt_slope": slope,
+                    "prompt_slope": asked,
+                    "prompt_start": start,
                     "failed": float(failed),
                     "usable": bool(failed <= MOST_FAILED + unsteered),
                     "n": found.n,
@@ -267,19 +268,27 @@ def _isotonic(values: Floats, weights: Floats) -> Floats:
     return found
 
 
-def _prompt_effect(goal: str, requests: Sequence[Request], z: _Landed) -> tuple[float, float]:
-    """Least-squares line of the move that the prompt alone makes on the move that was asked for."""
-    asked, moved = [], []
+def _prompt_effect(goal: str, requests: Sequence[Request], z: _Landed) -> tuple[float, float, float]:
+    """What the prompt alone makes of a request: intercept, and slopes on the move asked and on the start.
+
+    Least squares on both: what is asked depends on where a text starts, and texts drift back from the ends whatever is
+    asked. Without the start that drift would count as obedience.
+    """
+    rows, moved = [], []
     for request in requests:
         target = next(t for t in request.active if t.goal == goal)
         reached = z[goal, None, request.request_id]
         if reached is not None and reached.get(goal) is not None:
-            asked.append(target.delta)
+            rows.append((1.0, target.delta, target.z0))
             moved.append(float(reached[goal]) - target.z0)  # type: ignore[arg-type]
-    if len(set(asked)) < 2:
-        return (0.0, 0.0)
-    slope, intercept = np.polyfit(asked, moved, 1)
-    return float(intercept), float(slope)
+    if len(rows) < LEAST_FOR_PROMPT or len({asked for _, asked, _ in rows}) < 2:
+        return (0.0, 0.0, 0.0)
+    design = np.array(rows)
+    middle = design[:, 2].mean()
+    # starts that are all one say nothing of the start: centered, they get no part of the fit
+    design[:, 2] -= middle
+    intercept, asked, start = np.linalg.lstsq(design, np.array(moved), rcond=None)[0]
+    return float(intercept - start * middle), float(asked), float(start)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """A prompt with vectors: the vectors make up for what the prompt leaves of a request.
 
-For each active goal with requested move r, the prompt by itself moves a + b r (a line fitted on the training pool); the
-vector is asked for the rest, and the goal's dose-response curve says which strength gives it. Vector-only methods have
-the unsteered rewrite as their prompt, so a and b are near 0 there and the vector does all the work.
+For each active goal with requested move r of a text at z0, the prompt by itself moves a + b r + c z0 (fitted on the
+training pool); the vector is asked for the rest, and the goal's dose-response curve says which strength gives it.
+Vector-only methods have the unsteered rewrite as their prompt, so b is near 0 there and the vector does all the work.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Steered:
                     f"no dose of goal {target.goal!r} is known: fit the vectors and measure their dose-response first"
                 )
             dose = doses[target.goal]
-            intercept, slope = dose["prompt"]
+            intercept, asked, start = dose["prompt"]
             curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]), dose["anchored"])
-            strength = curve.strength_for(target.delta - intercept - slope * target.delta)
+            strength = curve.strength_for(target.delta - intercept - asked * target.delta - start * target.z0)
             if strength is not None:
                 chosen.append((dose, curve, strength))
         # doses were tried one at a time: together they may use up what one may use alone
@@ -127,7 +127,11 @@ def with_doses(
             {"intervention": step.to_dict(), "coefficients": [s[k].coefficient for s in steps]}
             for k, step in enumerate(steps[0] if steps else ())
         ]
-        prompt = dose_response.filter(pl.col("goal") == goal).select("prompt_intercept", "prompt_slope").row(0)
+        prompt = (
+            dose_response.filter(pl.col("goal") == goal)
+            .select("prompt_intercept", "prompt_slope", "prompt_start")
+            .row(0)
+        )
         body = {
             "strengths": list(curve.strengths),
             "moves": list(curve.moves),

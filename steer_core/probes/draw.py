@@ -13,13 +13,13 @@ from schemas.digest import digest_json, digest_text
 from schemas.specs import ProbeSpec
 from steer_core.goals.space import GoalSpace
 from steer_core.probes.weights import DensityWeights, density_weights
-from steer_core.statistics.power import smallest_effect
+from steer_core.statistics.power import smallest_effect, smallest_listener
 from steer_core.tables.errors import SteerworksError
 
 Floats = NDArray[np.float64]
 
 #: Bumped when the same spec draws other requests.
-VERSION = "1"
+VERSION = "2"
 #: Candidates below this cannot carry the density estimate (two per fold of the AUC).
 FEWEST_CANDIDATES = 10
 _TRIES = 200
@@ -165,7 +165,9 @@ def _requests(
                 "auc_after": [weights.auc_after],
                 "effective_n": [weights.effective_n],
                 "smallest_effect": [smallest_effect(spec.n_texts, spec.n_goals_per_text)],
-            }
+                "smallest_listener": [smallest_listener(np.nan_to_num(target - z0), picked["text_id"].to_numpy())],
+            },
+            schema_overrides={"smallest_listener": pl.Float64},
         ),
     )
 

@@ -10,9 +10,10 @@ import polars as pl
 
 from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.reports.drawing import CELL, CONTROL, MUTED, Figure, Panel
-from steer_core.reports.numbers import number, plural, signed, slug_words
+from steer_core.reports.numbers import number, p_value, plural, signed, slug_words
 from steer_core.reports.page import Axis
 from steer_core.reports.sweeps import HEADLINES, layer_words, measure_words, position_words
+from steer_core.statistics import LEVEL, least_controls
 
 #: Columns of `behavior_table`.
 _SCHEMA = {
@@ -29,7 +30,7 @@ _SCHEMA = {
         f"{end}{part}": pl.Float64 for end in ("effect_low", "effect_high", "spearman") for part in ("", "_from", "_to")
     },
     **dict.fromkeys(("anti_steerable", "ratio_low", "ratio_high"), pl.Float64),
-    **{f"beyond_{end}{part}": pl.Float64 for end in ("low", "high") for part in ("", "_from")},
+    **{f"p_{end}": pl.Float64 for end in ("low", "high")},
     **dict.fromkeys(("n_items", "n_random"), pl.Int64),
     **dict.fromkeys(("detail_low", "detail_high"), pl.String),
     "swing": pl.Float64,
@@ -110,33 +111,32 @@ def _row(own: pl.DataFrame) -> dict[str, Any] | None:
         row |= {name: figure(name), f"{name}_from": figure(name, "", "low"), f"{name}_to": figure(name, "", "high")}
     row["anti_steerable"] = figure("anti_steerable")
     for end in ("low", "high"):
-        beyond = f"beyond_random_{end}"
-        row |= {f"beyond_{end}": figure(beyond), f"beyond_{end}_from": figure(beyond, "", "low")}
+        row |= {f"p_{end}": figure(f"p_random_{end}")}
         row |= {
             f"ratio_{end}": figure(f"ratio_{end}", "perplexity"),
             f"detail_{end}": figure(f"effect_{end}", "", "detail"),
         }
     row["n_items"] = figure("effect_high", "", "n")
-    row["n_random"] = figure("beyond_random_high", "", "n")
+    row["n_random"] = figure("p_random_high", "", "n")
     row["swing"] = None if row["effect_high"] is None else abs(row["effect_high"] - (row["effect_low"] or 0.0))
     return row
 
 
 def _main(rows: pl.DataFrame, settings: list[tuple[str, str]]) -> tuple[str, str]:
-    for finding in ("beyond_random_high", "spearman"):
+    for finding in ("p_random_high", "spearman"):
         known = rows.filter(pl.col("finding") == finding).select("layers", "positions").rows()
         if known:
             return str(known[0][0]), str(known[0][1])
     return settings[0]
 
 
-def verdict(beyond: float | None, low: float | None) -> str:
-    """Whether an effect lies beyond all random directions, as far as its interval says."""
-    if beyond is None:
+def verdict(p: float | None, n: int | None) -> str:
+    """Whether an effect can be told from those of random directions: no "yes" that so few cannot carry."""
+    if p is None or not n:
         return "not run"
-    if beyond <= 0:
-        return "no"
-    return "yes" if low is not None and low > 0 else "not surely"
+    if n < least_controls():
+        return "too few"
+    return f"yes ({p_value(p)})" if p <= LEVEL else f"no ({p_value(p)})"
 
 
 def behavior_sections(
@@ -186,14 +186,16 @@ def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
         return "No method has an effect to report yet."
     best = methods.row(0, named=True)
     ends = [signed(best[name]) for name in ("effect_low", "effect_high") if best[name] is not None]
-    text = f"{best['method']} on {best['model']} moves it most: {' and '.join(ends)} against unsteered"
+    text = f"{best['method']} on {best['model']} has the widest swing: {' and '.join(ends)} against unsteered"
     ratios = [number(best[name]) for name in ("ratio_low", "ratio_high") if best[name] is not None]
     text += f", at {' and '.join(ratios)} times the perplexity." if ratios else "; what that costs was not measured."
     cells = methods.to_dicts()
     unheld = [row for row in cells if "not run" in _verdicts(row)]
-    lost = [row for row in cells if row not in unheld and set(_verdicts(row)) != {"yes"}]
+    lost = [
+        row for row in cells if row not in unheld and not all(verdict.startswith("yes") for verdict in _verdicts(row))
+    ]
     if lost:
-        text += f" {plural(len(lost), 'cell')} did not clearly pass every random direction at both ends."
+        text += f" {plural(len(lost), 'cell')} cannot be told from random directions of equal size at both ends."
     if unheld:
         were = "was" if len(unheld) == 1 else "were"
         text += f" {plural(len(unheld), 'cell')} {were} not held against random directions."
@@ -202,7 +204,7 @@ def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
 
 def _verdicts(row: Mapping[str, Any]) -> list[str]:
     ends = [end for end in ("low", "high") if row[f"effect_{end}"] is not None]
-    return [verdict(row[f"beyond_{end}"], row[f"beyond_{end}_from"]) for end in ends]
+    return [verdict(row[f"p_{end}"], row["n_random"]) for end in ends]
 
 
 def _frontier(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figure:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from steer_core.reports.caveats import cell_caveats
 from steer_core.reports.cell_plots import (
     distributions,
     headline_figure,
@@ -58,6 +59,7 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         figures,
         tables=here,
         head=head,
+        caveats=cell_caveats(here),
         goals=goals.to_dicts(),
         goal_axis=_shared_axis(goals),
         examples=shown,
@@ -107,13 +109,13 @@ def _shared_axis(goals: pl.DataFrame) -> Axis:
 
 def _one_line(tables: CellTables) -> dict[str, object]:
     error, worst = interval(tables.summary, "error"), interval(tables.summary, "error", reading="worst")
-    copy = next((c for c in contrasts(tables.comparisons) if (c.control, c.reading) == ("copy", "complete")), None)
+    copy = next((c for c in contrasts(tables.comparisons) if (c.control, c.reading) == ("copy", "worst")), None)
     return {
         "probe": tables.probe,
-        "error": error.value if error else None,
-        "low": error.low if error else None,
-        "high": error.high if error else None,
-        "worst": worst.value if worst else None,
+        "complete": error.value if error else None,
+        "error": worst.value if worst else None,
+        "low": worst.low if worst else None,
+        "high": worst.high if worst else None,
         "share_of_copy": copy.share if copy else None,
         "n_requests": tables.steerability.height,
         "n_texts": tables.steerability["text_id"].n_unique(),
@@ -142,15 +144,16 @@ def _seed_range(seeds: list[int]) -> str:
 def _preview(tables: CellTables, head: Headline, behaviors: Sequence[SweepSection]) -> str:
     lines = [f"**{head.sentences[0]}** {' '.join(head.sentences[1:])}".strip(), ""]
     lines += ["| | mean error | 95 % interval |", "|---|---|---|"]
-    for name, one in (("complete cases", head.error), ("failures at worst", head.error_worst)):
+    for name, one in (("failures at worst", head.error_worst), ("complete cases", head.error)):
         if one is not None:
             lines.append(f"| {name} | {number(one.value, 3)} | {span(one.low, one.high, 3)} |")
     for contrast in head.contrasts:
-        if contrast.reading == "complete":
+        if contrast.reading == "worst":
             lines.append(f"| control: {contrast.control} | {number(contrast.control_value, 3)} | |")
     lines += ["", f"{head.n_texts:,} texts, {head.n_requests:,} requests; {head.n_failed:,} failed, "]
     lines[-1] += f"{head.n_copied:,} copied ({percent(head.copied_share, 1)})."
+    lines += [f"- {caveat}" for caveat in cell_caveats(tables)]
     lines += [f"- {remedy}" for remedy in head.remedies]
     if behaviors:
-        lines += ["", *(f"- {' '.join(section.sentences[:2])}" for section in behaviors)]
+        lines += ["", *(f"- {' '.join([*section.sentences[:2], *section.caveats])}" for section in behaviors)]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ Verdict = Literal["better", "worse", "same", "unknown"]
 CONTROL_NAMES = {
     "copy": "doing nothing",
     "rewrite": "an unsteered rewrite",
-    "permuted": "its own outputs against shuffled targets",
+    "permuted": "its own outputs against the other requests on their texts",
 }
 
 
@@ -23,7 +23,7 @@ class Contrast:
     """The cell against one control: a row of `schemas.Comparisons`, judged.
 
     `share` is the cell's error as a share of the control's; its interval is the interval of the paired difference
-    divided by the control's mean.
+    divided by the control's mean. `p` is the rank of the real pairing among shuffled ones, of `permuted` only.
     """
 
     control: str
@@ -41,6 +41,7 @@ class Contrast:
     share_better: float | None
     n: int
     n_clusters: int
+    p: float | None = None
 
 
 def contrasts(comparisons: pl.DataFrame, measure: str = "error") -> tuple[Contrast, ...]:
@@ -89,4 +90,5 @@ def _contrast(row: dict[str, Any]) -> Contrast:
         share_better=row["share_better"],
         n=row["n"],
         n_clusters=row["n_clusters"],
+        p=row["p"],
     )

@@ -8,7 +8,8 @@ import polars as pl
 
 from steer_core.reports.contrast import Contrast, contrasts
 from steer_core.reports.inputs import CONTROL_CELLS, CellTables
-from steer_core.reports.numbers import Interval, interval, number, percent, plural, span
+from steer_core.reports.numbers import Interval, interval, number, p_value, percent, plural, signed, span
+from steer_core.statistics.power import BLIND
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def headline(tables: CellTables) -> Headline:
     )
     missing = _missing(tables)
     return Headline(
-        sentences=_sentences(tables, error, every, missing, int(failures["len"].sum())),
+        sentences=_sentences(tables, error, every, missing, [(str(k), int(n)) for k, n in failures.iter_rows()]),
         remedies=tuple(f"materialize the cell {control}|{tables.model}" for control in missing),
         error=error,
         error_worst=worst,
@@ -84,24 +85,32 @@ def _binned_copy(tables: CellTables) -> float | None:
 
 
 def _sentences(
-    tables: CellTables, error: Interval | None, every: tuple[Contrast, ...], missing: list[str], failed: int
+    tables: CellTables,
+    error: Interval | None,
+    every: tuple[Contrast, ...],
+    missing: list[str],
+    failures: list[tuple[str, int]],
 ) -> tuple[str, ...]:
     if error is None or error.value is None:
         total = tables.steerability.height
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in failures) or "no answer"
         return (
-            f"{tables.method} has no steering error to report: none of its {plural(total, 'request')} is a complete "
-            f"case ({failed:,} failed).",
+            f"Nothing could be measured: none of the {plural(total, 'request')} of {tables.method} has an answer that "
+            f"stands ({kinds}).",
             *_missing_sentences(missing),
         )
     said: list[str] = []
     by = {(c.reading, c.control): c for c in every}
+    failed = sum(n for _, n in failures)
     if tables.method == "copy":
         said.append(
             f"copy is a control: it returns every source unchanged, and its error of {number(error.value)} is "
             "the whole distance that was asked for."
         )
-    elif ("complete", "copy") in by:
-        said.append(_against_copy(tables.method, by["complete", "copy"], by.get(("worst", "copy"))))
+    elif ("worst", "copy") in by:
+        said.append(_against_copy(tables.method, by["worst", "copy"]))
+        if failed:
+            said.append(_complete_cases(failed, tables.steerability.height, by.get(("complete", "copy"))))
     else:
         said.append(
             f"{tables.method} ends {number(error.value)} {span(error.low, error.high)} from its targets on average; "
@@ -109,13 +118,22 @@ def _sentences(
         )
     if tables.method == "rewrite":
         said.append("It is a control itself: a rewrite that was asked for nothing.")
-    elif ("complete", "rewrite") in by:
-        said.append(_against_rewrite(by["complete", "rewrite"]))
+    elif ("worst", "rewrite") in by:
+        said.append(_against_rewrite(by["worst", "rewrite"]))
     asked = tables.steerability["requested"].sum() > 0
-    # targets that ask for nothing are the same after a shuffle
     if asked and ("complete", "permuted") in by and tables.method not in CONTROL_CELLS:
-        said.append(_against_permuted(by["complete", "permuted"]))
+        said.append(listening(by["complete", "permuted"]))
     return (*said, *_missing_sentences(missing))
+
+
+def _complete_cases(failed: int, total: int, contrast: Contrast | None) -> str:
+    text = f"{failed:,} of {plural(total, 'answer')} failed and count at their worst"
+    if contrast is None or contrast.share is None:
+        return f"{text}."
+    return (
+        f"{text}; the rest alone, which may be the easier part, stand at {percent(contrast.share)} "
+        f"{_percent_span(contrast)}."
+    )
 
 
 def _missing_sentences(missing: list[str]) -> list[str]:
@@ -125,26 +143,24 @@ def _missing_sentences(missing: list[str]) -> list[str]:
     return [f"The {verb.format(' and '.join(missing))} missing: that comparison cannot be made yet."]
 
 
-def _against_copy(method: str, contrast: Contrast, worst: Contrast | None) -> str:
+def _against_copy(method: str, contrast: Contrast) -> str:
     if contrast.verdict == "unknown":
         return f"{method} cannot be compared with doing nothing: too few texts for an interval."
     if contrast.share is None:
+        if not contrast.value:
+            return f"Nothing was asked, and {method} changes nothing."
         return (
             f"Nothing was asked: doing nothing is exactly right, and {method} ends {number(contrast.value, 3)} away "
             f"from it {span(contrast.low, contrast.high, 3)}."
         )
     share = f"{percent(contrast.share)} of the error of doing nothing {_percent_span(contrast)}"
     if contrast.verdict == "better":
-        text = f"{method} leaves {share}"
-    elif contrast.verdict == "worse":
-        text = f"{method} makes things worse: it ends at {share}"
-    else:
-        text = f"{method} is no better than doing nothing: it ends at {share}, an interval that includes 100\u00a0%"
-    if worst is not None and worst.verdict != contrast.verdict and worst.share is not None:
-        text += (
-            f"; with failures counted at their worst the verdict changes: {percent(worst.share)} {_percent_span(worst)}"
-        )
-    return text + "."
+        return f"{method} leaves {share}."
+    if contrast.verdict == "worse":
+        return f"{method} makes things worse: it ends at {share}."
+    return (
+        f"{method} cannot be told apart from doing nothing: it ends at {share}, an interval that includes 100\u00a0%."
+    )
 
 
 def _against_rewrite(contrast: Contrast) -> str:
@@ -157,18 +173,33 @@ def _against_rewrite(contrast: Contrast) -> str:
         return f"Its error is {size} below that of an unsteered rewrite."
     if contrast.verdict == "worse":
         return f"Its error is {size} above that of an unsteered rewrite."
-    return "It is no better than an unsteered rewrite: the interval of the difference includes 0."
+    return (
+        "It cannot be told apart from an unsteered rewrite: the difference is "
+        f"{signed(contrast.difference, 3)} {span(contrast.low, contrast.high, 3)}."
+    )
 
 
-def _against_permuted(contrast: Contrast) -> str:
-    if contrast.verdict == "better":
+def listening(contrast: Contrast) -> str:
+    """Whether outcomes follow their requests, by the rank of the real pairing among requests shuffled within texts.
+
+    A request-blind method is said to listen in at most `BLIND` of worlds.
+    """
+    if contrast.p is None:
+        if contrast.n:
+            return "Whether it listens is not in these tables: they are of an older version; compare the cell again."
+        return "Whether it listens cannot be seen: no text has two requests with an answer that stands."
+    rank = f"rank p = {p_value(contrast.p)}"
+    if contrast.p <= BLIND:
         return (
-            "It does listen: its outputs are closer to their own targets than to shuffled ones "
-            f"({percent(contrast.share)} of that error)."
+            "It does listen: its outputs are closer to their own targets than to those of the other requests on the "
+            f"same text ({percent(contrast.share)} of that error, {rank})."
         )
-    if contrast.verdict == "unknown":
-        return "Whether it listens is open: there are too few texts to compare own targets with shuffled ones."
-    return "It does not listen: its outputs fit shuffled targets as well as their own."
+    if contrast.difference == 0.0 and contrast.low == contrast.high:
+        return "It gives every request on a text the same answer: nothing of the request is in it."
+    return (
+        "Whether it listens cannot be told: against the other requests on the same text its error differs by "
+        f"{signed(contrast.difference, 3)} {span(contrast.low, contrast.high, 3)} ({rank})."
+    )
 
 
 def _percent_span(contrast: Contrast, relative: bool = False) -> str:
@@ -213,6 +244,6 @@ def headline_figures(found: Headline) -> dict[str, float]:
         if one is not None:
             figures |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     for contrast in found.contrasts:
-        if contrast.reading == "complete":
+        if contrast.reading == "worst":
             figures[f"share_of_{contrast.control}"] = contrast.share
     return {name: float(value) for name, value in figures.items() if value is not None}

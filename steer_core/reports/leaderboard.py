@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -88,7 +88,7 @@ def build_leaderboard(
         list(figures.values()),
         {},
         _preview(sections, swept),
-        {"cells": float(leaderboard.height)} | ({"best_error_worst": best["error_worst"][0]} if best.height else {}),
+        {"cells": float(leaderboard.height)} | ({"best_error": best["error"][0]} if best.height else {}),
     )
 
 
@@ -111,41 +111,91 @@ def _copy_error(rows: pl.DataFrame) -> float | None:
 
 
 def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
-    """Who leads, whether the runner-up can be told apart, and how many fail to beat doing nothing."""
-    methods = rows.filter(~pl.col("method").is_in(list(controls))).sort("rank")
+    """Whether the best method beats doing nothing, which others can be told apart from it, and who loses."""
+    methods = rows.filter(~pl.col("method").is_in(list(controls))).sort("rank", "model", "method")
     if methods.is_empty():
         return "Only controls so far: there is no method to rank."
     best = methods.row(0, named=True)
-    text = f"{best['method']} on {best['model']} leads"
-    if best["error"] is not None:
-        text += f" with an error of {number(best['error'], 3)} {span(best['error_low'], best['error_high'], 3)}"
-    if best["vs_copy"] is not None:
-        share = percent(1 + best["vs_copy"])
-        text += f", {share} of doing nothing" if best["vs_copy"] < 0 else f", no better than doing nothing ({share})"
-    text += "."
-    near = [
-        f"{row['method']} on {row['model']}"
-        for row in methods.iter_rows(named=True)
-        if (row["model"], row["method"]) != (best["model"], best["method"]) and _overlap(row, best)
+    if best["failed"] == 1.0:
+        return (
+            f"Nothing could be ranked: no answer of {_names(methods.to_dicts())} could be measured; every error below "
+            "is the worst there is."
+        )
+    copy_error = _copy_error(rows.filter(pl.col("model") == best["model"]))
+    said = [_against_nothing(best, copy_error)]
+    others = [row for row in methods.iter_rows(named=True) if _key(row) != _key(best)]
+    unknown = [row for row in others if row["vs_best_low"] is None]
+    open_order = [row for row in others if row["vs_best_low"] is not None and row["vs_best_low"] <= 0]
+    if open_order:
+        said.append(
+            f"{_names(open_order)} cannot be told apart from it, request by request: the order among them is open."
+        )
+    if unknown:
+        said.append(f"{_names(unknown)}: too few texts to say whether the order holds.")
+    lost = [row for row in others if row["vs_copy_low"] is not None and row["vs_copy_low"] > 0]
+    even = [
+        row
+        for row in others
+        if row["vs_copy_low"] is not None and row["vs_copy_low"] <= 0 <= row["vs_copy_high"] and copy_error
     ]
-    if near:
-        text += f" Its interval overlaps with that of {plural(len(near), 'other cell')}: the order among them is open."
-    lost = methods.filter(pl.col("vs_copy") >= 0).height
     if lost:
-        text += f" {plural(lost, 'cell')} did no better than returning the source."
-    if rows.filter(pl.col("method") == "copy").is_empty():
-        text += " The control copy is missing: materialize it, or nobody knows what doing nothing costs."
-    return text
+        said.append(f"{_names(lost)} {_verb(lost, 'loses', 'lose')} to returning the source.")
+    if even:
+        said.append(f"{_names(even)} cannot be told apart from returning the source.")
+    failing = methods.filter(pl.col("failed") > 0).height
+    if failing:
+        said.append(f"Failed answers of {plural(failing, 'cell')} count at their worst.")
+    return " ".join(said)
 
 
-def _overlap(row: dict[str, Any], best: dict[str, Any]) -> bool:
-    low, high = row["error_low"], best["error_high"]
-    return low is not None and high is not None and bool(low <= high)
+def _against_nothing(best: Mapping[str, Any], copy_error: float | None) -> str:
+    who = f"{best['method']} on {best['model']}"
+    error = f"{number(best['error'], 3)} {span(best['error_low'], best['error_high'], 3)}"
+    if copy_error is None:
+        return (
+            f"{who} comes first with an error of {error}. The control copy is missing: materialize it, or nobody knows "
+            "what doing nothing costs."
+        )
+    if copy_error == 0.0:
+        if best["error"] == 0.0:
+            return f"Nothing was asked, and {who} changes nothing."
+        return (
+            f"Nothing was asked, and doing nothing is exactly right: the best method, {who}, loses to it, ending "
+            f"{error} away."
+        )
+    if best["vs_copy_low"] is None:
+        return f"{who} comes first with an error of {error}; too few texts to hold it against doing nothing."
+    share = percent(1 + best["vs_copy"])
+    ends = f"[{number(100 * (1 + best['vs_copy_low']), 0)} to {number(100 * (1 + best['vs_copy_high']), 0)}]"
+    if best["vs_copy_high"] < 0:
+        return f"{who} leads with an error of {error}, {share} {ends} of doing nothing."
+    if best["vs_copy_low"] > 0:
+        return f"The best method, {who}, loses to doing nothing: it ends at {share} {ends} of that error."
+    return (
+        f"The best method, {who}, cannot be told apart from doing nothing: it ends at {share} {ends} of that error, an "
+        "interval that includes 100\u00a0%."
+    )
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["model"], row["method"]
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Up to three cells by name, then how many more."""
+    named = [f"{row['method']} on {row['model']}" for row in rows[:3]]
+    if len(rows) > 3:
+        named.append(f"{len(rows) - 3} more")
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _verb(rows: Sequence[Mapping[str, Any]], one: str, many: str) -> str:
+    return one if len(rows) == 1 else many
 
 
 def _ranking(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figure:
     table = rows.select(
-        "goal_space_id", "probe", "rank", "model", "method", "error", "error_low", "error_high", "error_worst"
+        "goal_space_id", "probe", "rank", "model", "method", "error", "error_low", "error_high", "error_complete"
     )
     copy = _copy_error(rows)
 
@@ -153,7 +203,8 @@ def _ranking(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figur
         for y, row in enumerate(table.iter_rows(named=True)):
             colour = CONTROL if row["method"] in controls else CELL
             interval_line(axes, y, row["error"], row["error_low"], row["error_high"], colour)
-            axes.plot([row["error_worst"]], [y], "|", color=colour, markersize=9, markeredgewidth=1.6)
+            if row["error_complete"] is not None and row["error_complete"] != row["error"]:
+                axes.plot([row["error_complete"]], [y], "|", color=colour, markersize=9, markeredgewidth=1.6)
         if copy is not None:
             axes.axvline(copy, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
             axes.annotate("doing nothing", (copy, -0.75), (-4, 0), textcoords="offset points", ha="right", fontsize=8)
@@ -166,7 +217,7 @@ def _ranking(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Figur
             axes.spines[side].set_visible(False)
 
     panel = Panel("", draw, 5.2, 0.9 + 0.3 * table.height)
-    alt = "Dots are means, bars 95 percent intervals, ticks count failures at their worst"
+    alt = "Dots are means with failures at their worst, bars 95 percent intervals, ticks leave failures out"
     return Figure(f"ranking_{place}", "Mean steering error of every cell", alt, (panel,), table)
 
 
@@ -223,7 +274,7 @@ def _padded(values: pl.Series) -> tuple[float, float]:
 
 def _preview(sections: list[dict[str, Any]], behaviors: tuple[BehaviorSection, ...]) -> str:
     blocks = []
-    head = ["| rank | cell | error | of copy |", "|---|---|---|---|"]
+    head = ["| rank | cell | error, failures at worst | of copy |", "|---|---|---|---|"]
     for section in sections:
         lines = [f"**{section['probe']}**: {section['sentence']}", "", *head]
         lines += [

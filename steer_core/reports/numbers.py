@@ -58,6 +58,11 @@ def signed(value: float | None, digits: int = 2) -> str:
     return f"+{text}" if value is not None and value > 0 and text.strip("0.,") else text
 
 
+def p_value(p: float) -> str:
+    """A p value for a reader: three decimals, no more than it has."""
+    return number(p, 3) if p < 0.0995 else number(p)
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """A share as a percentage."""
     return "–" if share is None else f"{number(100 * share, digits)}\u00a0%"

@@ -1,4 +1,4 @@
-"""What a sweep shows, in sentences: claims only where the 95 % interval of the paired difference excludes 0."""
+"""What a sweep shows, in sentences: claims on an interval without 0, or on a rank that so many controls can carry."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from steer_core.evaluation.behaviors.side_effects import JUDGED
-from steer_core.reports.numbers import number, percent, plural, slug_words, span
+from steer_core.reports.numbers import number, p_value, percent, plural, slug_words, span
 from steer_core.reports.sweeps import Sweep, measure_words, strength_words
+from steer_core.statistics import LEVEL, least_controls
 
 
 def sentences(sweep: Sweep) -> tuple[str, ...]:
@@ -77,36 +78,51 @@ def _excludes_zero(low: float | None, high: float | None) -> bool:
 
 
 def _against_random(sweep: Sweep, ends: list[dict[str, Any]]) -> list[str]:
-    """Whether the vector does more than a push of equal size: against random directions, then shuffled labels."""
+    """Whether the vector does more than a push of equal size: its rank among random directions, then shuffled labels.
+
+    Said of an end only where the rank p is at most `LEVEL`, which so many controls can reach; else the count is given.
+    """
     said = []
-    for role, many in (("random", "random directions"), ("shuffled", "vectors of shuffled labels")):
-        rows = sweep.control(role, sweep.measure or JUDGED).filter(pl.col("difference").is_not_null())
-        if rows.is_empty():
+    measure = sweep.measure or JUDGED
+    for role, kind, kinds in (
+        ("random", "random direction", "random directions"),
+        ("shuffled", "vector of shuffled labels", "vectors of shuffled labels"),
+    ):
+        if sweep.control(role, measure).filter(pl.col("difference").is_not_null()).is_empty():
             if role == "random":
                 said.append("No random direction was run: nobody can say whether any push of that size does the same.")
             continue
-        farthest = rows["difference"].abs().to_numpy().max()
-        n = rows["seed"].n_unique()
-        digits = sweep.digits(sweep.measure or JUDGED)
-        reach = f"within {number(float(farthest), digits)} of unsteered"
-        short, held = [], False
-        for end, row in zip(("low", "high") if len(ends) == 2 else ("high",), ends, strict=True):
-            found = sweep.found(f"beyond_{role}_{end}")
-            if found is None or found["value"] is None:
-                continue
-            held = True
-            if found["low"] is None or found["low"] <= 0:
-                sure = "not beyond them all" if found["value"] <= 0 else "beyond them, but not clearly"
-                short.append(f"at {strength_words(row['strength'], row['unit'])} the vector is {sure}")
-        whole = "the one" if n == 1 else "both" if n == 2 else f"all {n}"
-        kind = many if n > 1 else many.replace("directions", "direction").replace("vectors", "vector")
-        text = f"{whole.capitalize()} {kind} of equal size stay{'s' if n == 1 else ''} {reach}"
-        least = min((abs(row["difference"]) for row in ends if row["difference"] is not None), default=0.0)
-        if not short and held and float(farthest) >= least:
-            # a control went as far, but the other way
-            short.append("none comes as far as the vector in its direction")
-        said.append(f"{text}; {' and '.join(short)}." if short else f"{text}.")
+        found = [
+            (strength_words(row["strength"], row["unit"]), sweep.found(f"p_{role}_{end}"))
+            for end, row in zip(("low", "high") if len(ends) == 2 else ("high",), ends, strict=True)
+        ]
+        ranked = [
+            (where, row["value"], row["n"]) for where, row in found if row is not None and row["value"] is not None
+        ]
+        if not ranked:
+            said.append(f"Its rank among the {kinds} is not in the findings: materialize `arm_summary` again.")
+            continue
+        parts = [_ranked(where, p, n, kind, kinds) for where, p, n in ranked]
+        text = " and ".join(parts)
+        said.append(f"{text[0].upper()}{text[1:]}.")
+        few = min(n for _, _, n in ranked)
+        if role == "random" and few < least_controls():
+            said.append(
+                f"{few} {kind if few == 1 else kinds} cannot carry a verdict: that takes {least_controls()} of them."
+            )
     return said
+
+
+def _ranked(where: str, p: float, n: int, kind: str, kinds: str) -> str:
+    as_far = round(p * (n + 1)) - 1
+    if n >= least_controls() and p <= LEVEL:
+        beaten = f"all {n}" if as_far == 0 else f"{n - as_far} of {n}"
+        return f"at {where} it moves farther than {beaten} {kinds} of equal size (rank p = {p_value(p)})"
+    rank = f" (rank p = {p_value(p)})" if n >= least_controls() else ""
+    if n == 1:
+        return f"at {where} the one {kind} of equal size {'moves' if as_far else 'does not move'} it as far"
+    count = "none" if as_far == 0 else str(as_far)
+    return f"at {where} {count} of {n} {kinds} of equal size move{'s' if as_far < 2 else ''} it as far or farther{rank}"
 
 
 def _trend(sweep: Sweep) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from steer_core.evaluation.behaviors.side_effects import JUDGED
+from steer_core.reports.caveats import sweep_caveats
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, signed, slug_words
+from steer_core.reports.numbers import number, p_value, percent, plural, signed, slug_words
 from steer_core.reports.sweep_costs import costs_figure, frontier_figure
 from steer_core.reports.sweep_examples import SweepExample, sweep_examples
 from steer_core.reports.sweep_headline import sentences
@@ -32,8 +33,8 @@ _FINDINGS = {
     "slope": "change for 1 of strength",
     "spearman": "rank correlation with strength",
     "anti_steerable": "share of items that move against the vector",
-    "beyond_random": "distance beyond every random direction",
-    "beyond_shuffled": "distance beyond every vector of shuffled labels",
+    "p_random": "rank p among random directions of equal size",
+    "p_shuffled": "rank p among vectors of shuffled labels",
     "ratio": "over unsteered, geometric mean",
     "entanglement": "effect on another behavior",
     "selectivity": "share of all movement that is the behavior itself",
@@ -65,6 +66,7 @@ class SweepSection:
         sweep: what it is about.
         description: of the behavior, in the words of the registry.
         sentences: the first is the headline.
+        caveats: what is known against them.
         setting: layers, site, positions and number of strengths, in words.
         controls: which controls stand beside it, and which do not.
         missing: what has no verdict.
@@ -79,6 +81,7 @@ class SweepSection:
     sweep: Sweep
     description: str
     sentences: tuple[str, ...]
+    caveats: tuple[str, ...]
     setting: str
     controls: tuple[str, ...]
     missing: tuple[str, ...]
@@ -103,6 +106,7 @@ def sweep_sections(tables: CellTables) -> tuple[tuple[SweepSection, ...], tuple[
                 sweep=sweep,
                 description=sweep.spec.description if sweep.spec else "",
                 sentences=sentences(sweep),
+                caveats=sweep_caveats(tables, sweep),
                 setting=_setting(sweep),
                 controls=_controls(sweep),
                 missing=_missing(tables, sweep),
@@ -265,4 +269,6 @@ def change(row: FindingRow) -> str:
     """The figure of a finding, as it is printed."""
     if row.percent:
         return percent(row.value)
-    return signed(row.value) if "effect" in row.finding or "distance" in row.finding else number(row.value)
+    if row.finding.startswith("rank p"):
+        return "–" if row.value is None else p_value(row.value)
+    return signed(row.value) if "effect" in row.finding else number(row.value)

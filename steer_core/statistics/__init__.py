@@ -1,19 +1,29 @@
-"""Intervals clustered by source text, paired contrasts, slopes, and what a probe can detect."""
+"""Intervals clustered by source text, paired contrasts, slopes within texts, ranks, and what a probe can detect."""
 
-from steer_core.statistics.bootstrap import Estimate, clustered_bootstrap, resample_counts
+from steer_core.statistics.bootstrap import clustered_estimates, expanded_interval, resample_counts
+from steer_core.statistics.clustered import Estimate, clustered_mean, clustered_share, ratio_interval
 from steer_core.statistics.paired import PairedContrast, paired_contrast
-from steer_core.statistics.power import smallest_effect
+from steer_core.statistics.power import smallest_effect, smallest_listener
 from steer_core.statistics.quantiles import weighted_quantiles
-from steer_core.statistics.slope import SlopeEstimate, slope_through_origin
+from steer_core.statistics.ranks import LEVEL, least_controls, rank_p
+from steer_core.statistics.slope import SlopeEstimate, slope_within
 
 __all__ = [
+    "LEVEL",
     "Estimate",
     "PairedContrast",
     "SlopeEstimate",
-    "clustered_bootstrap",
+    "clustered_estimates",
+    "clustered_mean",
+    "clustered_share",
+    "expanded_interval",
+    "least_controls",
     "paired_contrast",
+    "rank_p",
+    "ratio_interval",
     "resample_counts",
-    "slope_through_origin",
+    "slope_within",
     "smallest_effect",
+    "smallest_listener",
     "weighted_quantiles",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steer_core.statistics.bootstrap import clustered_bootstrap
+from steer_core.statistics.clustered import clustered_mean
 
 Floats = NDArray[np.float64]
 
@@ -45,28 +45,24 @@ def paired_contrast(
     controls: Floats,
     clusters: NDArray[Any],
     *,
-    draws: int,
-    rng: np.random.Generator,
     level: float = 0.95,
 ) -> PairedContrast:
-    """Mean difference of paired scores with a clustered bootstrap interval.
+    """Mean difference of paired scores with its clustered interval.
 
-    The pair is the unit: both scores of a request are drawn together, so what makes a request hard cancels.
+    The pair is the unit: what makes a request hard for both cancels.
 
     Args:
         values: scores, shape [n]; a pair with a NaN on either side is left out.
         controls: the control's scores on the same requests, shape [n].
         clusters: label of each pair's source text, shape [n].
-        draws: bootstrap resamples.
-        rng: source of the draws.
         level: coverage asked of the interval.
 
     Raises:
-        ValueError: lengths differ, `draws` is not positive or `level` lies outside (0, 1).
+        ValueError: lengths differ, or `level` lies outside (0, 1).
     """
     if len(values) != len(controls):
         raise ValueError(f"{len(values)} values with {len(controls)} controls: pair them by request first")
-    estimate = clustered_bootstrap(values - controls, clusters, ["mean"], draws=draws, rng=rng, level=level)["mean"]
+    estimate = clustered_mean(values - controls, clusters, level=level)
     if estimate.n == 0:
         return PairedContrast(None, None, None, None, None, None, None, 0, 0)
     both = ~np.isnan(values - controls)

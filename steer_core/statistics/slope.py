@@ -1,4 +1,11 @@
-"""Least-squares slope through the origin: how much moves per unit asked."""
+"""Slope within clusters: how much moves per unit asked, everything that a text brings with it held fixed.
+
+A target is start plus move, and moves are drawn to stay in the space, so what is asked of a text depends on where it
+starts; where texts start also decides where they tend to drift (regression to the mean). A slope over all rows counts
+that drift as obedience. Within a source text the start is the same for all requests: x and y are centered text by text
+(a fixed effect a text; Wooldridge 2010, section 10.5), and what ignores the request has slope 0, exactly so where it
+answers every request on a text alike.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steer_core.statistics.bootstrap import check_arguments, interval, resample_counts
+from steer_core.statistics.clustered import check_arguments, ratio_interval
 
 Floats = NDArray[np.float64]
 
@@ -21,12 +28,12 @@ class SlopeEstimate:
     """A slope with its interval.
 
     Attributes:
-        slope: sum(x y) / sum(x^2); None where every x is 0 or no pair is defined.
+        slope: sum(x y) / sum(x^2), both centered within clusters; None where no cluster has two different x.
         low: lower end of its interval; None with fewer than two clusters.
         high: upper end.
-        correlation: Pearson correlation; None where x or y is constant.
-        n: pairs with both defined.
-        n_clusters: clusters with a pair.
+        correlation: Pearson correlation of the centered variables; None where x or y is constant within clusters.
+        n: pairs with both defined, in clusters that have two different x.
+        n_clusters: those clusters.
     """
 
     slope: float | None
@@ -37,45 +44,43 @@ class SlopeEstimate:
     n_clusters: int
 
 
-def slope_through_origin(
-    x: Floats,
-    y: Floats,
-    clusters: NDArray[Any],
-    *,
-    draws: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> SlopeEstimate:
-    """Slope of y on x without intercept: nothing asked is nothing expected to move.
+def slope_within(x: Floats, y: Floats, clusters: NDArray[Any], *, level: float = 0.95) -> SlopeEstimate:
+    """Least-squares slope of y on x within clusters.
 
     Args:
         x: what was asked, shape [n]; pairs with a NaN are left out.
         y: what moved, shape [n].
         clusters: label of each pair's source text, shape [n].
-        draws: bootstrap resamples; draws in which every x is 0 are left out of the interval.
-        rng: source of the draws.
         level: coverage asked of the interval.
 
     Raises:
-        ValueError: lengths differ, `draws` is not positive or `level` lies outside (0, 1).
+        ValueError: lengths differ, or `level` lies outside (0, 1).
     """
     if len(x) != len(y):
         raise ValueError(f"{len(x)} requested moves with {len(y)} observed moves: pair them by request first")
-    check_arguments(x, clusters, draws, level)
+    check_arguments(x, clusters, level)
     defined = ~np.isnan(x + y)
-    x, y = x[defined], y[defined]
-    labels, cluster_of = np.unique(clusters[defined], return_inverse=True)
-    n, n_clusters = len(x), len(labels)
-    squares = float(x @ x)
-    if n == 0 or squares == 0.0:
-        return SlopeEstimate(None, None, None, None, n, n_clusters)
-    low = high = None
-    if n_clusters >= 2:
-        counts = resample_counts(n_clusters, draws, rng).astype(np.float64)
-        products = counts @ np.bincount(cluster_of, weights=x * y)
-        spread = counts @ np.bincount(cluster_of, weights=x * x)
-        low, high = interval(products[spread > 0.0] / spread[spread > 0.0], level)
-    return SlopeEstimate(float(x @ y) / squares, low, high, correlation(x, y), n, n_clusters)
+    if not defined.any():
+        return SlopeEstimate(None, None, None, None, 0, 0)
+    _, owner = np.unique(clusters[defined], return_inverse=True)
+    dx, dy = centered(x[defined], owner), centered(y[defined], owner)
+    squares = np.bincount(owner, weights=dx * dx)
+    informed = squares > CONSTANT**2
+    if not informed.any():
+        return SlopeEstimate(None, None, None, None, 0, 0)
+    rows = informed[owner]
+    products = np.bincount(owner, weights=dx * dy)
+    slope, low, high = ratio_interval(products[informed], squares[informed], level)
+    return SlopeEstimate(slope, low, high, correlation(dx[rows], dy[rows]), int(rows.sum()), int(informed.sum()))
+
+
+def centered(values: Floats, owner: NDArray[np.intp]) -> Floats:
+    """Values [n] less the mean of their cluster; what is equal throughout a cluster is exactly 0."""
+    size = np.bincount(owner)
+    # taken from a value of the cluster first, so that equal values cancel to the last digit
+    first = values[np.unique(owner, return_index=True)[1]]
+    shifted = values - first[owner]
+    return np.asarray(shifted - (np.bincount(owner, weights=shifted) / size)[owner])
 
 
 def correlation(x: Floats, y: Floats) -> float | None:

@@ -29,6 +29,7 @@ from schemas.specs import Site
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.folding_families import Family, find_family
 from steer_core.steering.intervention import Intervention
+from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 MANIFEST = "folded.json"
 #: Largest difference of logits from those of the hooks, in standard deviations of the logits.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
-#: Operators that are affine maps of the activation, and so fold into the projection that writes it.
-_AFFINE = ("add", "ablate", "affine")
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _check(i: Intervention) -> None:
     if i.positions != "all" or i.gate is not None:
         why = "has a gate" if i.gate is not None else f"steers positions {i.positions!r}"
         raise SteerworksError(f"{what} {why}: weights act on every token; steer it with hooks")
-    if i.operator not in _AFFINE:
+    if load_operator(i.operator).affine_map is None:
         raise SteerworksError(f"{what} is no affine map of the activation and cannot be folded; steer it with hooks")
     if i.site == "residual" and i.operator != "add":
         raise SteerworksError(
@@ -194,16 +193,9 @@ def _edit(state: State, i: Intervention, vector: SteeringVector, family: Family,
     bias = state.get(f"{where}.bias")
     scale = float(getattr(config, family.multiplier)) if family.multiplier else 1.0
     t = {n: torch.from_numpy(a).to(weight.device, torch.float64) for n, a in vector.tensors.items()}
-    shift = torch.zeros(vector.width, dtype=torch.float64, device=weight.device)
-    left = right = shift.new_zeros((0, vector.width))
-    if i.operator == "ablate":
-        right = t["direction"] / t["direction"].norm()
-        left = i.coefficient * right
-    elif i.operator == "affine":
-        left, right = t["left"], t["right"]
-        shift = left.T @ (right @ t["center"][0])
-    if i.operator != "ablate":
-        shift = shift + i.coefficient * t["direction"][0]
+    mapped = load_operator(i.operator).affine_map
+    assert mapped is not None  # `_check` looked
+    left, right, shift = mapped(t, i.coefficient)
     changed = []
     if len(left):
         changed.append(f"{where}.weight")

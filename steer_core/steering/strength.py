@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.specs import Unit
+from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
-
-#: Operators whose coefficient moves along the line between the class means.
-CLASS_OPERATORS = ("add", "add_norm_preserving", "affine")
 
 
 @dataclass(frozen=True)
@@ -35,30 +33,24 @@ def coefficient(strength: Strength, vector: SteeringVector) -> float:
     Raises:
         SteerworksError: the vector lacks what the unit needs, or the operator does not know it.
     """
-    rotates = vector.operator == "rotate"
-    if (strength.unit == "angle") != rotates and strength.unit != "kl":
+    units = load_operator(vector.operator).units
+    if strength.unit not in units and strength.unit != "kl":
         raise SteerworksError(
-            f"unit {strength.unit!r} does not fit operator {vector.operator!r}: `angle` goes with `rotate` only"
+            f"unit {strength.unit!r} does not fit operator {vector.operator!r}, to which {', '.join(sorted(units))} "
+            "and kl mean something"
         )
     match strength.unit:
         case "raw" | "angle":
             return strength.value
         case "class_alpha":
-            if vector.operator not in CLASS_OPERATORS:
-                raise SteerworksError(
-                    f"unit 'class_alpha' does not fit operator {vector.operator!r}: its coefficient is no place "
-                    f"between two class means; it goes with {', '.join(CLASS_OPERATORS)}"
-                )
             known = "alpha_at_zero" if "alpha_at_zero" in vector.scalars else "positive_share"
             return strength.value - _scalar(vector, known, strength.unit)
         case "residual_fraction":
-            norm = vector.norm if vector.operator in CLASS_OPERATORS else None
-            if not norm:
+            if not vector.norm:
                 raise SteerworksError(
-                    f"unit 'residual_fraction' needs a direction; operator {vector.operator!r} of "
-                    f"{vector.concept!r} has none"
+                    f"unit 'residual_fraction' needs a direction, and that of {vector.concept!r} is 0 long"
                 )
-            return strength.value * _scalar(vector, "residual_norm", strength.unit) / norm
+            return strength.value * _scalar(vector, "residual_norm", strength.unit) / vector.norm
         case "kl":
             return _from_curve(strength.value, vector)
 

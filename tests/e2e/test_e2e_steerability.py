@@ -48,7 +48,7 @@ def scored(tmp_path_factory):
         )  # fmt: skip
         texts = made.outcomes.unique("text_id").select("text_id", "text")
         reached = pl.concat([values, measure(texts, list(scorers.values()))]).unique(["text_id", "scorer_id"])
-        return evaluate(probe.requests, probe.request_goals, made.outcomes, reached, table, permutations=50, seed=0)
+        return evaluate(probe.requests, probe.request_goals, made.outcomes, reached, table)
 
     return run
 

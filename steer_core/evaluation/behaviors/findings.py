@@ -5,12 +5,14 @@
   strength, from three strengths on. The unsteered arm is in none of the three: it has no strength in every unit.
 * `effect_low`, `effect_high`: paired difference to the unsteered arm at the smallest and the largest strength; of
   another behavior's measure the same is called `entanglement_low`, `entanglement_high`, with its sign.
-* `beyond_random_low`, `beyond_random_high` (and `beyond_shuffled_...`): how much farther the vector moves the measure,
-  in the direction in which it does, than the control that moves it farthest that way. Above 0: beyond them all.
+* `p_random_low`, `p_random_high` (and `p_shuffled_...`): two-sided rank p of the effect's size among those of the
+  controls, (1 + controls that move the measure as far, either way) / (1 + controls). A vector that is itself a random
+  direction has p <= .05 in at most 5 % of worlds; with fewer than 19 controls no p is that small.
 * `ratio_low`, `ratio_high`: of perplexity, geometric mean of steered / unsteered.
 * `selectivity`: share of all that moves from end to end that is the behavior itself (see `side_effects.selectivity`).
 
-Items are the unit: samples and seeds of an item are averaged first, intervals resample items.
+Items are the unit: samples and seeds of an item are averaged first, intervals are over items: t for means (of logs for
+ratios), exact for shares, jackknife for selectivity, a bootstrap for the rank correlation.
 """
 
 from __future__ import annotations
@@ -26,8 +28,7 @@ from scipy.stats import rankdata
 
 from schemas.sweeps import SweepFindings
 from steer_core.evaluation.behaviors.side_effects import JUDGED, OTHER, selectivity
-from steer_core.statistics import resample_counts
-from steer_core.statistics.bootstrap import interval
+from steer_core.statistics import clustered_mean, clustered_share, expanded_interval, rank_p, resample_counts
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -144,18 +145,18 @@ def _of_measure(measure: str, group: str, curve: _Curve) -> Iterator[Row]:
     for end, k in _ends(curve):
         strength = f"{curve.strengths[k]:g} ({curve.unit})"
         differences = curve.values[:, k] - curve.off
-        effect = _mean(differences, curve.counts)
+        effect = _mean(differences)
         yield _row(
             f"{prefix}_{end}", effect, f"{measure} at strength {strength} minus unsteered: {_signed(effect.value)}"
         )
         if measure == "perplexity":
-            ratio = _ratio(curve.values[:, k], curve.off, curve.counts)
+            ratio = _ratio(curve.values[:, k], curve.off)
             yield _row(f"ratio_{end}", ratio, f"perplexity at strength {strength} over unsteered, geometric mean")
         if measure in TARGETS and group != NEUTRAL:
             for role in ("random", "shuffled"):
                 if (role, curve.strengths[k]) in curve.controls:
                     others = curve.controls[role, curve.strengths[k]] - curve.off[:, None]
-                    yield _beyond(f"beyond_{role}_{end}", role, differences, others, curve.counts)
+                    yield _rank(f"p_{role}_{end}", role, differences, others)
 
 
 def _ends(curve: _Curve) -> list[tuple[str, int]]:
@@ -207,25 +208,30 @@ def _figure(values: Floats, counts: Floats, statistic: Callable[[Floats], Floats
     if n < 2:
         return _Figure(point, None, None, n)
     sampled = statistic(_means(values, counts))
-    return _Figure(point, *interval(sampled[np.isfinite(sampled)]), n)
+    return _Figure(point, *expanded_interval(sampled[np.isfinite(sampled)], n - 1), n)
 
 
-def _mean(values: Floats, counts: Floats) -> _Figure:
-    return _figure(values[:, None], counts, lambda means: means[:, 0])
+def _mean(values: Floats) -> _Figure:
+    found = clustered_mean(values, np.arange(len(values)))
+    return _Figure(found.value, found.low, found.high, found.n)
 
 
-def _ratio(values: Floats, off: Floats, counts: Floats) -> _Figure:
+def _ratio(values: Floats, off: Floats) -> _Figure:
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(values) - np.log(off)
-    return _figure(logs[:, None], counts, lambda means: np.exp(means[:, 0]))
+    found = _mean(np.where(np.isfinite(logs), logs, np.nan))
+    value, low, high = (None if v is None else float(np.exp(v)) for v in (found.value, found.low, found.high))
+    return _Figure(value, low, high, found.n)
 
 
 def _trend(measure: str, curve: _Curve) -> Iterator[Row]:
     slopes = item_slopes(curve.strengths, curve.values)
-    slope = _mean(slopes, curve.counts)
+    slope = _mean(slopes)
     if len(curve.strengths) > 1:
         yield _row("slope", slope, f"{measure} changes by {_signed(slope.value)} for 1 of strength ({curve.unit})")
-        against = _mean(np.where(np.isnan(slopes), np.nan, (slopes < 0.0).astype(np.float64)), curve.counts)
+        negative = np.where(np.isnan(slopes), np.nan, (slopes < 0.0).astype(np.float64))
+        counted = clustered_share(negative, np.arange(len(slopes)))
+        against = _Figure(counted.value, counted.low, counted.high, counted.n)
         share = "-" if against.value is None else f"{against.value:.0%}"
         yield _row("anti_steerable", against, f"{share} of the items move against the vector")
     if len(curve.strengths) >= LEAST_STRENGTHS:
@@ -257,35 +263,51 @@ def rank_correlation(means: Floats, strengths: Floats) -> Floats:
         return np.asarray(ranks @ order / np.sqrt((ranks**2).sum(axis=1) * (order @ order)))
 
 
-def _beyond(finding: str, role: str, differences: Floats, others: Floats, counts: Floats) -> Row:
-    """Distance of the vector's effect beyond the control that moves the measure farthest the same way."""
-    table = np.column_stack([differences, others])  # [items, 1 + controls]
-    everything = _means(table, np.ones((1, len(table))))[0]
-    sign = 1.0 if not everything[0] < 0.0 else -1.0
-    # a control without a single value cannot be passed or be passed by
-    margin = _figure(table, counts, lambda means: sign * means[:, 0] - np.fmax.reduce(sign * means[:, 1:], axis=1))
-    n = int(np.isfinite(everything[1:]).sum())
-    passed = int((sign * everything[1:] < sign * everything[0]).sum())
+def _rank(finding: str, role: str, differences: Floats, others: Floats) -> Row:
+    """Where the vector's effect stands among those of its controls, by size."""
+    everything = _means(np.column_stack([differences, others]), np.ones((1, len(differences))))[0]
+    effect, controls = float(everything[0]), everything[1:]
+    n = int(np.isfinite(controls).sum())
     kind = "random directions" if role == "random" else "vectors of shuffled labels"
-    way = "up" if sign > 0 else "down"
-    return {**_row(finding, margin, f"moves farther {way} than {passed} of {n} {kind}"), "n": n}
+    as_far = int((np.abs(controls[np.isfinite(controls)]) >= abs(effect)).sum())
+    detail = f"{as_far} of {n} {kind} move it as far or farther, either way"
+    return _row(finding, _Figure(rank_p(effect, controls), None, None, n), detail)
 
 
 def _selectivity(curves: Mapping[str, _Curve]) -> Iterator[Row]:
     others = [m for m in curves if m.startswith(OTHER)]
     if JUDGED not in curves or not others:
         return
-    moved = np.column_stack([_end_to_end(curves[m], curves[JUDGED].items) for m in (JUDGED, *others)])
+    moved = np.column_stack([_end_to_end(curves[m], curves[JUDGED].items) for m in (JUDGED, *others)])  # [items, k]
 
-    def share(means: Floats) -> Floats:
-        found = [selectivity(float(row[0]), [float(v) for v in row[1:]]) for row in means]
-        return np.array([np.nan if v is None else v for v in found])
+    def share(rows: Floats) -> float:
+        means = _means(rows, np.ones((1, len(rows))))[0]
+        found = selectivity(float(means[0]), [float(v) for v in means[1:]])
+        return np.nan if found is None else found
 
     names = ", ".join(m.removeprefix(OTHER) for m in others)
-    figure = _figure(moved, curves[JUDGED].counts, share)
     yield _row(
-        "selectivity", figure, f"share of what moves from end to end that is the behavior itself; beside: {names}"
+        "selectivity",
+        _jackknife(moved, share),
+        f"share of what moves from end to end that is the behavior itself; beside: {names}",
     )
+
+
+def _jackknife(rows: Floats, statistic: Callable[[Floats], float]) -> _Figure:
+    """A statistic of rows [items, k] with the delete-one jackknife's t interval (Efron and Tibshirani 1993, ch. 11)."""
+    from scipy.special import stdtrit
+
+    known = rows[(~np.isnan(rows)).any(axis=1)]
+    n = len(known)
+    point = statistic(known) if n else float("nan")
+    if not np.isfinite(point):
+        return _Figure(None, None, None, n)
+    without = np.array([statistic(np.delete(known, i, axis=0)) for i in range(n)]) if n > 1 else np.empty(0)
+    if n < 2 or not np.isfinite(without).all():
+        return _Figure(point, None, None, n)
+    error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    width = float(stdtrit(n - 1, 0.975)) * error
+    return _Figure(point, max(point - width, 0.0), min(point + width, 1.0), n)
 
 
 def _end_to_end(curve: _Curve, items: Sequence[str]) -> Floats:

@@ -79,7 +79,9 @@ def calibrate_kl(
     positions: str = "all",
     batch_size: int = 32,
 ) -> SteeringVector:
-    """The vector with a curve that has a point within `tolerance` of each budget, on the side of its sign.
+    """The vector with a curve that reaches each budget, by a point at most `tolerance` above it, on its sign's side.
+
+    A point a little below a budget would leave it beyond the end of the curve.
 
     Each budget is bracketed by growing steps, then sought by regula falsi on the square root of the KL, where the curve
     is nearly straight; a step that stalls is replaced by bisection.
@@ -91,7 +93,7 @@ def calibrate_kl(
         budgets: nats a token, signed: the sign chooses the side, as in a strength of unit `kl`.
         continuations: what the unsteered model answered, one a plan.
         start: first coefficient tried on a side without a curve.
-        tolerance: largest relative error of the KL at the point found.
+        tolerance: how far above its budget the point found may lie, as a share of it.
         positions: selector over absolute positions.
         batch_size: rows in one pass.
 
@@ -122,21 +124,22 @@ def _seek(
     tolerance: float,
     vector: SteeringVector,
 ) -> None:
-    """Measure points until one lies within the tolerance of the budget."""
+    """Measure points until one lies on the budget or above it by no more than the tolerance."""
     sign, wanted = float(np.sign(budget)), abs(budget)
     side = {abs(c): k for c, k in curve.items() if c * sign > 0}
     low = max((c for c, k in side.items() if k < wanted), default=0.0)
     high = min((c for c, k in side.items() if k >= wanted and c > low), default=None)
     for _ in range(MOST_ROUNDS):
-        near = [c for c, k in side.items() if abs(k - wanted) <= tolerance * wanted]
-        if near:
+        if any(wanted <= k <= (1.0 + tolerance) * wanted for k in side.values()):
             return
         if high is None:
             at = 2.0 * low if low else abs(start)
         else:
             # straight line in sqrt(KL), kept off the ends of the bracket
             root_low, root_high = np.sqrt(side.get(low, 0.0)), np.sqrt(side[high])
-            share = float((np.sqrt(wanted) - root_low) / (root_high - root_low)) if root_high > root_low else 0.5
+            # aimed at the middle of what is accepted: nearly straight is not straight
+            aim = np.sqrt((1.0 + tolerance / 2.0) * wanted)
+            share = float((aim - root_low) / (root_high - root_low)) if root_high > root_low else 0.5
             at = low + float(np.clip(share, 0.1, 0.9)) * (high - low)
         side[at] = measure(sign * at)
         if side[at] < wanted:

@@ -27,16 +27,13 @@ from steer_core.evaluation.behaviors.grid import ends, strengths_of
 from steer_core.steering.compose import interventions
 from steer_core.steering.controls import random_like
 from steer_core.steering.intervention import Gate, Intervention
+from steer_core.steering.operators import load_operator
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError
 
 #: Bumped when the same settings give other arms.
 VERSION = "1"
-#: Operators that add the coefficient times the direction: for these a control's step can be made equally long.
-_ADDS_DIRECTION = frozenset({"add", "add_norm_preserving", "affine"})
-#: Operators that leave everything as it is at coefficient 0.
-_IDLE_AT_ZERO = frozenset({"add", "add_norm_preserving", "ablate", "transport", "gated_transport"})
 #: Order in which a layer computes them.
 _SITE_ORDER = {"attention": 0, "mlp": 1, "residual": 2}
 
@@ -213,7 +210,7 @@ def _steered(
     """Arms of one set of vectors, with the coefficients of those that they are or stand for."""
     for value in strengths:
         resolved = interventions(real, Strength(value, part.unit), positions=positions, gate=gate)
-        if all(i.coefficient == 0.0 and i.operator in _IDLE_AT_ZERO for i in resolved):
+        if all(i.coefficient == 0.0 and load_operator(i.operator).idle_at_zero for i in resolved):
             continue
         steps = tuple(
             i if v is r else replace(i, vector=v.id, coefficient=i.coefficient * _equal_step(v, r))
@@ -224,7 +221,7 @@ def _steered(
 
 def _equal_step(control: SteeringVector, real: SteeringVector) -> float:
     """What the real vector's coefficient is multiplied with so that the control's step has the same length."""
-    if real.operator not in _ADDS_DIRECTION or not control.norm or not real.norm:
+    if "residual_fraction" not in load_operator(real.operator).units or not control.norm or not real.norm:
         return 1.0
     ratio = real.norm / control.norm
     # float32 norms of equal vectors differ in the last digit, which must not make another arm of it

@@ -5,17 +5,16 @@ A missing value (not parsed, no answer, undefined) is left out of the mean and c
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from schemas.sweeps import ArmSummary
 from steer_core.evaluation.behaviors.findings import find
 from steer_core.evaluation.columns import to_array
-from steer_core.statistics import clustered_bootstrap, paired_contrast
+from steer_core.statistics import clustered_mean, paired_contrast
 from steer_core.tables.errors import SteerworksError
 
 #: Bumped when the same scores give other figures.
-VERSION = "1"
+VERSION = "2"
 _KEY = ["item_id", "sample_index"]
 _COPIED = ["arm_id", "behavior", "role", "strength", "unit", "layers", "positions", "seed"]
 
@@ -28,7 +27,7 @@ def summarise_arms(
     Args:
         arms: rows of `sweep_arms`; each behavior with its unsteered arm.
         scores: rows of `arm_scores`, all measures together (verdicts by `side_effects.judged_scores`).
-        draws: bootstrap resamples of each interval.
+        draws: bootstrap resamples of the rank correlations.
         seed: seed of the resamples.
 
     Returns:
@@ -50,7 +49,7 @@ def summarise_arms(
     for (arm_id, group, measure), part in sorted(parts.items(), key=lambda p: (order[str(p[0][0])], *map(str, p[0]))):
         arm = columns[str(arm_id)]
         control = parts.get((off[arm["behavior"]], group, measure))
-        rows.append({**arm, "group": group, "measure": measure, **_figures(arm, part, control, draws, seed)})
+        rows.append({**arm, "group": group, "measure": measure, **_figures(arm, part, control)})
     summary = pl.DataFrame(rows, schema=ArmSummary.empty().schema, orient="row")
     return summary, find(arms, scores, off, draws=draws, seed=seed)
 
@@ -72,13 +71,9 @@ def unsteered_arms(arms: pl.DataFrame) -> dict[str, str]:
     return dict(off.select("behavior", "arm_id").iter_rows())
 
 
-def _figures(
-    arm: dict[str, object], part: pl.DataFrame, control: pl.DataFrame | None, draws: int, seed: int
-) -> dict[str, object]:
+def _figures(arm: dict[str, object], part: pl.DataFrame, control: pl.DataFrame | None) -> dict[str, object]:
     values = to_array(part["value"])
-    found = clustered_bootstrap(
-        values, part["item_id"].to_numpy(), ["mean"], draws=draws, rng=np.random.default_rng(seed)
-    )["mean"]
+    found = clustered_mean(values, part["item_id"].to_numpy())
     difference = low = high = None
     if control is not None and arm["role"] != "off":
         paired = part.join(control.select(*_KEY, control="value"), on=_KEY, how="inner", maintain_order="left")
@@ -86,8 +81,6 @@ def _figures(
             to_array(paired["value"]),
             to_array(paired["control"]),
             paired["item_id"].to_numpy(),
-            draws=draws,
-            rng=np.random.default_rng(seed),
         )
         difference, low, high = contrast.difference, contrast.low, contrast.high
     return {

@@ -87,6 +87,18 @@ def test_a_budget_is_met_within_the_tolerance_from_either_side(budget):
     assert vector.id == a_vector().id
 
 
+@pytest.mark.parametrize("scale", [0.0985, 0.099, 0.0999, 0.1, 0.101])
+def test_a_budget_just_beyond_the_first_point_is_within_the_calibrated_curve(scale):
+    # the first coefficient tried costs a hair less than the budget: near, and not enough
+    class Scaled(Quadratic):
+        def diverge(self, plans, continuations):
+            return [[scale * k for k in row] for row in super().diverge(plans, continuations)]
+
+    calibrated = calibrate_kl(Scaled(), PLANS, a_vector(), [0.1], ANSWERS, start=1.0)
+    found = coefficient(Strength(0.1, "kl"), calibrated)
+    assert scale * found**2 == pytest.approx(0.1, rel=0.02)
+
+
 def test_known_points_of_the_curve_are_used_again():
     once = calibrate_kl(Quadratic(), PLANS, a_vector(), [0.5], ANSWERS)
     backend = Quadratic()
@@ -178,7 +190,7 @@ def test_a_whole_sweep_gives_measures_findings_and_a_judged_effect_of_prompts(sw
     assert mean("kl", role="off") == [0.0]
     assert min(mean("kl", role="vector")) > 0.0
     assert min(mean("perplexity")) >= 1.0
-    assert {"slope", "effect_low", "beyond_random_high", "ratio_low"} <= set(findings["finding"])
+    assert {"slope", "effect_low", "p_random_high", "ratio_low"} <= set(findings["finding"])
 
 
 def test_a_kl_budget_is_spent_on_the_embedded_model(sweep, vector):

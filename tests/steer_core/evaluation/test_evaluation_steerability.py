@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from steer_core.evaluation.controls import permuted_error, worst_error, worst_miscalibration
+from steer_core.evaluation.controls import permutation_p, permuted_error, worst_error, worst_miscalibration
 from steer_core.evaluation.steerability import (
     continuous_scores,
     decompose,
@@ -174,33 +175,49 @@ def test_no_outcome_is_worse_than_the_worst(world, seed):
         assert (scores.miscalibration <= worst_miscalibration(z0, z_star) * (1 + 1e-9) + 1e-12).all()
 
 
-def test_permuted_error_equals_a_loop_over_shuffles_and_rows():
+TEXTS = np.array(["a", "a", "a", "b", "b", "c", "a"])
+
+
+def test_permuted_error_equals_a_loop_over_the_other_requests_on_the_text():
     rng = np.random.default_rng(0)
-    z0, z_hat = rng.random((7, 3)), rng.random((7, 3))
+    starts = {t: rng.random(3) for t in "abc"}
+    z0, z_hat = np.array([starts[t] for t in TEXTS]), rng.random((7, 3))
     z_star = np.where(rng.random((7, 3)) < 0.5, rng.random((7, 3)), NAN)
-    found = permuted_error(z0, z_star, z_hat, permutations=20, rng=np.random.default_rng(4))
-    shuffler, total = np.random.default_rng(4), [0.0] * 7
-    for _ in range(20):
-        for i, j in enumerate(shuffler.permutation(7)):
-            target = [z0[i, k] if math.isnan(z_star[j, k]) else z_star[j, k] for k in range(3)]
-            total[i] += math.dist(target, z_hat[i]) / 20
-    np.testing.assert_allclose(found, total)
+    found = permuted_error(z0, z_star, z_hat, TEXTS)
+    for i in range(7):
+        others = [j for j in range(7) if j != i and TEXTS[j] == TEXTS[i]]
+        targets = [[z0[j, k] if math.isnan(z_star[j, k]) else z_star[j, k] for k in range(3)] for j in others]
+        expected = np.mean([math.dist(t, z_hat[i]) for t in targets]) if others else NAN
+        np.testing.assert_allclose(found[i], expected)
 
 
-def test_a_method_that_ignores_its_request_is_no_better_than_chance():
+def test_a_failed_row_has_no_chance_level_and_lends_its_target_to_nobody():
+    z0, z_star = np.zeros((3, 2)), np.array([[0.5, NAN], [1.0, 1.0], [0.25, NAN]])
+    z_hat = np.array([[0.5, 0.0], [NAN, 0.5], [0.5, 0.0]])
+    found = permuted_error(z0, z_star, z_hat, np.array(["t", "t", "t"]))
+    np.testing.assert_allclose(found, [0.25, NAN, 0.0])
+
+
+def test_the_rank_of_the_pairing_is_that_among_all_orders_within_texts():
+    rng = np.random.default_rng(2)
+    texts = np.repeat(["a", "b"], 3)
+    z0 = np.repeat(rng.random((2, 2)), 3, axis=0)
+    z_star, z_hat = rng.random((6, 2)), rng.random((6, 2))
+
+    def error(order):
+        return np.linalg.norm(z_star[list(order)] - z_hat, axis=1).sum()
+
+    orders = [(*a, *b) for a in itertools.permutations(range(3)) for b in itertools.permutations(range(3, 6))]
+    exact = np.mean([error(o) <= error(range(6)) + 1e-12 for o in orders])
+    found = permutation_p(z0, z_star, z_hat, texts, permutations=4000, rng=rng)
+    assert found == pytest.approx(exact, abs=0.03)
+
+
+def test_answers_that_ignore_the_request_have_rank_one_and_single_requests_none():
+    z0, z_star = np.full((6, 2), 0.5), np.random.default_rng(0).random((6, 2))
+    deaf = np.full((6, 2), 0.61)
     rng = np.random.default_rng(1)
-    z0, z_star = rng.random((400, 3)), rng.random((400, 3))
-    deaf = np.clip(z0 + 0.2, 0, 1)
-    chance = permuted_error(z0, z_star, deaf, permutations=100, rng=rng)
-    assert chance.mean() == pytest.approx(continuous_scores(z0, z_star, deaf).error.mean(), abs=0.03)
-    hears = z0 + 0.8 * (z_star - z0)
-    chance = permuted_error(z0, z_star, hears, permutations=100, rng=rng)
-    assert continuous_scores(z0, z_star, hears).error.mean() < 0.5 * chance.mean()
-
-
-def test_a_failed_row_has_no_chance_level_and_shuffles_are_asked_for():
-    z_hat = np.array([[NAN, 0.5], [0.5, 0.5]])
-    found = permuted_error(np.zeros((2, 2)), np.ones((2, 2)), z_hat, permutations=3, rng=np.random.default_rng(0))
-    assert np.isnan(found).tolist() == [True, False]
+    assert permutation_p(z0, z_star, deaf, np.repeat(["a", "b"], 3), permutations=50, rng=rng) == 1.0
+    assert permutation_p(z0, z_star, deaf, np.arange(6), permutations=50, rng=rng) is None
     with pytest.raises(ValueError, match="at least one"):
-        permuted_error(z_hat, z_hat, z_hat, permutations=0, rng=np.random.default_rng(0))
+        permutation_p(z0, z_star, deaf, np.arange(6), permutations=0, rng=rng)

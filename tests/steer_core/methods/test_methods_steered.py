@@ -161,14 +161,15 @@ def test_the_vector_is_asked_only_for_what_the_prompt_leaves(tmp_path):
     requests = [request(text=f"T{i}.", request_id=f"r{i}", formality=0.3 if i % 2 else -0.3) for i in range(8)]
     of_formality = {"formality": VECTORS["formality"]}
     table = trial(tmp_path, backend, "direct", of_formality, requests)
-    intercept, slope = table.select("prompt_intercept", "prompt_slope").row(0)
-    assert intercept + slope * 0.3 == pytest.approx(0.1)
+    intercept, slope, start = table.select("prompt_intercept", "prompt_slope", "prompt_start").row(0)
+    z0 = requests[0].goals[0].z0
+    assert intercept + slope * 0.3 + start * z0 == pytest.approx(0.1)
     method, artifact = steered(table, of_formality)
     method = replace(method, base=build_strategy("direct", SETTING, {}))
     (plan,) = method.step(request(formality=0.3), artifact, ())
     assert [i.coefficient for i in plan.interventions] == pytest.approx([2.0])
     (smaller,) = method.step(request(formality=0.15), artifact, ())
-    left = 0.15 - intercept - slope * 0.15
+    left = 0.15 - intercept - slope * 0.15 - start * z0
     assert [i.coefficient for i in smaller.interventions] == pytest.approx([left / 0.1])
 
 

@@ -369,6 +369,7 @@ def doses(rng: np.random.Generator) -> pl.DataFrame:
                         "fitted": fitted,
                         "prompt_intercept": 0.01 * g,
                         "prompt_slope": 0.05 + 0.1 * g,
+                        "prompt_start": -0.1,
                         "failed": 0.0 if usable else 0.4,
                         "usable": usable,
                         "n": 32,

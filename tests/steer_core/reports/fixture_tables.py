@@ -255,6 +255,7 @@ def cell_tables(
                     "relative": difference / control_value if control_value else None,
                     "share_better": float((values < base[control])[both].mean()) if both.any() else None,
                     **figures,
+                    "p": 0.005 if (control, reading) == ("permuted", "complete") else None,
                 }
             )
 
@@ -420,6 +421,7 @@ def leaderboard_table(spaces: Sequence[str] = (SPACE,), probes: Sequence[str] = 
                 for method, level in methods.items():
                     error = level if method == "copy" else level + shift + rng.normal(0, 0.01)
                     cells.append((error, model, method))
+            best = min(cell for cell in cells if cell[2] not in ("copy", "rewrite"))
             for rank, (error, model, method) in enumerate(sorted(cells), 1):
                 rows.append(
                     {
@@ -431,11 +433,17 @@ def leaderboard_table(spaces: Sequence[str] = (SPACE,), probes: Sequence[str] = 
                         "error": error,
                         "error_low": error - 0.025,
                         "error_high": error + 0.025,
-                        "error_worst": error + (0.0 if method == "copy" else 0.02),
+                        "error_complete": error - (0.0 if method == "copy" else 0.02),
                         "miscalibration": error / 0.62,
                         "orthogonality": 0.0 if method == "copy" else 0.4,
                         "error_binned": 0.495 if method == "copy" else 0.35,
-                        "vs_copy": error / 0.62 - 1,
+                        "vs_copy": None if method == "copy" else error / 0.62 - 1,
+                        "vs_copy_low": None if method == "copy" else error / 0.62 - 1 - 0.03,
+                        "vs_copy_high": None if method == "copy" else error / 0.62 - 1 + 0.03,
+                        "best": "|".join(reversed(best[1:])),
+                        "vs_best": error - best[0],
+                        "vs_best_low": error - best[0] - (0.03 if error > best[0] else 0.0),
+                        "vs_best_high": error - best[0] + (0.03 if error > best[0] else 0.0),
                         "meaning_content": 1.0 if method == "copy" else 0.55 + 0.7 * error,
                         "failed": 0.0 if method == "copy" else 0.02,
                         "copied": 1.0 if method == "copy" else 0.01,

@@ -45,7 +45,7 @@ def test_behaviors_on_the_leaderboard_go_by_what_they_move(findings, leaderboard
     page = read(leaderboard.files["report.html"])
     assert page.unbalanced == []
     best = table.row(0, named=True)
-    assert f"{best['method']} on {best['model']} moves it most" in page.said
+    assert f"{best['method']} on {best['model']} has the widest swing" in page.said
     assert "1 cell was not held against random directions" in page.said
     assert "figures/behavior_1.png" in leaderboard.files
     assert {"behavior-1", "behavior-2"} <= set(page.ids)
@@ -67,8 +67,14 @@ def test_a_leaderboard_without_behaviors_has_no_such_section():
 
 
 @pytest.mark.parametrize(
-    ("beyond", "low", "words"),
-    [(None, None, "not run"), (-0.1, -1.0, "no"), (0.2, -0.1, "not surely"), (0.2, 0.1, "yes")],
+    ("p", "n", "words"),
+    [
+        (None, None, "not run"),
+        (1 / 3, 2, "too few"),
+        (1 / 19, 18, "too few"),
+        (1 / 21, 20, "yes (0.048)"),
+        (2 / 21, 20, "no (0.095)"),
+    ],
 )
-def test_beyond_random_is_claimed_only_where_its_interval_says_so(beyond, low, words):
-    assert verdict(beyond, low) == words
+def test_beyond_random_is_claimed_only_where_so_many_directions_can_carry_it(p, n, words):
+    assert verdict(p, n) == words

@@ -96,8 +96,8 @@ def test_the_headline_is_that_of_the_tables(swept, page):
     low, high = main["mean"][0], main["mean"][-1]
     said = f"moves from {off:.1f} unsteered to {low:.1f} at −2 and {high:.1f} at +2 on a scale of 0 to 10"
     assert f"cheerfulness {said}" in page.said
-    farthest = swept["arm_summary"].filter(behavior="cheerfulness", measure="judged", role="random")["difference"]
-    assert f"All 5 random directions of equal size stay within {farthest.abs().max():.1f} of unsteered" in page.said
+    assert "At −2 none of 5 random directions of equal size moves it as far or farther" in page.said
+    assert "5 random directions cannot carry a verdict: that takes 19 of them." in page.said
 
 
 def test_every_figure_has_a_still_and_its_rows(report):
@@ -159,10 +159,10 @@ def test_a_vector_that_does_nothing_is_not_said_to_move_anything():
 
 def test_a_vector_within_its_random_directions_is_not_said_to_be_beyond_them():
     sweep = one(small(lift=0.02))
-    assert sweep.found("beyond_random_high")["low"] <= 0
-    assert re.search(
-        r"at \+2 the vector is (not beyond them all|beyond them, but not clearly)", " ".join(sentences(sweep))
-    )
+    assert sweep.found("p_random_high")["value"] > 0.05
+    said = " ".join(sentences(sweep))
+    assert re.search(r"at \+2 \d+ of \d+ random directions of equal size moves? it as far or farther", said)
+    assert "moves farther than" not in said
 
 
 def test_a_missing_unsteered_arm_makes_no_movement(plain):
@@ -295,7 +295,8 @@ def test_the_heat_map_has_a_row_a_setting_or_says_that_there_is_one(swept):
 def test_one_strength_has_figures_and_a_headline_of_its_own():
     (section,), figures = sweep_sections(cell(**small(strengths=(1.5,), n_random=1, n_shuffled=1)))
     assert "at +1.5" in section.sentences[0]
-    assert section.sentences[1].startswith("The one random direction of equal size stays within")
+    assert section.sentences[1] == "At +1.5 the one random direction of equal size does not move it as far."
+    assert "1 random direction cannot carry a verdict" in section.sentences[2]
     assert [bool(render(figure).png) for figure in figures] == [True] * 5
 
 
@@ -380,9 +381,27 @@ def test_layers_in_words(layers, words):
     assert position_words("last_prompt") == "last prompt"
 
 
-def test_a_control_that_went_as_far_the_other_way_is_told_apart(plain):
-    summary = plain["arm_summary"]
-    first = summary.filter(role="random", measure="judged", group="main", strength=2.0)["arm_id"][0]
-    other_way = pl.when(pl.col("arm_id") == first).then(-9.0).otherwise("difference").alias("difference")
-    said = sentences(one({**plain, "arm_summary": summary.with_columns(other_way)}))[1]
-    assert "stay within 9.0 of unsteered; none comes as far as the vector in its direction" in said
+def test_a_control_that_went_as_far_the_other_way_counts(plain):
+    """A side chosen after looking is no test: 3.54 the other way is as far as 2.19 this way."""
+    findings = plain["sweep_findings"].with_columns(
+        value=pl.when(pl.col("finding") == "p_random_high").then(2 / 21).otherwise("value"),
+        n=pl.when(pl.col("finding").str.starts_with("p_random")).then(20).otherwise("n"),
+    )
+    said = " ".join(sentences(one({**plain, "sweep_findings": findings})))
+    assert "at +2 1 of 20 random directions of equal size moves it as far or farther (rank p = 0.095)" in said
+
+
+def test_random_directions_that_can_carry_a_verdict_give_one(plain):
+    findings = plain["sweep_findings"].with_columns(
+        value=pl.when(pl.col("finding").str.starts_with("p_random")).then(1 / 21).otherwise("value"),
+        n=pl.when(pl.col("finding").str.starts_with("p_random")).then(20).otherwise("n"),
+    )
+    said = " ".join(sentences(one({**plain, "sweep_findings": findings})))
+    assert "at +2 it moves farther than all 20 random directions of equal size (rank p = 0.048)" in said
+    assert "cannot carry a verdict" not in said
+
+
+def test_findings_of_an_older_version_are_said_to_lack_the_rank(plain):
+    findings = plain["sweep_findings"].filter(~pl.col("finding").str.starts_with("p_"))
+    said = " ".join(sentences(one({**plain, "sweep_findings": findings})))
+    assert "Its rank among the random directions is not in the findings" in said
