@@ -12,8 +12,9 @@ of past and current tokens, and from the number of tokens that a pass feeds; pad
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,34 @@ class Steering:
             for handle in handles:
                 handle.remove()
 
+    def not_finite(
+        self, interventions: tuple[Intervention, ...], tokens: Sequence[int], prompt_length: int
+    ) -> str | None:
+        """Where a row's activations stop being numbers, in words; None where its interventions do not do it.
+
+        The row is read again, alone and in one pass.
+
+        Args:
+            interventions: of the row.
+            tokens: its token ids, prompt and answer.
+            prompt_length: how many of them are prompt.
+        """
+        device = next(self.model.parameters()).device
+        ids = torch.tensor([list(tokens)], device=device)
+        fed = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+        with torch.inference_mode():
+            with self.apply([interventions], [prompt_length]) as applied:
+                applied.watch = []
+                self.model(**fed)
+            bare = bool(self.model(**fed)[0].isfinite().all())
+        for step, before, after in applied.watch:
+            if math.isfinite(before) and not math.isfinite(after):
+                return f"{_named(step)} made activations that are not finite out of ones of size {before:.3g} at most"
+        if not (bare and applied.watch):
+            return None
+        step, _, after = max(applied.watch, key=lambda w: w[2])
+        return f"{_named(step)} made activations of size {after:.3g}, and the model makes of them what is not finite"
+
     def _prepare(self, rows: Sequence[tuple[Intervention, ...]], prompt_lengths: Sequence[int]) -> Applied:
         decisions: dict[Gate, Decision] = {}
         places: dict[tuple[int, str], Place] = {}
@@ -149,6 +178,10 @@ class Steering:
                     decisions[i.gate].rows.append(r)
         steps, carried = plan_steps(rows, prompt_lengths, places, self.vectors, decisions, self._numbers)
         return Applied(rows, prompt_lengths, places, steps, carried, decisions)
+
+    def numbers_of(self, vector: SteeringVector) -> Callable[[torch.device], Mapping[str, Tensor]]:
+        """What gives a vector's tensors on a device, float32."""
+        return partial(self._numbers, vector)
 
     def _numbers(self, vector: SteeringVector, device: torch.device) -> dict[str, Tensor]:
         # kept: a map of a large model takes a while to get to its device
@@ -180,6 +213,8 @@ class Applied:
         self._carried = carried
         #: handle of `before`, which reads the attention mask; removed when the mask has no more to say
         self.reader: Any = None
+        #: where it is a list: each step that was made, and the largest activation before and after it
+        self.watch: list[tuple[Step, float, float]] | None = None
         self._window: Window | None = None
         self._decoding = False
         self._fresh = False
@@ -249,7 +284,9 @@ class Applied:
                     if not decision.open:
                         decision.decide(place.read(output), window, self.prompt_lengths)
                 for step in steps:
-                    new = step(new, window)
+                    before, new = new, step(new, window)
+                    if self.watch is not None:
+                        self.watch.append((step, float(before.abs().max()), float(new.abs().max())))
                 if self._decoding and all(s.settled(window.start) for s in steps):
                     settled = [s for s in steps if s.acts(window.start)]
             if new is hidden:
@@ -269,21 +306,31 @@ class Applied:
         """
         if not any(self.rows):
             return [None] * len(self.rows)
+        touched, is_open = self.touched(tokens), self.is_open()
+        return [
+            make_receipt(r, i, int(self.prompt_lengths[r]), int(tokens[r]), touched[r], is_open[r]) if i else None
+            for r, i in enumerate(self.rows)
+        ]
+
+    def touched(self, tokens: Sequence[int]) -> list[list[int]]:
+        """For each row and intervention: how many of the row's first `tokens` tokens were touched at least once."""
         window = self._window
         offsets = np.zeros(len(self.rows), dtype=np.int64) if window is None else window.offsets
         fed = np.asarray(tokens, dtype=np.int64)
-        touched = {id(s): s.touched(offsets, fed) for steps in self._steps.values() for s in steps}
+        counts = {id(s): s.touched(offsets, fed) for steps in self._steps.values() for s in steps}
         return [
-            make_receipt(
-                r,
-                interventions,
-                int(self.prompt_lengths[r]),
-                int(fed[r]),
-                [int(touched[id(self._carried[r, k])][r]) for k in range(len(interventions))],
-                [i.gate is None or self._is_open(i.gate, r) for i in interventions],
-            )
-            if interventions
-            else None
+            [int(counts[id(self._carried[r, k])][r]) for k in range(len(interventions))]
+            for r, interventions in enumerate(self.rows)
+        ]
+
+    def is_open(self) -> list[list[bool]]:
+        """For each row and intervention: whether its gate is open; True without one.
+
+        Raises:
+            SteerworksError: a gate was never decided.
+        """
+        return [
+            [i.gate is None or self._is_open(i.gate, r) for i in interventions]
             for r, interventions in enumerate(self.rows)
         ]
 
@@ -291,6 +338,10 @@ class Applied:
         if row not in self.decisions[gate].open:
             raise SteerworksError(f"row {row}: its gate at layer {gate.layer} was never decided: no prompt was read")
         return self.decisions[gate].open[row]
+
+
+def _named(step: Step) -> str:
+    return f"operator {step.operator.name!r} at layer {step.place.layer}, site {step.place.site!r},"
 
 
 def _when(key: tuple[int, str]) -> tuple[int, int]:

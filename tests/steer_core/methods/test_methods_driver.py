@@ -7,7 +7,7 @@ import pytest
 from fixture_requests import GOALS, SETTING, TEXT, request
 
 from schemas import Outcomes, Responses
-from steer_core.generation.backend import Capabilities, Generation
+from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.methods.distance import error_of
 from steer_core.methods.driver import failure_of, run_method
 from steer_core.methods.load import build_strategy
@@ -29,10 +29,12 @@ class Scripted:
     def prompt_tokens(self, plan):
         return len(plan.messages[-1].content)
 
-    def generate(self, calls):
-        self.calls += calls
-        found = [self.answer(c.plan.messages[-1].content, c.sample_index) for c in calls]
-        return [f if isinstance(f, Generation) else Generation(f, "stop", 5, 3, 0.5) for f in found]
+    def generate(self, calls, batch_size=64):
+        for index, call in enumerate(calls):
+            self.calls.append(call)
+            found = self.answer(call.plan.messages[-1].content, call.sample_index)
+            made = found if isinstance(found, Generation) else Generation(found, "stop", 5, 3, 0.5)
+            yield Finished(index, made)
 
     def score(self, plans, continuations):
         raise AssertionError("nothing is scored here")
