@@ -25,6 +25,8 @@ from transformers.cache_utils import (  # noqa: TID253
     DynamicSlidingWindowLayer,
 )
 
+from steer_core.generation.regimes import rotary_kind
+
 #: Columns that are added at least when the tensors grow.
 BLOCK = 64
 
@@ -44,6 +46,8 @@ def why_not_refillable(model: Any, accepted: Set[str]) -> str | None:
         return f"{name} keep a state that is no cache of keys and values"
     if getattr(config, "num_kv_shared_layers", None):
         return f"{name} share keys and values between layers"
+    if (rotary := rotary_kind(config)) is not None:
+        return f"{name} with {rotary[0]} positions turn a row by the longest one beside it"
     kinds = set(getattr(config, "layer_types", None) or [])
     layers = {type(layer) for layer in DynamicCache(config=config).layers}
     if "chunked_attention" in kinds or not layers <= {DynamicLayer, DynamicSlidingWindowLayer}:

@@ -1,12 +1,12 @@
 """The plain way: batches that step on until their longest row ends, by `generate` of transformers.
 
-For models whose caches cannot be refilled, and as the yardstick of those that can. A row whose prompt leaves less room
-than it asks for is run apart from the others.
+For models whose caches cannot be refilled, and as the yardstick of those that can. Rows of a batch have the same room
+to write, and the same regime of positions; others are run apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
 
 from steer_core.generation.backend import Finished, Generation, Stats
 from steer_core.generation.encoding import pad_left
+from steer_core.generation.regimes import regime_of
 from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
 from steer_core.generation.stream import Prompt, Waiting
 from steer_core.tables.errors import SteerworksError
@@ -46,6 +47,7 @@ class Batches:
         explain: Callable[[Prompt, list[int]], SteerworksError],
     ) -> None:
         self._loaded, self._waiting, self._size, self._steered = loaded, waiting, size, steered
+        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
         self._ends, self._clock, self._stats, self._explain = ends, clock, stats, explain
 
     def finished(self) -> Iterator[Finished]:
@@ -54,10 +56,11 @@ class Batches:
             took = self._waiting.look(self._size)
             yield from self._waiting.overlong_answers()
             batch = self._waiting.take(self._size)
-            by_room: dict[int, list[Prompt]] = {}
+            alike: dict[tuple[int, Hashable], list[Prompt]] = {}
             for prompt in batch:
-                by_room.setdefault(prompt.room, []).append(prompt)
-            for room, prompts in sorted(by_room.items()):
+                tokens = len(prompt.tokens)
+                alike.setdefault((prompt.room, self._regime(tokens, tokens + prompt.room)), []).append(prompt)
+            for (room, _), prompts in alike.items():
                 yield from self._run(prompts, room)
             if not batch and self._waiting.over:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.digest import canonical_json
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
 from steer_core.generation.encoding import encode_plan, pad_left
+from steer_core.generation.regimes import regime_of
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
@@ -58,6 +59,7 @@ class TransformersBackend:
         self.stats = Stats()
         self._clock = clock
         self._accepted = frozenset(inspect.signature(loaded.model.forward).parameters)
+        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
         self._batching = _batching(loaded, batching, self._accepted)
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
@@ -292,11 +294,14 @@ class TransformersBackend:
 
     def _logits(self, rows: Sequence[_Row]) -> dict[_Row, Tensor]:
         """Logits [tokens, vocabulary] from each row's last prompt token on; the head runs on those columns only."""
+        alike: dict[Hashable, list[_Row]] = {}
+        for row in dict.fromkeys(rows):
+            alike.setdefault(self._regime(len(row[1]), len(row[1])), []).append(row)
+        return {row: logits for group in alike.values() for row, logits in self._pass(group).items()}
+
+    def _pass(self, distinct: Sequence[_Row]) -> dict[_Row, Tensor]:
         import torch
 
-        distinct = list(dict.fromkeys(rows))
-        if not distinct:
-            return {}
         fed = [list(tokens) for _, tokens, _ in distinct]
         asked = [len(tokens) - prompt + 1 for _, tokens, prompt in distinct]
         ids, mask = pad_left(fed, self.loaded.tokenizer.pad_token_id, self.loaded.device)

@@ -188,6 +188,59 @@ def test_the_closed_loop_asks_drifted_goals_back_and_keeps_the_best(tmp_path):
     assert made.outcomes["rounds"].to_list() == [2]
 
 
+class Overlapping(Scripted):
+    """Keeps slow rows under way while others end."""
+
+    def generate(self, calls, batch_size=64):
+        slow, index = [], 0
+        for call in calls:
+            if call is None:
+                assert slow, "the source waits for nothing"
+                yield slow.pop(0)
+                continue
+            self.calls.append(call)
+            prompt = call.plan.messages[-1].content
+            found = Finished(index, Generation(self.answer(prompt, call.sample_index), "stop", 5, 3, 0.5))
+            index += 1
+            if "slow" in prompt:
+                slow.append(found)
+            else:
+                yield found
+        yield from slow
+
+
+def test_a_request_goes_on_when_its_own_answers_are_in_and_the_ruler_sees_what_ended_together(tmp_path):
+    steps = {"slow source": "f=.55 slow", "f=.55 slow": "f=.6 slow", "f=.6 slow": "f=.8 slow"}
+    steps |= {"fast": "f=.55", "f=.55": "f=.6", "f=.6": "f=.8"}
+    backend, measured = Overlapping(lambda p, s: steps[p.rsplit("\n\n", 1)[-1]]), []
+
+    def noted(texts):
+        measured.append(list(texts))
+        return ruler(texts)
+
+    asked = [request("slow source", "a", formality=0.3), request("fast", "b", formality=0.3)]
+    made = run_method(
+        build_strategy("closed-loop", SETTING, {}), *tables(*asked), list(GOALS), artifact=Artifact(),
+        backend=backend, journal=Journal(str(tmp_path), Responses), ruler=noted, seed=0, batch_size=8,
+    )  # fmt: skip
+    order = [c.plan.messages[-1].content.rsplit("\n\n", 1)[-1] for c in backend.calls]
+    # the fast request has had all three rounds before the slow one's first answer is in
+    assert order.index("f=.55 slow") > order.index("f=.6")
+    assert measured[0] == ["f=.55"]
+    assert dict(made.outcomes.select("request_id", "rounds").iter_rows()) == {"a": 3, "b": 3}
+    check(made.outcomes, Outcomes)
+
+
+def test_a_stopped_run_takes_later_rounds_from_the_journal_as_well(tmp_path):
+    def answer(prompt, sample):
+        return {0: "f=.65", 1: "f=.82"}["f=.65" in prompt]
+
+    whole, first = run(tmp_path, "closed-loop", answer, request(formality=0.3))
+    again, second = run(tmp_path, "closed-loop", answer, request(formality=0.3))
+    assert (len(first.calls), len(second.calls)) == (2, 0)
+    assert again.outcomes.equals(whole.outcomes)
+
+
 def test_the_closed_loop_survives_answers_that_cannot_be_measured(tmp_path):
     made, _ = run(tmp_path, "closed-loop", lambda p, s: "", request(formality=0.3))
     assert made.outcomes.select("failure", "rounds").row(0) == ("empty", 1)
