@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.digest import canonical_json
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
-from steer_core.generation.encoding import encode_plan, pad_left
+from steer_core.generation.encoding import encode_plan
+from steer_core.generation.reading import Read, read_logits
 from steer_core.generation.regimes import regime_of
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from steer_core.generation.stream import Prompt
     from steer_core.steering.hooks import Applied, Steering
-
-#: Interventions and the token ids that are fed: rows that share both are one row of the forward pass.
-_Row = tuple[tuple[Intervention, ...], tuple[int, ...], int]
 
 
 class TransformersBackend:
@@ -217,7 +215,9 @@ class TransformersBackend:
         self, row: int, interventions: tuple[Intervention, ...], tokens: list[int], prompt_length: int
     ) -> SteerworksError:
         """The error for a row whose logits are no numbers: it is read again alone, to find where that begins."""
-        if interventions and (found := self.steering.not_finite(interventions, tokens, prompt_length)) is not None:
+        from steer_core.steering.watch import not_finite
+
+        if interventions and (found := not_finite(self.steering, interventions, tokens, prompt_length)) is not None:
             return SteerworksError(
                 f"row {row}: {found}: no answer can be read off. Lower the strength, or look at vector and operator"
             )
@@ -244,7 +244,7 @@ class TransformersBackend:
         import torch
 
         prompts, answers = self._encode_pairs(plans, continuations)
-        rows = [_row(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        rows = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
         logits = self._logits(rows)
         scores = []
         for row, answer in zip(rows, answers, strict=True):
@@ -263,13 +263,13 @@ class TransformersBackend:
             ValueError, SteerworksError: as `score`.
         """
         prompts, answers = self._encode_pairs(plans, continuations)
-        steered = [_row(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        plain = [_row((), q, a) for q, a in zip(prompts, answers, strict=True)]
-        after = self._logits([row for row in steered if row[0]])
-        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s[0]])
+        steered = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        plain = [Read.of((), q, a) for q, a in zip(prompts, answers, strict=True)]
+        after = self._logits([row for row in steered if row.interventions])
+        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s.interventions])
         found = []
         for s, p, answer in zip(steered, plain, answers, strict=True):
-            if not s[0]:
+            if not s.interventions:
                 found.append([0.0] * len(answer))
                 continue
             log_p, log_q = (logits.float().log_softmax(dim=-1) for logits in (after[s], before[p]))
@@ -292,41 +292,15 @@ class TransformersBackend:
                 raise ValueError(f"row {i} has {len(prompt) + len(answer)} tokens; the model's context has {context}")
         return prompts, answers
 
-    def _logits(self, rows: Sequence[_Row]) -> dict[_Row, Tensor]:
-        """Logits [tokens, vocabulary] from each row's last prompt token on; the head runs on those columns only."""
-        alike: dict[Hashable, list[_Row]] = {}
-        for row in dict.fromkeys(rows):
-            alike.setdefault(self._regime(len(row[1]), len(row[1])), []).append(row)
-        return {row: logits for group in alike.values() for row, logits in self._pass(group).items()}
-
-    def _pass(self, distinct: Sequence[_Row]) -> dict[_Row, Tensor]:
-        import torch
-
-        fed = [list(tokens) for _, tokens, _ in distinct]
-        asked = [len(tokens) - prompt + 1 for _, tokens, prompt in distinct]
-        ids, mask = pad_left(fed, self.loaded.tokenizer.pad_token_id, self.loaded.device)
-        options: dict[str, Any] = {"use_cache": False}
-        if "position_ids" in self._accepted:
-            # left padding must not shift learned positions
-            options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-        if "logits_to_keep" in self._accepted:
-            options["logits_to_keep"] = max(asked)
-        with (
-            torch.inference_mode(),
-            self._steered([r[0] for r in distinct], [r[2] for r in distinct]) as applied,
-        ):
-            logits = self.loaded.model(input_ids=ids, attention_mask=mask, **options).logits
-        if applied is not None:
-            applied.receipts([len(tokens) for tokens in fed])
-        for k, (interventions, tokens, prompt) in enumerate(distinct):
-            if not bool(logits[k, -asked[k] :].amax(dim=-1).isfinite().all()):
-                raise self._not_finite(k, interventions, list(tokens), prompt)
-        return {row: logits[k, -asked[k] :] for k, row in enumerate(distinct)}
-
-
-def _row(interventions: tuple[Intervention, ...], prompt: Sequence[int], answer: Sequence[int]) -> _Row:
-    # the last token of the answer is scored, and never read
-    return interventions, (*prompt, *answer[:-1]), len(prompt)
+    def _logits(self, rows: Iterable[Read]) -> dict[Read, Tensor]:
+        return read_logits(
+            self.loaded,
+            rows,
+            accepted=self._accepted,
+            regime=self._regime,
+            steered=self._steered,
+            not_finite=lambda k, row: self._not_finite(k, row.interventions, list(row.tokens), row.prompt),
+        )
 
 
 def _batching(

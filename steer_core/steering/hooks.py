@@ -135,34 +135,6 @@ class Steering:
             for handle in handles:
                 handle.remove()
 
-    def not_finite(
-        self, interventions: tuple[Intervention, ...], tokens: Sequence[int], prompt_length: int
-    ) -> str | None:
-        """Where a row's activations stop being numbers, in words; None where its interventions do not do it.
-
-        The row is read again, alone and in one pass.
-
-        Args:
-            interventions: of the row.
-            tokens: its token ids, prompt and answer.
-            prompt_length: how many of them are prompt.
-        """
-        device = next(self.model.parameters()).device
-        ids = torch.tensor([list(tokens)], device=device)
-        fed = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-        with torch.inference_mode():
-            with self.apply([interventions], [prompt_length]) as applied:
-                applied.watch = []
-                self.model(**fed)
-            bare = bool(self.model(**fed)[0].isfinite().all())
-        for step, before, after in applied.watch:
-            if math.isfinite(before) and not math.isfinite(after):
-                return f"{_named(step)} made activations that are not finite out of ones of size {before:.3g} at most"
-        if not (bare and applied.watch):
-            return None
-        step, _, after = max(applied.watch, key=lambda w: w[2])
-        return f"{_named(step)} made activations of size {after:.3g}, and the model makes of them what is not finite"
-
     def _prepare(self, rows: Sequence[tuple[Intervention, ...]], prompt_lengths: Sequence[int]) -> Applied:
         decisions: dict[Gate, Decision] = {}
         places: dict[tuple[int, str], Place] = {}
@@ -338,10 +310,6 @@ class Applied:
         if row not in self.decisions[gate].open:
             raise SteerworksError(f"row {row}: its gate at layer {gate.layer} was never decided: no prompt was read")
         return self.decisions[gate].open[row]
-
-
-def _named(step: Step) -> str:
-    return f"operator {step.operator.name!r} at layer {step.place.layer}, site {step.place.site!r},"
 
 
 def _when(key: tuple[int, str]) -> tuple[int, int]:
