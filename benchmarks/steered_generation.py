@@ -20,7 +20,7 @@ import torch
 import transformers
 
 from schemas.specs import Decoding, ModelSpec
-from steer_core.generation.backend import Call
+from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models.info import ModelInfo
 from steer_core.models.loading import LoadedModel
@@ -83,7 +83,7 @@ def run(backend: TransformersBackend, asked: list[Plan]) -> tuple[float, list[st
     """CPU seconds, and what was written."""
     calls = [Call(p, 0, 0) for p in asked]
     start = time.process_time()
-    answers = backend.generate(calls)
+    answers = answer_all(backend, calls)
     return time.process_time() - start, [a.raw for a in answers]
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from schemas.digest import digest_json
+from schemas.specs import Site
+from steer_core.steering.intervention import Intervention
+from steer_core.steering.operators import available_operators
 from steer_core.steering.plan import Plan
+from steer_core.steering.positions import FORMS
+from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 #: What a plan can be asked for.
 Verb = Literal["generate", "score", "diverge"]
+#: How rows share forward passes: a finished row's place goes to the next call, or a batch steps on until its longest
+#: row ends, or each call is a request of its own to a server.
+Batching = Literal["refill", "plain", "remote"]
+#: Rows under way at a time, where nothing else is said.
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Generation:
         raw: the text, as it was written.
         finish_reason: `stop`, `length`, or `overlong`: the prompt left no room.
         prompt_tokens, completion_tokens: tokens read and written.
-        seconds: share of the batch's time.
+        seconds: its share of the time of the forward passes that it was in.
         receipt: `Receipt` of the plan's interventions as JSON; None without any.
     """
 
@@ -48,6 +58,76 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A row that has ended.
+
+    Attributes:
+        index: which call it answers, counted from 0 over the calls that were taken (`None`s do not count).
+        generation: what came back.
+    """
+
+    index: int
+    generation: Generation
+
+
+@dataclass
+class Stats:
+    """What a backend's forward passes were spent on, since it was made.
+
+    Attributes:
+        row_steps: rows times the forward passes that they stood in, from the one that writes a row's first token on.
+        written: tokens of answers, the one that ends an answer included; what `row_steps` would be without waste.
+        passes: forward passes.
+    """
+
+    row_steps: int = 0
+    written: int = 0
+    passes: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the row-steps that wrote a token of an answer; 1 before anything ran."""
+        return self.written / self.row_steps if self.row_steps else 1.0
+
+
+@dataclass(frozen=True)
+class Interventions:
+    """Which interventions a backend can carry out.
+
+    Attributes:
+        operators: by name.
+        positions: forms of selectors, by their first word: `all`, `prompt`, `span` ...
+        sites: places of a layer.
+        gates: whether an intervention may wait for a condition on the prompt.
+    """
+
+    operators: tuple[str, ...]
+    positions: tuple[str, ...] = FORMS
+    sites: tuple[Site, ...] = ("residual", "attention", "mlp")
+    gates: bool = True
+
+    @classmethod
+    def every(cls) -> Interventions:
+        """Whatever this package knows."""
+        return cls(available_operators())
+
+    def lacking(self, intervention: Intervention) -> str | None:
+        """What of an intervention cannot be done, in words; None where all of it can."""
+        form = intervention.positions.split(":")[0]
+        # an operator that nobody knows is a mistake of the plan's; whoever loads it says which there are
+        known = intervention.operator in available_operators()
+        if known and intervention.operator not in self.operators:
+            return f"apply operator {intervention.operator!r}; it applies {', '.join(self.operators)}"
+        if form in FORMS and form not in self.positions:
+            return f"steer positions {intervention.positions!r}; it steers {', '.join(self.positions)}"
+        if intervention.site not in self.sites:
+            return f"steer site {intervention.site!r}; it steers {', '.join(self.sites)}"
+        if intervention.gate is not None and not self.gates:
+            return "wait for a gate; it steers every row or none"
+        return None
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a backend can execute; a plan beyond it is refused by name before anything runs.
 
@@ -55,15 +135,27 @@ class Capabilities:
         name: how the backend is called in messages.
         max_context: tokens of prompt and answer; None: not known.
         scores: whether it returns log-probabilities of given continuations.
-        interventions: whether it can change activations.
+        interventions: which it can carry out; None: it cannot change activations.
         diverges: whether it returns the KL divergence of steered from unsteered.
+        seeds: whether a sampled answer follows from its call's seed alone.
+        adapters: whether it can load adapters.
+        log_probs: whether answers come with the log-probabilities of their tokens.
+        greedy_flags: whether scores say of each token if it was the likeliest.
+        batching: how rows share forward passes.
+        batching_reason: why it is not `refill`, in words; empty where it is, or where that was asked for.
     """
 
     name: str
     max_context: int | None
     scores: bool
-    interventions: bool = False
+    interventions: Interventions | None = None
     diverges: bool = False
+    seeds: bool = True
+    adapters: bool = False
+    log_probs: bool = False
+    greedy_flags: bool = False
+    batching: Batching = "plain"
+    batching_reason: str = ""
 
     def refuse(self, plan: Plan, verb: Verb = "generate") -> None:
         """Refuse a plan that the backend cannot execute; does nothing for one that it can.
@@ -71,8 +163,16 @@ class Capabilities:
         Raises:
             SteerworksError: names the backend and what it cannot do.
         """
-        if plan.interventions and not self.interventions:
+        if plan.interventions and self.interventions is None:
             raise SteerworksError(f"{self.name} backend cannot apply interventions; use transformers or vllm")
+        if self.interventions is not None:
+            for i in plan.interventions:
+                if (lacking := self.interventions.lacking(i)) is not None:
+                    raise SteerworksError(f"{self.name} backend cannot {lacking}")
+        if verb == "generate" and plan.decoding.temperature > 0 and not self.seeds:
+            raise SteerworksError(
+                f"{self.name} backend cannot sample by seed: an answer could not be written again; use temperature 0"
+            )
         if verb == "score" and not self.scores:
             raise SteerworksError(f"{self.name} backend cannot score continuations; use transformers")
         if verb == "diverge" and not self.diverges:
@@ -80,7 +180,7 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """Generates and scores plans in batches."""
+    """Generates and scores plans, under its own batching."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -92,12 +192,24 @@ class Backend(Protocol):
         """Execution fingerprint: everything outside the plan that may change an answer."""
         ...
 
+    def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
+        """Let plans refer to further vectors, by id; asked only of backends whose capabilities have interventions."""
+        ...
+
     def prompt_tokens(self, plan: Plan) -> int:
         """Tokens that the plan's prompt takes."""
         ...
 
-    def generate(self, calls: Sequence[Call]) -> list[Generation]:
-        """Answers of one batch of calls that share a decoding, in their order."""
+    def generate(self, calls: Iterable[Call | None], batch_size: int = BATCH_SIZE) -> Iterator[Finished]:
+        """Answers, each as soon as its row ends: in any order, tagged with the index of its call.
+
+        Calls are taken as they are needed, a bounded window ahead, so what is done with one answer may decide on later
+        calls. A source that has nothing now, and may have once rows under way have ended, gives `None`.
+
+        Args:
+            calls: rows wanted; decodings, vectors and strengths may differ from row to row.
+            batch_size: most rows under way at a time.
+        """
         ...
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
@@ -110,3 +222,9 @@ class Backend(Protocol):
         Each continuation is read after its plan's prompt; the numbers stand where `score` has the log-probabilities.
         """
         ...
+
+
+def answer_all(backend: Backend, calls: Sequence[Call], batch_size: int = BATCH_SIZE) -> list[Generation]:
+    """Answers of all calls, in their order."""
+    answers = {f.index: f.generation for f in backend.generate(calls, batch_size)}
+    return [answers[i] for i in range(len(calls))]

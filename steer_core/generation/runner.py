@@ -1,8 +1,9 @@
-"""Run calls through a backend in fixed batches, each journalled as it ends."""
+"""Run calls through a backend, journalling answers as they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -13,6 +14,10 @@ from steer_core.tables.journal import Journal
 
 #: Called with (rows done, rows in all).
 Progress = Callable[[int, int], None]
+#: A row of `responses`.
+Row = dict[str, object]
+#: Seconds after which finished rows are written to the journal, however few they are.
+FLUSH_SECONDS = 30.0
 
 
 def run_calls(
@@ -20,73 +25,116 @@ def run_calls(
 ) -> pl.DataFrame:
     """Answers of all calls, generating only those that the journal does not hold.
 
-    Batches are cut from the whole list (by decoding, then prompt length), not from what is left: a run that was killed
-    meets the same batches again, so padding, and with it every last digit, is as in an undisturbed run.
+    Long prompts come first, so that a lack of memory shows at once.
 
     Args:
         calls: rows wanted; equal ones are generated once.
-        backend: what generates.
-        journal: rows that are done; grows by one part a batch.
-        batch_size: rows generated together.
-        progress: told after each batch.
+        backend: what generates; all plans are held against its capabilities before anything runs.
+        journal: rows that are done; grows as rows end.
+        batch_size: most rows under way at a time.
+        progress: told whenever rows have been journalled.
 
     Returns:
         Rows of `responses` (with `text` still equal to `raw`: cleaning is the method's), one for each distinct call.
     """
     execution = backend.execution
     by_id = {c.response_id(execution): c for c in calls}
+    for plan in {c.plan.id: c.plan for c in by_id.values()}.values():
+        backend.capabilities.refuse(plan)
     done = journal.read(list(by_id))
     finished = set(done["response_id"].to_list())
-    lengths = {i: backend.prompt_tokens(c.plan) for i, c in by_id.items()} if len(finished) < len(by_id) else {}
-    new = []
-    for batch in _batches(by_id, lengths, batch_size):
-        missing = [i for i in batch if i not in finished]
-        if missing:
-            generated = backend.generate([by_id[i] for i in missing])
-            rows = _rows([(i, by_id[i], g) for i, g in zip(missing, generated, strict=True)], execution)
-            journal.append(rows)
-            new.append(rows)
-            finished.update(missing)
+    lengths = {i: backend.prompt_tokens(c.plan) for i, c in by_id.items() if i not in finished}
+    wanted = [by_id[i] for i in sorted(lengths, key=lambda i: (-lengths[i], i))]
+
+    def tell(rows: int) -> None:
         if progress is not None:
-            progress(len(finished), len(by_id))
-    return pl.concat([done, *new])
+            progress(len(finished) + rows, len(by_id))
+
+    new = [row for _, row in stream_calls(wanted, backend, journal, batch_size, told=tell)] if wanted else []
+    return pl.concat([done, response_rows(new)]) if new else done
 
 
-def _batches(by_id: dict[str, Call], lengths: dict[str, int], batch_size: int) -> list[list[str]]:
-    if not lengths:
-        return []
-    groups: dict[str, list[str]] = {}
-    for i, call in by_id.items():
-        groups.setdefault(call.plan.decoding.spec_hash, []).append(i)
-    batches = []
-    for _, ids in sorted(groups.items()):
-        ordered = sorted(ids, key=lambda i: (-lengths[i], i))
-        batches += [ordered[k : k + batch_size] for k in range(0, len(ordered), batch_size)]
-    return batches
+def stream_calls(
+    calls: Iterable[Call | None],
+    backend: Backend,
+    journal: Journal,
+    batch_size: int,
+    *,
+    told: Callable[[int], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[Call, Row]]:
+    """Each call with its row of `responses`, as soon as it has ended.
+
+    Finished rows go to the journal `batch_size` at a time, or after `FLUSH_SECONDS`; whatever stops the run, those that
+    wait are written too, unless the process is killed.
+
+    Args:
+        calls: rows wanted, none of them in the journal; see `Backend.generate`.
+        backend: what generates.
+        journal: grows.
+        batch_size: most rows under way at a time.
+        told: called with the rows journalled so far.
+        clock: seconds.
+    """
+    execution = backend.execution
+    taken: dict[int, Call] = {}
+
+    def noted() -> Iterator[Call | None]:
+        count = 0
+        for call in calls:
+            if call is not None:
+                taken[count] = call
+                count += 1
+            yield call
+
+    waiting: list[Row] = []
+    written, since = 0, clock()
+
+    def flush() -> None:
+        nonlocal written, since
+        rows = list(waiting)
+        waiting.clear()
+        since = clock()
+        if rows:
+            journal.append(response_rows(rows))
+            written += len(rows)
+            if told is not None:
+                told(written)
+
+    # a list stays one: a backend can then look at all of it before anything runs
+    source = calls if isinstance(calls, Sequence) else noted()
+    if isinstance(calls, Sequence):
+        taken.update(enumerate(c for c in calls if c is not None))
+    try:
+        for finished in backend.generate(source, batch_size):
+            call = taken.pop(finished.index)
+            row = _row(call, finished.generation, execution)
+            waiting.append(row)
+            if len(waiting) >= batch_size or clock() - since >= FLUSH_SECONDS:
+                flush()
+            yield call, row
+    finally:
+        flush()
 
 
-def _rows(generated: Sequence[tuple[str, Call, Generation]], execution: str) -> pl.DataFrame:
-    return response_rows(
-        [
-            {
-                "response_id": response_id,
-                "plan_id": call.plan.id,
-                "plan": call.plan.to_json(),
-                "sample_index": call.sample_index,
-                "seed": call.seed,
-                "execution": execution,
-                "raw": printable(g.raw),
-                "text": printable(g.raw),
-                "finish_reason": g.finish_reason,
-                "parsed": True,
-                "prompt_tokens": g.prompt_tokens,
-                "completion_tokens": g.completion_tokens,
-                "seconds": g.seconds,
-                "receipt": g.receipt,
-            }
-            for response_id, call, g in generated
-        ]
-    )
+def _row(call: Call, generation: Generation, execution: str) -> Row:
+    text = printable(generation.raw)
+    return {
+        "response_id": call.response_id(execution),
+        "plan_id": call.plan.id,
+        "plan": call.plan.to_json(),
+        "sample_index": call.sample_index,
+        "seed": call.seed,
+        "execution": execution,
+        "raw": text,
+        "text": text,
+        "finish_reason": generation.finish_reason,
+        "parsed": True,
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.completion_tokens,
+        "seconds": generation.seconds,
+        "receipt": generation.receipt,
+    }
 
 
 def printable(text: str) -> str:
@@ -94,7 +142,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def response_rows(rows: Sequence[dict[str, object]]) -> pl.DataFrame:
+def response_rows(rows: Sequence[Row]) -> pl.DataFrame:
     """Rows of `responses`, with `text_id` added and columns in order."""
     filled = [{**r, "text_id": digest_text(str(r["text"]))} for r in rows]
     schema = Responses.empty().schema

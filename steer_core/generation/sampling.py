@@ -1,47 +1,116 @@
-"""Sampling whose randomness belongs to the row: the same row draws the same tokens in any batch."""
+"""Sampling whose randomness belongs to the row: the same row draws the same tokens whatever stands beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch  # noqa: TID253  (this module subclasses nothing else; it is imported by the transformers backend only)
+import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
+from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from schemas.specs import Decoding
 
 
-class RowSampling:
-    """A transformers logits processor that draws each row's token itself and leaves it as the only choice.
+class NotFiniteError(Exception):
+    """Rows of a pass have no largest logit: not a number, infinite, or all minus infinity.
 
-    One uniform number per row and step (Philox, keyed by the row's seed) is looked up in the cumulative distribution.
-    Temperature comes first, then min-p (Nguyen et al. 2024), then top-p (Holtzman et al. 2020).
+    Attributes:
+        rows: which.
+        written: what all rows of the pass had written, where it is known to whoever chose the tokens.
     """
 
-    def __init__(self, decoding: Decoding, seeds: Sequence[int], prompt_length: int, steps: int) -> None:
+    def __init__(self, rows: Sequence[int], written: Sequence[list[int]] = ()) -> None:
+        super().__init__(f"rows {list(rows)} have no largest logit")
+        self.rows, self.written = tuple(rows), tuple(written)
+
+
+class Draws:
+    """One row's uniform numbers, one a step: a Philox stream keyed by the row's seed.
+
+    Args:
+        decoding: how the row is drawn; greedy ones draw nothing.
+        seed: the row's seed.
+        steps: most tokens to write.
+    """
+
+    def __init__(self, decoding: Decoding, seed: int, steps: int) -> None:
         self.decoding = decoding
-        self.prompt_length = prompt_length
-        draws = [np.random.Generator(np.random.Philox(key=seed)).random(steps) for seed in seeds]
-        self.uniform = torch.tensor(np.array(draws))  # [rows, steps], float64
+        self._points: NDArray[np.float64] | None = None
+        if decoding.temperature > 0:
+            self._points = np.random.Generator(np.random.Philox(key=seed)).random(steps)
+
+    def __getitem__(self, step: int) -> float:
+        """The number of a step, in [0, 1); 0 for greedy rows."""
+        return 0.0 if self._points is None else float(self._points[step])
+
+
+def next_tokens(logits: Tensor, draws: Sequence[Draws], steps: Sequence[int]) -> Tensor:
+    """The next token of each row, shape [rows].
+
+    A row's uniform number is looked up in the cumulative distribution of its step. Temperature comes first, then min-p
+    (Nguyen et al. 2024), then top-p (Holtzman et al. 2020). Temperature 0 takes the likeliest token.
+
+    Args:
+        logits: shape [rows, vocabulary].
+        draws: of each row.
+        steps: tokens that each row has written.
+
+    Raises:
+        NotFiniteError: a row has no largest logit.
+    """
+    highest, tokens = logits.max(dim=-1)
+    finite = highest.isfinite()
+    if not bool(finite.all()):
+        raise NotFiniteError([int(r) for r in (~finite).nonzero()[:, 0]])
+    drawn = [r for r, d in enumerate(draws) if d.decoding.temperature > 0]
+    if not drawn:
+        return tokens
+    device = logits.device
+    own = [draws[r].decoding for r in drawn]
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=device)[:, None]
+
+    part = logits if len(drawn) == len(draws) else logits[drawn]
+    probs = torch.softmax(part.double() / column([d.temperature for d in own]), dim=-1)
+    if any(d.min_p > 0 for d in own):
+        floor = column([d.min_p for d in own]) * probs.amax(dim=-1, keepdim=True)
+        probs = torch.where(probs < floor, 0.0, probs)
+    if nuclear := [k for k, d in enumerate(own) if d.top_p < 1]:
+        kept = probs[nuclear]
+        probs[nuclear] = _nucleus(kept / kept.sum(dim=-1, keepdim=True), column([own[k].top_p for k in nuclear]))
+    mass = probs.cumsum(dim=-1)
+    point = column([draws[r][steps[r]] for r in drawn]) * mass[:, -1:]
+    chosen = (mass <= point).sum(dim=-1).clamp_max(probs.shape[-1] - 1)
+    if len(drawn) == len(draws):
+        return chosen
+    tokens[drawn] = chosen
+    return tokens
+
+
+def _nucleus(probs: Tensor, top_p: Tensor) -> Tensor:
+    ordered, order = probs.sort(dim=-1, descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    return torch.zeros_like(probs).scatter_(1, order, torch.where(before < top_p, ordered, 0.0))
+
+
+class RowSampling:
+    """A transformers logits processor that chooses each row's token itself and leaves it as the only choice.
+
+    Args:
+        draws: of each row.
+        prompt_length: columns of the prompts.
+    """
+
+    def __init__(self, draws: Sequence[Draws], prompt_length: int) -> None:
+        self.draws, self.prompt_length = draws, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocabulary] to scores in which one token a row is left."""
         step = input_ids.shape[1] - self.prompt_length
-        probs = torch.softmax(scores.double() / self.decoding.temperature, dim=-1)
-        if self.decoding.min_p > 0:
-            floor = self.decoding.min_p * probs.amax(dim=-1, keepdim=True)
-            probs = torch.where(probs < floor, 0.0, probs)
-        if self.decoding.top_p < 1:
-            probs = _nucleus(probs / probs.sum(dim=-1, keepdim=True), self.decoding.top_p)
-        mass = probs.cumsum(dim=-1)
-        point = self.uniform[:, step].to(mass.device) * mass[:, -1]
-        chosen = (mass <= point[:, None]).sum(dim=-1, keepdim=True).clamp_max(probs.shape[-1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
-
-
-def _nucleus(probs: Tensor, top_p: float) -> Tensor:
-    ordered, order = probs.sort(dim=-1, descending=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    kept: Any = torch.where(before < top_p, ordered, 0.0)
-    return torch.zeros_like(probs).scatter_(1, order, kept)
+        try:
+            chosen = next_tokens(scores, self.draws, [step] * len(self.draws))
+        except NotFiniteError as error:
+            raise NotFiniteError(error.rows, input_ids[:, self.prompt_length :].tolist()) from error
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)

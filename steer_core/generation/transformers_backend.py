@@ -1,39 +1,48 @@
-"""The transformers backend: plain `generate` and teacher-forced scoring on one device, steered by hooks."""
+"""The transformers backend: streamed generation and teacher-forced scoring on one device, steered by hooks."""
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.digest import canonical_json
-from steer_core.generation.backend import Call, Capabilities, Generation
-from steer_core.generation.encoding import encode_plan, pad_left
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
+from steer_core.generation.encoding import encode_plan
+from steer_core.generation.reading import Read, read_logits
+from steer_core.generation.regimes import regime_of
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steer_core.generation.stream import Prompt
     from steer_core.steering.hooks import Applied, Steering
-
-#: Interventions and the token ids that are fed: rows that share both are one row of the forward pass.
-_Row = tuple[tuple[Intervention, ...], tuple[int, ...], int]
 
 
 class TransformersBackend:
-    """Runs plans on a loaded model. Rows of a batch are padded on the left and masked.
+    """Runs plans on a loaded model. Rows that share a pass are padded on the left and masked.
 
-    Steered and unsteered rows, with vectors and strengths of their own, go through one batch.
+    Steered and unsteered rows, with vectors, strengths and decodings of their own, share passes.
 
     Args:
         loaded: model and tokenizer.
         vectors: vectors that plans may refer to; more can be added.
         clock: seconds, for the cost columns.
+        batching: see `Capabilities.batching`; None: `refill` where the model's cache allows it.
+
+    Attributes:
+        stats: what forward passes of `generate` were spent on.
+
+    Raises:
+        SteerworksError: `refill` is asked of a model whose cache cannot be refilled.
     """
 
     def __init__(
@@ -41,18 +50,31 @@ class TransformersBackend:
         loaded: LoadedModel,
         vectors: Iterable[SteeringVector] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        batching: Literal["refill", "plain"] | None = None,
     ) -> None:
         self.loaded = loaded
+        self.model_identity = loaded.spec.identity
+        self.stats = Stats()
         self._clock = clock
+        self._accepted = frozenset(inspect.signature(loaded.model.forward).parameters)
+        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
+        self._batching = _batching(loaded, batching, self._accepted)
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
         self.add_vectors(vectors or ())
 
     @property
     def capabilities(self) -> Capabilities:
-        """All verbs, with interventions; the context is the model's."""
+        """All verbs, with all interventions; the context is the model's."""
+        batching, reason = self._batching
         return Capabilities(
-            "transformers", self.loaded.info.max_context, scores=True, interventions=True, diverges=True
+            "transformers",
+            self.loaded.info.max_context,
+            scores=True,
+            interventions=Interventions.every(),
+            diverges=True,
+            batching=batching,
+            batching_reason=reason,
         )
 
     @property
@@ -111,29 +133,65 @@ class TransformersBackend:
         """Tokens that the plan's prompt takes."""
         return len(self.encode(plan))
 
-    def generate(self, calls: Sequence[Call]) -> list[Generation]:
-        """Answers of one batch; rows with less room than asked for are run apart from the others.
+    def generate(self, calls: Iterable[Call | None], batch_size: int = BATCH_SIZE) -> Iterator[Finished]:
+        """Answers, each as soon as its row ends (`Backend.generate`).
 
-        A row whose prompt leaves no room at all comes back empty as `overlong`.
+        A row whose prompt leaves no room comes back empty as `overlong`; one with less room than asked for ends there.
 
         Raises:
-            SteerworksError: an intervention cannot be applied (nothing has run then), or a receipt does not add up.
+            SteerworksError: a plan is of another model or cannot be executed (of a list, nothing has run then), a
+                receipt does not add up, or activations are no numbers.
         """
-        self._check([c.plan for c in calls])
-        prompts = [self.encode(c.plan) for c in calls]
-        groups: dict[int, list[int]] = {}
-        for i, (call, prompt) in enumerate(zip(calls, prompts, strict=True)):
-            groups.setdefault(self._room(call.plan, len(prompt)), []).append(i)
-        answers: dict[int, Generation] = {}
-        for room, rows in sorted(groups.items()):
-            if room <= 0:
-                answers |= {i: Generation("", "overlong", len(prompts[i]), 0, 0.0) for i in rows}
-            else:
-                generated = self._generate([calls[i] for i in rows], [prompts[i] for i in rows], room)
-                answers |= dict(zip(rows, generated, strict=True))
-        return [answers[i] for i in range(len(calls))]
+        if batch_size < 1:
+            raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one row")
+        if isinstance(calls, Sequence):
+            self._check([c.plan for c in calls if c is not None])
+        return self._finished(calls, batch_size)
+
+    def _finished(self, calls: Iterable[Call | None], batch_size: int) -> Iterator[Finished]:
+        from steer_core.generation.stream import WINDOW, Stream, Waiting
+
+        waiting = Waiting(calls, self._prepare, WINDOW * batch_size)
+        ends = frozenset(self._end_ids())
+        common: dict[str, Any] = {"ends": ends, "clock": self._clock, "stats": self.stats, "explain": self._explain}
+        if self.capabilities.batching == "plain":
+            from steer_core.generation.plain import Batches
+
+            yield from Batches(self.loaded, waiting, batch_size, self._steered, **common).finished()
+            return
+        from steer_core.steering.running import Running
+
+        tokenizer = self.loaded.tokenizer
+        yield from Stream(
+            self.loaded.model,
+            waiting,
+            batch_size,
+            Running(lambda: self.steering, batch_size),
+            self._steered,
+            decode=partial(tokenizer.decode, skip_special_tokens=True),
+            pad=tokenizer.pad_token_id,
+            device=self.loaded.device,
+            last_only={"logits_to_keep": 1} if "logits_to_keep" in self._accepted else {},
+            **common,
+        ).finished()
+
+    def _prepare(self, block: Sequence[tuple[int, Call]]) -> list[Prompt]:
+        from steer_core.generation.stream import Prompt
+
+        self._check([call.plan for _, call in block])
+        found = []
+        for index, call in block:
+            tokens = self.encode(call.plan)
+            found.append(Prompt(index, call, tokens, self._room(call.plan, len(tokens))))
+        return found
 
     def _check(self, plans: Sequence[Plan]) -> None:
+        for model in dict.fromkeys(p.model for p in plans):
+            if model != self.model_identity:
+                raise SteerworksError(
+                    f"a plan is of model {model}, and this backend runs {self.model_identity} "
+                    f"({self.loaded.spec.name!r}): make the plan with `ModelSpec.identity` of the model that answers it"
+                )
         for interventions in dict.fromkeys(p.interventions for p in plans):
             if interventions:
                 self.steering.check(interventions)
@@ -149,64 +207,24 @@ class TransformersBackend:
         context = self.loaded.info.max_context
         return wanted if context is None else min(wanted, context - prompt_tokens)
 
-    def _generate(self, calls: Sequence[Call], prompts: Sequence[list[int]], room: int) -> list[Generation]:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
+    def _explain(self, prompt: Prompt, written: list[int]) -> SteerworksError:
+        interventions = prompt.call.plan.interventions
+        return self._not_finite(prompt.index, interventions, prompt.tokens + written, len(prompt.tokens))
 
-        from steer_core.generation.sampling import RowSampling
+    def _not_finite(
+        self, row: int, interventions: tuple[Intervention, ...], tokens: list[int], prompt_length: int
+    ) -> SteerworksError:
+        """The error for a row whose logits are no numbers: it is read again alone, to find where that begins."""
+        from steer_core.steering.watch import not_finite
 
-        tokenizer = self.loaded.tokenizer
-        decoding = calls[0].plan.decoding
-        ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.loaded.device)
-        length = ids.shape[1]
-        sampling = [RowSampling(decoding, [c.seed for c in calls], length, room)] if decoding.temperature > 0 else []
-        ends = self._end_ids()
-        config = GenerationConfig(
-            max_new_tokens=room,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=sorted(ends) or None,
-            bos_token_id=tokenizer.bos_token_id,
-        )
-        start = self._clock()
-        model = self.loaded.model
-        # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
-        own, model.generation_config = model.generation_config, GenerationConfig()
-        try:
-            with (
-                torch.inference_mode(),
-                self._steered([c.plan.interventions for c in calls], [len(p) for p in prompts]) as applied,
-            ):
-                out = model.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    generation_config=config,
-                    logits_processor=LogitsProcessorList(sampling),
-                )
-        finally:
-            model.generation_config = own
-        seconds = (self._clock() - start) / len(calls)
-        written: list[list[int]] = []
-        reasons: list[Literal["stop", "length"]] = []
-        for row in out[:, length:].tolist():
-            stop = next((k for k, token in enumerate(row) if token in ends), None)
-            written.append(row if stop is None else row[:stop])
-            reasons.append("length" if stop is None else "stop")
-        used = [len(w) + (r == "stop") for w, r in zip(written, reasons, strict=True)]
-        # the last token that was written has not been read
-        fed = [len(p) + u - 1 for p, u in zip(prompts, used, strict=True)]
-        receipts = [None] * len(calls) if applied is None else applied.receipts(fed)
-        return [
-            Generation(
-                tokenizer.decode(tokens, skip_special_tokens=True),
-                reason,
-                len(prompt),
-                count,
-                seconds,
-                None if receipt is None else receipt.to_json(),
+        if interventions and (found := not_finite(self.steering, interventions, tokens, prompt_length)) is not None:
+            return SteerworksError(
+                f"row {row}: {found}: no answer can be read off. Lower the strength, or look at vector and operator"
             )
-            for tokens, reason, prompt, count, receipt in zip(written, reasons, prompts, used, receipts, strict=True)
-        ]
+        return SteerworksError(
+            f"row {row}: the model's logits after {len(tokens)} tokens are not finite, and no intervention made them "
+            f"so: its weights are damaged, or {self.loaded.spec.dtype} is too narrow for its activations"
+        )
 
     def _end_ids(self) -> set[int]:
         configured = self.loaded.model.generation_config.eos_token_id
@@ -226,7 +244,7 @@ class TransformersBackend:
         import torch
 
         prompts, answers = self._encode_pairs(plans, continuations)
-        rows = [_row(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        rows = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
         logits = self._logits(rows)
         scores = []
         for row, answer in zip(rows, answers, strict=True):
@@ -245,13 +263,13 @@ class TransformersBackend:
             ValueError, SteerworksError: as `score`.
         """
         prompts, answers = self._encode_pairs(plans, continuations)
-        steered = [_row(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        plain = [_row((), q, a) for q, a in zip(prompts, answers, strict=True)]
-        after = self._logits([row for row in steered if row[0]])
-        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s[0]])
+        steered = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        plain = [Read.of((), q, a) for q, a in zip(prompts, answers, strict=True)]
+        after = self._logits([row for row in steered if row.interventions])
+        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s.interventions])
         found = []
         for s, p, answer in zip(steered, plain, answers, strict=True):
-            if not s[0]:
+            if not s.interventions:
                 found.append([0.0] * len(answer))
                 continue
             log_p, log_q = (logits.float().log_softmax(dim=-1) for logits in (after[s], before[p]))
@@ -274,33 +292,28 @@ class TransformersBackend:
                 raise ValueError(f"row {i} has {len(prompt) + len(answer)} tokens; the model's context has {context}")
         return prompts, answers
 
-    def _logits(self, rows: Sequence[_Row]) -> dict[_Row, Tensor]:
-        """Logits [tokens, vocabulary] from each row's last prompt token on; the head runs on those columns only."""
-        import torch
-
-        distinct = list(dict.fromkeys(rows))
-        if not distinct:
-            return {}
-        fed = [list(tokens) for _, tokens, _ in distinct]
-        asked = [len(tokens) - prompt + 1 for _, tokens, prompt in distinct]
-        ids, mask = pad_left(fed, self.loaded.tokenizer.pad_token_id, self.loaded.device)
-        accepted = inspect.signature(self.loaded.model.forward).parameters
-        options: dict[str, Any] = {"use_cache": False}
-        if "position_ids" in accepted:
-            # left padding must not shift learned positions
-            options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-        if "logits_to_keep" in accepted:
-            options["logits_to_keep"] = max(asked)
-        with (
-            torch.inference_mode(),
-            self._steered([r[0] for r in distinct], [r[2] for r in distinct]) as applied,
-        ):
-            logits = self.loaded.model(input_ids=ids, attention_mask=mask, **options).logits
-        if applied is not None:
-            applied.receipts([len(tokens) for tokens in fed])
-        return {row: logits[k, -asked[k] :] for k, row in enumerate(distinct)}
+    def _logits(self, rows: Iterable[Read]) -> dict[Read, Tensor]:
+        return read_logits(
+            self.loaded,
+            rows,
+            accepted=self._accepted,
+            regime=self._regime,
+            steered=self._steered,
+            not_finite=lambda k, row: self._not_finite(k, row.interventions, list(row.tokens), row.prompt),
+        )
 
 
-def _row(interventions: tuple[Intervention, ...], prompt: Sequence[int], answer: Sequence[int]) -> _Row:
-    # the last token of the answer is scored, and never read
-    return interventions, (*prompt, *answer[:-1]), len(prompt)
+def _batching(
+    loaded: LoadedModel, asked: Literal["refill", "plain"] | None, accepted: Set[str]
+) -> tuple[Literal["refill", "plain"], str]:
+    """How rows share passes, and why it is not `refill` where nobody asked for something else."""
+    if asked == "plain":
+        return "plain", ""
+    from steer_core.generation.cache import why_not_refillable
+
+    reason = why_not_refillable(loaded.model, accepted)
+    if reason is None:
+        return "refill", ""
+    if asked == "refill":
+        raise SteerworksError(f"rows of {loaded.spec.name!r} cannot take each other's places: {reason}; use `plain`")
+    return "plain", reason

@@ -1,8 +1,9 @@
-"""The driver: runs `step` for all requests in rounds, batches their plans, hands back observations."""
+"""The driver: runs `step` for all requests, each as soon as its own answers are in, and hands back observations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -10,7 +11,7 @@ import polars as pl
 from schemas.digest import canonical_json, digest_json, digest_text
 from schemas.responses import Outcomes, Responses
 from steer_core.generation.backend import Backend, Call
-from steer_core.generation.runner import Progress, printable, response_rows, run_calls
+from steer_core.generation.runner import Progress, Row, printable, response_rows, stream_calls
 from steer_core.methods.cleaning import is_refusal
 from steer_core.methods.protocol import Artifact, Choose, GoalTarget, Method, Observation, Request
 from steer_core.tables.errors import SteerworksError
@@ -34,6 +35,8 @@ class _State:
     history: list[Observation] = field(default_factory=list)
     choice: Choose | None = None
     rounds: int = 0
+    #: calls of the round under way, with the ids of their responses
+    asked: list[tuple[Call, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def run_method(
 ) -> Run:
     """Run a method on all requests.
 
+    Calls stream: a request's next round starts when its own answers are in, whatever the others do.
+
     Args:
         method: what steps.
         requests: rows of `requests`.
@@ -82,52 +87,150 @@ def run_method(
         journal: of this model; answers in it are not generated again.
         ruler: measures texts; needed by methods that measure.
         seed: the bench's seed.
-        batch_size: rows generated together.
-        progress: told after each batch of each round.
+        batch_size: most rows under way at a time.
+        progress: told whenever rows have been journalled; the rows in all are those asked for so far.
 
     Raises:
-        SteerworksError: a backend or ruler is missing, or a method never chooses.
+        SteerworksError: a backend or ruler is missing, the backend cannot execute a plan, or a method never chooses.
     """
     if method.traits.measures and ruler is None:
         raise SteerworksError("this method measures its attempts, and no ruler was given")
     probes = dict(requests.select("request_id", "probe").iter_rows())
     states = [_State(r, probes[r.request_id]) for r in requests_from(requests, request_goals, goals)]
-    rows: dict[str, dict[str, object]] = {}
-    for _ in range(MOST_ROUNDS):
-        calls = _ask(method, artifact, states, seed)
-        if not calls:
-            outcomes = _outcomes(method, states, rows)
-            return Run(_responses(rows), outcomes)
-        if backend is None:
-            raise SteerworksError("this method calls a model, and no backend was given")
-        asked = [call for _, call in calls]
-        answered = run_calls(asked, backend, journal, batch_size, progress)
-        rows |= {str(r["response_id"]): r for r in _cleaned(method, answered).iter_rows(named=True)}
-        _observe(calls, rows, backend.execution, ruler if method.traits.measures else None)
-    raise SteerworksError(f"the method asked for more after {MOST_ROUNDS} rounds: it never chooses")
+    rounds = _Rounds(method, artifact, states, backend, journal, ruler if method.traits.measures else None, seed)
+    rounds.advance()
+    if rounds.queue:
+        assert backend is not None
+        rounds.longest_first(backend)
+        done = len(rounds.rows)
+
+        def told(written: int) -> None:
+            if progress is not None:
+                progress(done + written, len(rounds.rows) + len(rounds.waiting))
+
+        for _, row in stream_calls(rounds.calls(), backend, journal, batch_size, told=told):
+            rounds.answered(row)
+    outcomes = _outcomes(method, states, rounds.rows)
+    return Run(_responses(rounds.rows), outcomes)
 
 
-def _ask(method: Method, artifact: Artifact, states: list[_State], seed: int) -> list[tuple[_State, Call]]:
-    """One step of every open request; equal plans of a request are counted as its samples."""
-    calls = []
-    for state in states:
-        if state.choice is not None:
-            continue
-        step = method.step(state.request, artifact, tuple(state.history))
+class _Rounds:
+    """The requests under way: which calls they wait for, and what came back.
+
+    Attributes:
+        rows: cleaned rows of `responses` by id.
+        queue: calls that are still to be made.
+        waiting: response id -> the requests that wait for it.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        artifact: Artifact,
+        states: Sequence[_State],
+        backend: Backend | None,
+        journal: Journal,
+        ruler: Ruler | None,
+        seed: int,
+    ) -> None:
+        self.method, self.artifact, self.backend, self.ruler, self.seed = method, artifact, backend, ruler, seed
+        self.rows: dict[str, Row] = {}
+        self.queue: deque[tuple[str, Call]] = deque()
+        self.waiting: dict[str, list[_State]] = {}
+        self._journal = journal
+        self._held: pl.DataFrame | None = None
+        self._where: dict[str, int] = {}
+        self._ready = list(states)
+
+    def calls(self) -> Iterator[Call | None]:
+        """Calls as they come up; None while all requests wait for answers."""
+        while True:
+            self.advance()
+            if self.queue:
+                yield self.queue.popleft()[1]
+            elif self.waiting:
+                yield None
+            else:
+                return
+
+    def answered(self, row: Row) -> None:
+        """An answer has come: requests that have all of theirs are ready for their next round."""
+        response_id = str(row["response_id"])
+        self.rows[response_id] = _cleaned(self.method, row)
+        for state in self.waiting.pop(response_id):
+            if all(i in self.rows for _, i in state.asked):
+                self._ready.append(state)
+
+    def advance(self) -> None:
+        """Step all requests that are ready; what ended together is measured together."""
+        while self._ready:
+            ready, self._ready = self._ready, []
+            self._observe(ready)
+            for state in ready:
+                self._step(state)
+
+    def longest_first(self, backend: Backend) -> None:
+        """Put the calls with long prompts first, so that a lack of memory shows at once."""
+        order = {i: (-backend.prompt_tokens(call.plan), i) for i, call in self.queue}
+        self.queue = deque(sorted(self.queue, key=lambda entry: order[entry[0]]))
+
+    def _observe(self, states: Sequence[_State]) -> None:
+        texts = sorted({str(self.rows[i]["text"]) for state in states for _, i in state.asked})
+        measured: dict[str, dict[str, float | None]] = {}
+        if self.ruler is not None and texts:
+            measured = dict(zip(texts, self.ruler(texts), strict=True))
+        for state in states:
+            for call, response_id in state.asked:
+                row = self.rows[response_id]
+                text, parsed, finish = str(row["text"]), bool(row["parsed"]), str(row["finish_reason"])
+                state.history.append(Observation(response_id, call.plan, text, parsed, finish, measured.get(text)))
+            state.asked = []
+
+    def _step(self, state: _State) -> None:
+        """One step of a request; equal plans of a request are counted as its samples."""
+        step = self.method.step(state.request, self.artifact, tuple(state.history))
         if isinstance(step, Choose):
             state.choice = step
-            continue
+            return
         if not step:
             raise SteerworksError(f"request {state.request.request_id}: the method neither asks nor chooses")
+        if self.backend is None:
+            raise SteerworksError("this method calls a model, and no backend was given")
         state.rounds += 1
-        asked: dict[str, int] = {}
+        if state.rounds > MOST_ROUNDS:
+            raise SteerworksError(f"the method asked for more after {MOST_ROUNDS} rounds: it never chooses")
+        samples: dict[str, int] = {}
         for observation in state.history:
-            asked[observation.plan.id] = asked.get(observation.plan.id, 0) + 1
+            samples[observation.plan.id] = samples.get(observation.plan.id, 0) + 1
         for plan in step:
-            sample = asked.get(plan.id, 0)
-            asked[plan.id] = sample + 1
-            calls.append((state, Call(plan, sample, sample_seed(seed, plan.id, sample))))
-    return calls
+            sample = samples.get(plan.id, 0)
+            samples[plan.id] = sample + 1
+            call = Call(plan, sample, sample_seed(self.seed, plan.id, sample))
+            response_id = call.response_id(self.backend.execution)
+            state.asked.append((call, response_id))
+            self._ask(state, call, response_id, self.backend)
+        if all(i in self.rows for _, i in state.asked):
+            self._ready.append(state)
+
+    def _ask(self, state: _State, call: Call, response_id: str, backend: Backend) -> None:
+        if response_id in self.rows:
+            return
+        if (held := self._in_journal(response_id)) is not None:
+            self.rows[response_id] = _cleaned(self.method, held)
+        elif response_id in self.waiting:
+            self.waiting[response_id].append(state)
+        else:
+            backend.capabilities.refuse(call.plan)
+            self.waiting[response_id] = [state]
+            self.queue.append((response_id, call))
+
+    def _in_journal(self, response_id: str) -> Row | None:
+        # read once: later rounds of a run that was stopped are in it as well
+        if self._held is None:
+            self._held = self._journal.read()
+            self._where = {i: n for n, i in enumerate(self._held["response_id"])}
+        at = self._where.get(response_id)
+        return None if at is None else self._held.row(at, named=True)
 
 
 def sample_seed(seed: int, plan_id: str, sample_index: int) -> int:
@@ -135,39 +238,18 @@ def sample_seed(seed: int, plan_id: str, sample_index: int) -> int:
     return int(digest_text(f"{seed}:{plan_id}:{sample_index}")[:15], 16)
 
 
-def _cleaned(method: Method, answered: pl.DataFrame) -> pl.DataFrame:
-    cleaned = [method.clean(raw) for raw in answered["raw"].to_list()]
-    texts = [printable(text) for text, _ in cleaned]
-    return answered.with_columns(
-        text=pl.Series(texts, dtype=pl.String),
-        text_id=pl.Series([digest_text(t) for t in texts], dtype=pl.String),
-        parsed=pl.Series([parsed for _, parsed in cleaned], dtype=pl.Boolean),
-    )
+def _cleaned(method: Method, row: Row) -> Row:
+    text, parsed = method.clean(str(row["raw"]))
+    text = printable(text)
+    return {**row, "text": text, "text_id": digest_text(text), "parsed": parsed}
 
 
-def _observe(
-    calls: Sequence[tuple[_State, Call]], rows: Mapping[str, Mapping[str, object]], execution: str, ruler: Ruler | None
-) -> None:
-    ids = [call.response_id(execution) for _, call in calls]
-    measured: dict[str, dict[str, float | None]] = {}
-    if ruler is not None:
-        texts = sorted({str(rows[i]["text"]) for i in ids})
-        measured = dict(zip(texts, ruler(texts), strict=True))
-    for (state, call), response_id in zip(calls, ids, strict=True):
-        row = rows[response_id]
-        text = str(row["text"])
-        z = measured.get(text)
-        state.history.append(
-            Observation(response_id, call.plan, text, bool(row["parsed"]), str(row["finish_reason"]), z)
-        )
-
-
-def _responses(rows: Mapping[str, dict[str, object]]) -> pl.DataFrame:
+def _responses(rows: dict[str, Row]) -> pl.DataFrame:
     schema = Responses.empty().schema
     return pl.DataFrame(list(rows.values()), schema=schema, orient="row").sort("response_id")
 
 
-def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, dict[str, object]]) -> pl.DataFrame:
+def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, Row]) -> pl.DataFrame:
     outcomes = []
     for state in states:
         assert state.choice is not None
@@ -206,14 +288,14 @@ def failure_of(text: str, finish_reason: str, parsed: bool, source: str = "") ->
     return None if parsed else "unparsable"
 
 
-def _without_model(method: Method, state: _State, rows: dict[str, dict[str, object]]) -> dict[str, object]:
+def _without_model(method: Method, state: _State, rows: dict[str, Row]) -> Row:
     """A row for a text that no model of this run wrote: a copy, or an import."""
     choice = state.choice
     assert choice is not None
     raw = printable(choice.text or "")
     plan = canonical_json({choice.finish_reason: state.request.request_id})
     text, parsed = method.clean(raw)
-    row: dict[str, object] = {
+    row: Row = {
         "response_id": digest_json([plan, raw]),
         "plan_id": digest_text(plan),
         "plan": plan,

@@ -205,10 +205,9 @@ class Step:
     def _act(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.amounts is not None:
             return hidden + (self._added if mask is None else self._added.where(mask[..., None], NOTHING))
-        index, scale = self._index, self.place.scale
+        index = self._index
         part = hidden if index is None else hidden[index]
-        new = self.operator.apply(part.float() * scale, self._tensors, self.scalars, self._coefficients)
-        new = (new / scale).to(hidden.dtype)
+        new = operate(self.operator, self.place, part, self._tensors, self.scalars, self._coefficients)
         if mask is not None:
             new = new.where((mask if index is None else mask[index])[..., None], part)
         return new if index is None else hidden.index_copy(0, index, new)
@@ -255,15 +254,7 @@ def plan_steps(
     """
     rounds: dict[tuple[int, str], list[dict[tuple[str, str], dict[int, list[int]]]]] = {}
     for r, interventions in enumerate(rows):
-        # the k-th thing that this row does at a place
-        things: dict[tuple[int, str], list[list[int]]] = {}
-        for k, intervention in enumerate(interventions):
-            mine = things.setdefault((intervention.layer, intervention.site), [])
-            if mine and _sums(interventions[mine[-1][0]], intervention):
-                mine[-1].append(k)
-            else:
-                mine.append([k])
-        for key, mine in things.items():
+        for key, mine in things_at(interventions).items():
             stack = rounds.setdefault(key, [])
             stack += [{} for _ in range(len(mine) - len(stack))]
             for level, ks in zip(stack, mine, strict=False):
@@ -297,6 +288,18 @@ def plan_steps(
     return steps, carried
 
 
+def things_at(interventions: Sequence[Intervention]) -> dict[tuple[int, str], list[list[int]]]:
+    """What a row does at each (layer, site), thing by thing: indices of interventions, those summed first together."""
+    things: dict[tuple[int, str], list[list[int]]] = {}
+    for k, intervention in enumerate(interventions):
+        mine = things.setdefault((intervention.layer, intervention.site), [])
+        if mine and _sums(interventions[mine[-1][0]], intervention):
+            mine[-1].append(k)
+        else:
+            mine.append([k])
+    return things
+
+
 def _sums(one: Intervention, other: Intervention) -> bool:
     both = load_operator(one.operator).additive and one.operator == other.operator
     return both and (one.positions, one.gate) == (other.positions, other.gate)
@@ -319,7 +322,27 @@ def _amounts(
     width = vectors[rows[next(iter(members))][0].vector].width
     amounts = np.full((len(rows), 1, width), NOTHING, dtype=np.float32)
     for r, ks in members.items():
-        for n, k in enumerate(ks):
-            one = np.float32(rows[r][k].coefficient) * vectors[rows[r][k].vector].direction
-            amounts[r] = one if n == 0 else amounts[r] + one
+        amounts[r] = amount([rows[r][k] for k in ks], vectors)
     return amounts
+
+
+def amount(interventions: Sequence[Intervention], vectors: Mapping[str, SteeringVector]) -> Floats:
+    """What additions that are summed first add together, in units of the stream, shape [1, width]."""
+    first, *others = [np.float32(i.coefficient) * vectors[i.vector].direction for i in interventions]
+    total: Floats = first
+    for other in others:
+        total = total + other
+    return np.atleast_2d(total)
+
+
+def operate(
+    operator: Operator,
+    place: Place,
+    hidden: Tensor,
+    tensors: Mapping[str, Tensor],
+    scalars: Mapping[str, float],
+    coefficients: Tensor,
+) -> Tensor:
+    """An operator's work on a module's output [rows, tokens, width]: in units of the stream, in float32."""
+    new = operator.apply(hidden.float() * place.scale, tensors, scalars, coefficients)
+    return (new / place.scale).to(hidden.dtype)

@@ -12,8 +12,9 @@ of past and current tokens, and from the number of tokens that a pass feeds; pad
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,10 @@ class Steering:
         steps, carried = plan_steps(rows, prompt_lengths, places, self.vectors, decisions, self._numbers)
         return Applied(rows, prompt_lengths, places, steps, carried, decisions)
 
+    def numbers_of(self, vector: SteeringVector) -> Callable[[torch.device], Mapping[str, Tensor]]:
+        """What gives a vector's tensors on a device, float32."""
+        return partial(self._numbers, vector)
+
     def _numbers(self, vector: SteeringVector, device: torch.device) -> dict[str, Tensor]:
         # kept: a map of a large model takes a while to get to its device
         key = (vector.id, device)
@@ -180,6 +185,8 @@ class Applied:
         self._carried = carried
         #: handle of `before`, which reads the attention mask; removed when the mask has no more to say
         self.reader: Any = None
+        #: where it is a list: each step that was made, and the largest activation before and after it
+        self.watch: list[tuple[Step, float, float]] | None = None
         self._window: Window | None = None
         self._decoding = False
         self._fresh = False
@@ -249,7 +256,9 @@ class Applied:
                     if not decision.open:
                         decision.decide(place.read(output), window, self.prompt_lengths)
                 for step in steps:
-                    new = step(new, window)
+                    before, new = new, step(new, window)
+                    if self.watch is not None:
+                        self.watch.append((step, float(before.abs().max()), float(new.abs().max())))
                 if self._decoding and all(s.settled(window.start) for s in steps):
                     settled = [s for s in steps if s.acts(window.start)]
             if new is hidden:
@@ -269,21 +278,31 @@ class Applied:
         """
         if not any(self.rows):
             return [None] * len(self.rows)
+        touched, is_open = self.touched(tokens), self.is_open()
+        return [
+            make_receipt(r, i, int(self.prompt_lengths[r]), int(tokens[r]), touched[r], is_open[r]) if i else None
+            for r, i in enumerate(self.rows)
+        ]
+
+    def touched(self, tokens: Sequence[int]) -> list[list[int]]:
+        """For each row and intervention: how many of the row's first `tokens` tokens were touched at least once."""
         window = self._window
         offsets = np.zeros(len(self.rows), dtype=np.int64) if window is None else window.offsets
         fed = np.asarray(tokens, dtype=np.int64)
-        touched = {id(s): s.touched(offsets, fed) for steps in self._steps.values() for s in steps}
+        counts = {id(s): s.touched(offsets, fed) for steps in self._steps.values() for s in steps}
         return [
-            make_receipt(
-                r,
-                interventions,
-                int(self.prompt_lengths[r]),
-                int(fed[r]),
-                [int(touched[id(self._carried[r, k])][r]) for k in range(len(interventions))],
-                [i.gate is None or self._is_open(i.gate, r) for i in interventions],
-            )
-            if interventions
-            else None
+            [int(counts[id(self._carried[r, k])][r]) for k in range(len(interventions))]
+            for r, interventions in enumerate(self.rows)
+        ]
+
+    def is_open(self) -> list[list[bool]]:
+        """For each row and intervention: whether its gate is open; True without one.
+
+        Raises:
+            SteerworksError: a gate was never decided.
+        """
+        return [
+            [i.gate is None or self._is_open(i.gate, r) for i in interventions]
             for r, interventions in enumerate(self.rows)
         ]
 

@@ -12,6 +12,8 @@ from steer_core.tables.errors import ConfigError
 #: Beyond every position, and small enough for 32-bit integers.
 END = 2**30
 
+#: First words of the selectors.
+FORMS = ("all", "prompt", "completion", "last_prompt", "index", "span")
 _FORMS = "all, prompt, completion, last_prompt, index:N, span:A:B"
 
 

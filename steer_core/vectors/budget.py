@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.specs import Decoding
 from steer_core.evaluation.behaviors.kl_budget import calibrate_kl
-from steer_core.generation.backend import Call
+from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.steering.plan import Message, Plan
 from steer_core.steering.vector import SteeringVector
@@ -71,7 +71,7 @@ def _answers(
     decoding = Decoding(max_new_tokens=TOKENS)
     turns = [tuple(Message(m["role"], m["content"]) for m in json.loads(p)) for p in prompts]
     plans = [Plan(identity, decoding, messages=t) for t in turns]
-    generated = backend.generate([Call(p, 0, 0) for p in plans]) if plans else []
+    generated = answer_all(backend, [Call(p, 0, 0) for p in plans])
     kept = [(p, g.raw) for p, g in zip(plans, generated, strict=True) if g.raw.strip()]
     if not kept:
         raise SteerworksError(f"no prompt of {concept!r} was answered: its KL curve cannot be measured")

@@ -76,7 +76,7 @@ def give_vectors(backend: Backend, arms: pl.DataFrame, vectors: Sequence[Steerin
         )
     if not known:
         return
-    if not (backend.capabilities.interventions and hasattr(backend, "add_vectors")):
+    if not backend.capabilities.interventions:
         raise SteerworksError(
             f"{backend.capabilities.name} backend cannot apply interventions; use transformers, or sweep prompts only"
         )

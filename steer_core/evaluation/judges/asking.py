@@ -12,7 +12,7 @@ import numpy as np
 from schemas.digest import canonical_json
 from steer_core.evaluation.behaviors.run import score_all
 from steer_core.evaluation.judges.judge import Verdict
-from steer_core.generation.backend import Backend, Call
+from steer_core.generation.backend import Backend, Call, answer_all
 from steer_core.steering.plan import Plan
 
 #: Log-probabilities closer than this are those of one and the same token.
@@ -109,9 +109,7 @@ def ask_text(
         batch_size: rows generated together.
     """
     calls = [Call(p, s, seed) for p, s, seed in zip(plans, samples, seeds, strict=True)]
-    replies: list[str] = []
-    for start in range(0, len(calls), batch_size):
-        replies += [g.raw for g in backend.generate(calls[start : start + batch_size])]
+    replies = [g.raw for g in answer_all(backend, calls, batch_size)]
     return [Verdict(parse_reply(reply, options), "text", reply) for reply in replies]
 
 

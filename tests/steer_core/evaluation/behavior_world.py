@@ -8,7 +8,7 @@ import polars as pl
 
 from schemas import BehaviorItems
 from schemas.specs import BehaviorSpec, Decoding, GrammarBehavior, VectorPart
-from steer_core.generation.backend import Capabilities, Generation
+from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.models.embedded.grammar import Attributes, draw_scenario, tell
 from steer_core.steering.vector import SteeringVector
 
@@ -76,7 +76,8 @@ class CheerfulBackend:
     execution = "cheerful"
 
     def __init__(self, scores=True, interventions=True, diverges=True):
-        self.capabilities = Capabilities("cheerful", None, scores, interventions, diverges)
+        able = Interventions.every() if interventions else None
+        self.capabilities = Capabilities("cheerful", None, scores, able, diverges)
         self.vectors = {}
         self.batches = []
         self.scored = []
@@ -92,9 +93,13 @@ class CheerfulBackend:
         system = plan.messages[0].content if plan.messages[0].role == "system" else ""
         return steps + 2.0 * ("cheerful" in system) - 2.0 * ("gloomy" in system)
 
-    def generate(self, calls):
-        self.batches.append(len(calls))
-        return [self._write(c) for c in calls]
+    def generate(self, calls, batch_size=64):
+        calls = list(calls)
+        for start in range(0, len(calls), batch_size):
+            batch = calls[start : start + batch_size]
+            self.batches.append(len(batch))
+            for index, call in enumerate(batch, start):
+                yield Finished(index, self._write(call))
 
     def _write(self, call):
         rng = np.random.default_rng(call.seed % 2**32)

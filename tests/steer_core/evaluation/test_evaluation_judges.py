@@ -17,7 +17,7 @@ from steer_core.evaluation.judges.judge import Case, judge_cases, missing_judgem
 from steer_core.evaluation.judges.llm import LlmJudge
 from steer_core.evaluation.judges.load import build_rubric, load_judge, rubric_names
 from steer_core.evaluation.judges.pairwise import TextPair, agreement, preferences
-from steer_core.generation.backend import Capabilities, Generation
+from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.models.embedded.grammar import read
 from steer_core.steering.plan import Message, Plan
 from steer_core.tables import check
@@ -50,10 +50,11 @@ class Scripted:
     def prompt_tokens(self, plan):
         return len(plan.messages[-1].content)
 
-    def generate(self, calls):
-        self.prompts += [c.plan.messages[-1].content for c in calls]
-        self.seeds += [c.seed for c in calls]
-        return [Generation(self.reply(c.plan.messages[-1].content), "stop", 1, 1, 0.0) for c in calls]
+    def generate(self, calls, batch_size=64):
+        for index, call in enumerate(calls):
+            self.prompts.append(call.plan.messages[-1].content)
+            self.seeds.append(call.seed)
+            yield Finished(index, Generation(self.reply(call.plan.messages[-1].content), "stop", 1, 1, 0.0))
 
     def score(self, plans, continuations):
         self.prompts += [p.messages[-1].content for p in plans]

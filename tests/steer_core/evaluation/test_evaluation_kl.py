@@ -19,6 +19,7 @@ from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
+from steer_core.generation.backend import Call, Capabilities, Interventions, answer_all
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models.loading import load_model
 from steer_core.steering.plan import Plan
@@ -34,9 +35,7 @@ class Quadratic:
     """Costs c squared, up to a ceiling, for every token; counts the rows."""
 
     def __init__(self, ceiling=np.inf):
-        from steer_core.generation.backend import Capabilities
-
-        self.capabilities = Capabilities("quadratic", None, True, True, True)
+        self.capabilities = Capabilities("quadratic", None, True, Interventions.every(), True)
         self.ceiling, self.rows = ceiling, 0
 
     def prompt_tokens(self, plan):
@@ -153,10 +152,8 @@ def test_the_unsteered_arm_writes_what_a_plain_model_writes(loaded, sweep):
     arms, items, _, _, run, _ = sweep
     plain = TransformersBackend(loaded)
     off = run.answers.filter(arm_id=arms["arm_id"][0]).join(items, on="item_id", maintain_order="left")
-    from steer_core.generation.backend import Call
-
     calls = [Call(Plan(SPEC.identity, DECODING, messages_of(m)), 0, 0) for m in off["messages"]]
-    assert off["text"].to_list() == [g.raw.strip() for g in plain.generate(calls)]
+    assert off["text"].to_list() == [g.raw.strip() for g in answer_all(plain, calls)]
 
 
 def test_steered_responses_carry_receipts_and_unsteered_ones_none(sweep):

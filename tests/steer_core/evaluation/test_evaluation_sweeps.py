@@ -12,6 +12,7 @@ from schemas.specs import SweepSpec
 from steer_core.evaluation.behaviors.grid import refine, strengths_of, widen
 from steer_core.evaluation.behaviors.planner import cost_of, missing_arms, plan_arms, with_random
 from steer_core.evaluation.behaviors.run import run_arms, score_items, scored_answers
+from steer_core.generation.backend import Finished, Generation
 from steer_core.steering.intervention import Gate
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.tables import Journal, SteerworksError, check
@@ -223,11 +224,11 @@ def test_an_item_has_the_same_seed_in_every_arm_and_off_has_no_interventions(tmp
 
 def test_failures_are_named_and_texts_are_cleaned(tmp_path):
     class Terse(CheerfulBackend):
-        def generate(self, calls):
-            made = super().generate(calls)
+        def generate(self, calls, batch_size=64):
             kinds = ["stop", "length", "overlong"]
             raws = ["  <b>fine</b> ", "cut o", ""]
-            return [type(g)(raws[i % 3], kinds[i % 3], 1, 1, 0.0) for i, g in enumerate(made)]
+            for i, _ in enumerate(calls):
+                yield Finished(i, Generation(raws[i % 3], kinds[i % 3], 1, 1, 0.0))
 
     arms, vectors = plan(PLAIN)
     done = run(arms.head(1), vectors, Terse(), tmp_path, clean=lambda t: t.replace("<b>", "").strip("</b> "))

@@ -1,33 +1,37 @@
-"""Rows done are never redone, and a resumed run meets the batches of an undisturbed one."""
+"""Rows that ended are kept, whatever stops a run, and never made again."""
+
+from dataclasses import replace
 
 import pytest
 
 from schemas import Responses
 from schemas.specs import Decoding
-from steer_core.generation.backend import Call, Capabilities, Generation
-from steer_core.generation.runner import run_calls
+from steer_core.generation.backend import Call, Capabilities, Finished, Generation
+from steer_core.generation.runner import run_calls, stream_calls
 from steer_core.steering import Plan
-from steer_core.tables import Journal, check
+from steer_core.steering.intervention import Intervention
+from steer_core.tables import Journal, SteerworksError, check
 
 
 class Recorder:
-    """A backend that writes the batch it was in into its answer, and dies when told to."""
+    """A backend that answers in order, remembers what it was asked, and dies when told to."""
 
     capabilities = Capabilities("recorder", None, scores=False)
     execution = "test"
 
     def __init__(self, dies_at=None):
-        self.batches = []
+        self.asked = []
         self.dies_at = dies_at
 
     def prompt_tokens(self, plan):
         return len(plan.text)
 
-    def generate(self, calls):
-        if self.dies_at == len(self.batches):
-            raise KeyboardInterrupt
-        self.batches.append([c.plan.text for c in calls])
-        return [Generation(f"{c.plan.text}:{len(calls)}", "stop", 1, 1, 0.0) for c in calls]
+    def generate(self, calls, batch_size=64):
+        for index, call in enumerate(calls):
+            if self.dies_at == len(self.asked):
+                raise KeyboardInterrupt
+            self.asked.append(call.plan.text)
+            yield Finished(index, Generation(f"{call.plan.text}:{call.seed}", "stop", 1, 1, 0.0))
 
     def score(self, plans, continuations):
         raise AssertionError("nothing is scored here")
@@ -36,24 +40,24 @@ class Recorder:
 CALLS = [Call(Plan("m", Decoding(), text="x" * n), 0, 0) for n in range(1, 12)]
 
 
-def test_batches_go_by_length_and_answers_keep_the_contract(tmp_path):
+def test_long_prompts_come_first_and_answers_keep_the_contract(tmp_path):
     backend = Recorder()
     rows = run_calls(CALLS, backend, Journal(str(tmp_path), Responses), 4)
-    assert [len(b) for b in backend.batches] == [4, 4, 3]
-    assert [len(t) for b in backend.batches for t in b] == list(range(11, 0, -1))
+    assert [len(t) for t in backend.asked] == list(range(11, 0, -1))
     assert check(rows, Responses).height == 11
 
 
-@pytest.mark.parametrize("dies_at", [0, 1, 2])
-def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(tmp_path, dies_at):
+@pytest.mark.parametrize("dies_at", [0, 1, 5, 10])
+def test_a_stopped_run_keeps_every_row_that_had_ended_and_ends_the_same(tmp_path, dies_at):
     whole = run_calls(CALLS, Recorder(), Journal(str(tmp_path / "whole"), Responses), 4)
     journal = Journal(str(tmp_path / "cut"), Responses)
     first = Recorder(dies_at)
     with pytest.raises(KeyboardInterrupt):
         run_calls(CALLS, first, journal, 4)
+    assert journal.read().height == dies_at
     second = Recorder()
     resumed = run_calls(CALLS, second, journal, 4)
-    done = [t for b in [*first.batches, *second.batches] for t in b]
+    done = [*first.asked, *second.asked]
     assert len(done) == len(set(done)) == 11
     assert resumed.drop("seconds").sort("response_id").equals(whole.drop("seconds").sort("response_id"))
 
@@ -63,14 +67,28 @@ def test_equal_calls_are_generated_once_and_nothing_twice(tmp_path):
     backend = Recorder()
     run_calls([*CALLS, *CALLS], backend, journal, 100)
     run_calls(CALLS, backend, journal, 100)
-    assert [len(b) for b in backend.batches] == [11]
+    assert len(backend.asked) == 11
 
 
-def test_a_batch_shares_its_decoding(tmp_path):
-    hot = [Call(Plan("m", Decoding(temperature=1.0), text="x" * n), 0, 0) for n in range(1, 4)]
+def test_rows_are_journalled_a_batch_at_a_time_and_when_time_has_passed(tmp_path):
+    told = []
+    now = iter(range(0, 1000, 20))
+    source = stream_calls(CALLS, Recorder(), Journal(str(tmp_path), Responses), 8, told=told.append)
+    assert [c.plan.text for c, _ in source] == [c.plan.text for c in CALLS]
+    assert told == [8, 11]
+    told.clear()
+    slow = Journal(str(tmp_path / "slow"), Responses)
+    list(stream_calls(CALLS[:4], Recorder(), slow, 8, told=told.append, clock=lambda: next(now)))
+    # every answer takes 20 seconds: two are the 30 after which rows are written
+    assert told == [2, 4]
+
+
+def test_a_plan_beyond_the_backend_is_refused_before_anything_runs(tmp_path):
     backend = Recorder()
-    run_calls([*CALLS[:2], *hot], backend, Journal(str(tmp_path), Responses), 100)
-    assert sorted(len(b) for b in backend.batches) == [2, 3]
+    steered = replace(CALLS[0], plan=replace(CALLS[0].plan, interventions=(Intervention("add", "v", 0, 1.0),)))
+    with pytest.raises(SteerworksError, match="recorder backend cannot apply interventions"):
+        run_calls([*CALLS, steered], backend, Journal(str(tmp_path), Responses), 4)
+    assert not backend.asked
 
 
 def test_another_seed_or_sample_is_another_response():

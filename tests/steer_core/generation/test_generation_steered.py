@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from asking import answers, of
 
 from schemas.specs import Decoding, ModelSpec
-from steer_core.generation.backend import Call, Capabilities
+from steer_core.generation.backend import Call, Capabilities, Interventions
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
@@ -84,11 +85,11 @@ def test_steered_and_unsteered_rows_of_a_batch_answer_as_they_do_alone(loaded, f
             plan(TEXTS[3], act(w, 3.0, positions="last_prompt"), temperature=temperature),
         ]
     )
-    together = backend.generate(asked)
-    alone = [backend.generate([c])[0] for c in asked]
+    together = answers(backend, asked)
+    alone = [answers(backend, [c])[0] for c in asked]
     assert [(g.raw, g.receipt) for g in together] == [(g.raw, g.receipt) for g in alone]
-    plain = TransformersBackend(loaded(family)).generate(
-        [Call(plan(t, temperature=temperature), 0, s) for s, t in enumerate(TEXTS)]
+    plain = answers(
+        TransformersBackend(loaded(family)), [Call(plan(t, temperature=temperature), 0, s) for s, t in enumerate(TEXTS)]
     )
     assert together[1].raw == plain[1].raw
     assert together[0].raw != plain[0].raw
@@ -98,14 +99,15 @@ def test_steered_and_unsteered_rows_of_a_batch_answer_as_they_do_alone(loaded, f
 def test_receipts_count_what_was_read(loaded):
     v = vector(loaded())
     backend = TransformersBackend(loaded(), [v])
-    rows = backend.generate(
+    rows = answers(
+        backend,
         calls(
             [
                 plan(TEXTS[0], act(v), act(v, 0.5, positions="completion", site="mlp")),
                 plan(TEXTS[1]),
                 plan(TEXTS[3], act(v, positions="prompt"), tokens=12),
             ]
-        )
+        ),
     )
     first, none, third = rows
     assert none.receipt is None
@@ -124,10 +126,10 @@ def test_a_row_that_ends_early_counts_to_its_end(loaded):
     v = vector(loaded())
     backend = TransformersBackend(loaded(), [v])
     asked = calls([plan(t, act(v, 2.0), tokens=10) for t in TEXTS])
-    ids = [backend.loaded.tokenizer(g.raw, add_special_tokens=False)["input_ids"] for g in backend.generate(asked)]
+    ids = [backend.loaded.tokenizer(g.raw, add_special_tokens=False)["input_ids"] for g in answers(backend, asked)]
     # some token of the first answer becomes an end
     backend._end_ids = lambda: {ids[0][2]}
-    ended = backend.generate(asked)
+    ended = answers(backend, asked)
     assert ended[0].finish_reason == "stop"
     assert len({g.completion_tokens for g in ended}) > 1
     for g in ended:
@@ -136,7 +138,7 @@ def test_a_row_that_ends_early_counts_to_its_end(loaded):
 
 def test_an_answer_without_room_has_no_receipt(loaded):
     v = vector(loaded())
-    (none,) = TransformersBackend(loaded(), [v]).generate(calls([plan("xyz " * 200, act(v))]))
+    (none,) = answers(TransformersBackend(loaded(), [v]), calls([plan("xyz " * 200, act(v))]))
     assert (none.finish_reason, none.receipt) == ("overlong", None)
 
 
@@ -151,7 +153,7 @@ def test_scores_under_steering_are_those_of_a_manual_forward(loaded, family):
     backend = TransformersBackend(model, [v])
     rows = [(TEXTS[0], " is longer", 2.0, "all"), (TEXTS[3], "so that", -1.5, "completion"), (TEXTS[1], "x", None, "")]
     plans = [plan(t) if c is None else plan(t, act(v, c, positions=p)) for t, _, c, p in rows]
-    scores = backend.score(plans, [answer for _, answer, _, _ in rows])
+    scores = backend.score(of(backend, plans), [answer for _, answer, _, _ in rows])
     for p, (_, answer, c, positions), got in zip(plans, rows, scores, strict=True):
         prompt = backend.encode(p)
         tokens = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -166,10 +168,10 @@ def test_a_score_runs_the_head_on_the_continuation_only(loaded):
     seen = []
     handle = model.model.lm_head.register_forward_hook(lambda _m, args, _o: seen.append(tuple(args[0].shape)))
     backend = TransformersBackend(model)
-    answers = [" is longer", "x"]
-    backend.score([plan(TEXTS[3]), plan(TEXTS[0])], answers)
+    texts = [" is longer", "x"]
+    backend.score(of(backend, [plan(TEXTS[3]), plan(TEXTS[0])]), texts)
     handle.remove()
-    longest = max(len(model.tokenizer(a, add_special_tokens=False)["input_ids"]) for a in answers)
+    longest = max(len(model.tokenizer(a, add_special_tokens=False)["input_ids"]) for a in texts)
     assert seen == [(2, longest, 32)]
 
 
@@ -183,10 +185,10 @@ def test_the_letters_after_one_prompt_are_one_row(loaded):
     )
     plans = [plan(TEXTS[0]), plan(TEXTS[0]), plan(TEXTS[0], act(v)), plan(TEXTS[0], act(v)), plan(TEXTS[1])]
     letters = ["A", "B", "A", "B", "A"]
-    scores = backend.score(plans, letters)
+    scores = backend.score(of(backend, plans), letters)
     handle.remove()
     assert rows == [3]
-    alone = [backend.score([p], [letter])[0] for p, letter in zip(plans, letters, strict=True)]
+    alone = [backend.score(of(backend, [p]), [letter])[0] for p, letter in zip(plans, letters, strict=True)]
     assert [s[0] for s in scores] == pytest.approx([s[0] for s in alone], abs=1e-5)
     assert scores[0] != scores[1]
     assert scores[0] != scores[2]
@@ -197,10 +199,10 @@ def test_divergence_is_the_kl_of_steered_from_unsteered(loaded):
     v = vector(model)
     backend = TransformersBackend(model, [v])
     plans = [plan(TEXTS[1], act(v, 1.5)), plan(TEXTS[0]), plan(TEXTS[3], act(v, -0.5, positions="completion"))]
-    answers = ["so that it is", "longer", " text"]
-    found = backend.diverge(plans, answers)
+    texts = ["so that it is", "longer", " text"]
+    found = backend.diverge(of(backend, plans), texts)
     assert set(found[1]) == {0.0}
-    for p, answer, got in zip(plans, answers, found, strict=True):
+    for p, answer, got in zip(plans, texts, found, strict=True):
         prompt = backend.encode(p)
         tokens = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
         assert len(got) == len(tokens)
@@ -224,7 +226,9 @@ def test_strengths_share_the_unsteered_pass(loaded):
     handle = model.model.register_forward_pre_hook(
         lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    small, none, large = backend.diverge([plan(TEXTS[0], act(v, c)) for c in (0.5, 0.0, 4.0)], ["so that"] * 3)
+    small, none, large = backend.diverge(
+        of(backend, [plan(TEXTS[0], act(v, c)) for c in (0.5, 0.0, 4.0)]), ["so that"] * 3
+    )
     handle.remove()
     assert rows == [3, 1]
     assert none == pytest.approx([0.0] * len(none), abs=1e-6)
@@ -239,7 +243,7 @@ def test_a_vector_of_another_model_or_width_is_not_taken(loaded):
         backend.add_vectors([vector(loaded(), 1, width=16)])
     # none of a refused list is kept
     with pytest.raises(SteerworksError, match="is not loaded; 1 others are"):
-        backend.generate(calls([plan("a", act(vector(loaded(), 5)))]))
+        answers(backend, calls([plan("a", act(vector(loaded(), 5)))]))
 
 
 @pytest.mark.parametrize("verb", ["generate", "score", "diverge"])
@@ -249,7 +253,9 @@ def test_a_plan_that_cannot_be_executed_is_refused_before_anything_runs(loaded, 
     handle = loaded().model.register_forward_pre_hook(lambda *_: ran.append(1))
     odd = plan("a", act(vector(loaded()), layer=9))
     with pytest.raises(SteerworksError, match="layer 9 is out of range"):
-        backend.generate(calls([plan("a"), odd])) if verb == "generate" else getattr(backend, verb)([odd], ["x"])
+        answers(backend, calls([plan("a"), odd])) if verb == "generate" else getattr(backend, verb)(
+            of(backend, [odd]), ["x"]
+        )
     handle.remove()
     assert not ran
 
@@ -264,15 +270,15 @@ def test_a_backend_says_by_name_what_it_cannot_do():
     with pytest.raises(SteerworksError, match="openai backend cannot measure divergence"):
         weak.refuse(plan("a"), "diverge")
     weak.refuse(plan("a"))
-    able = Capabilities("transformers", None, scores=True, interventions=True, diverges=True)
+    able = Capabilities("transformers", None, scores=True, interventions=Interventions.every(), diverges=True)
     for verb in ("generate", "score", "diverge"):
         able.refuse(steered, verb)
 
 
 def test_a_model_of_an_unknown_architecture_still_answers_unsteered(tiny_model):
     backend = TransformersBackend(load_model(ModelSpec(name="tiny", source=str(tiny_model("opt", True)))))
-    (answer,) = backend.generate(calls([plan("a", tokens=3)]))
+    (answer,) = answers(backend, calls([plan("a", tokens=3)]))
     assert answer.completion_tokens > 0
-    assert len(backend.score([plan("a")], ["longer"])[0]) > 0
+    assert len(backend.score(of(backend, [plan("a")]), ["longer"])[0]) > 0
     with pytest.raises(SteerworksError, match="decoder layers of OPTForCausalLM"):
-        backend.generate(calls([plan("a", Intervention("add", "v", 0, 1.0))]))
+        answers(backend, calls([plan("a", Intervention("add", "v", 0, 1.0))]))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import answers, of
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call
@@ -36,8 +37,8 @@ TEXTS = ["a", "Please rewrite the following text.", "so that it is longer", "x "
 @pytest.mark.parametrize(("family", "chat"), FAMILIES)
 def test_a_batch_answers_as_its_rows_do_alone(backend, family, chat):
     made = backend(family, chat)
-    together = made.generate([call(plan(t)) for t in TEXTS])
-    alone = [made.generate([call(plan(t))])[0] for t in TEXTS]
+    together = answers(made, [call(plan(t)) for t in TEXTS])
+    alone = [answers(made, [call(plan(t))])[0] for t in TEXTS]
     assert [g.raw for g in together] == [g.raw for g in alone]
     assert [g.completion_tokens for g in together] == [g.completion_tokens for g in alone]
 
@@ -47,23 +48,23 @@ def test_greedy_is_what_plain_transformers_generates(backend):
     ids = torch.tensor([made.encode(plan(TEXTS[1]))])
     out = made.loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
     expected = made.loaded.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-    assert made.generate([call(plan(TEXTS[1]))])[0].raw == expected
+    assert answers(made, [call(plan(TEXTS[1]))])[0].raw == expected
 
 
 def test_a_sampled_row_depends_on_its_seed_and_not_on_its_neighbours(backend):
     made = backend()
     hot = [plan(t, temperature=1.5) for t in TEXTS]
-    together = made.generate([call(p, seed=i) for i, p in enumerate(hot)])
-    alone = [made.generate([call(p, seed=i)])[0] for i, p in enumerate(hot)]
+    together = answers(made, [call(p, seed=i) for i, p in enumerate(hot)])
+    alone = [answers(made, [call(p, seed=i)])[0] for i, p in enumerate(hot)]
     assert [g.raw for g in together] == [g.raw for g in alone]
-    other = made.generate([call(p, seed=i + 99) for i, p in enumerate(hot)])
+    other = answers(made, [call(p, seed=i + 99) for i, p in enumerate(hot)])
     assert [g.raw for g in together] != [g.raw for g in other]
 
 
 def test_sampling_follows_the_softmax(backend):
     made = backend()
     p = plan("a", tokens=1, temperature=1.0)
-    draws = made.generate([call(p, i, seed=i) for i in range(3000)])
+    draws = answers(made, [call(p, i, seed=i) for i in range(3000)])
     ids = torch.tensor([made.encode(p)])
     probs = made.loaded.model(ids).logits[0, -1].softmax(-1)
     top = int(probs.argmax())
@@ -77,13 +78,13 @@ def test_sampling_follows_the_softmax(backend):
 
 def test_min_p_and_top_p_near_their_limits_are_greedy(backend):
     made = backend()
-    greedy = made.generate([call(plan("a"))])[0].raw
-    assert made.generate([call(plan("a", temperature=1.0, min_p=0.999), seed=5)])[0].raw == greedy
-    assert made.generate([call(plan("a", temperature=1.0, top_p=1e-6), seed=5)])[0].raw == greedy
+    greedy = answers(made, [call(plan("a"))])[0].raw
+    assert answers(made, [call(plan("a", temperature=1.0, min_p=0.999), seed=5)])[0].raw == greedy
+    assert answers(made, [call(plan("a", temperature=1.0, top_p=1e-6), seed=5)])[0].raw == greedy
 
 
 def test_truncation_is_a_finish_reason(backend):
-    (answer,) = backend().generate([call(plan("a", tokens=3))])
+    (answer,) = answers(backend(), [call(plan("a", tokens=3))])
     assert (answer.finish_reason, answer.completion_tokens) == ("length", 3)
 
 
@@ -92,17 +93,17 @@ def test_a_prompt_beside_the_context_is_answered_as_far_as_there_is_room(backend
     made = backend(family, chat, 64)
     room = 64 - made.prompt_tokens(plan("a"))
     short, long, none = (plan("a", tokens=200), plan("xyz " * 10, tokens=200), plan("xyz " * 60, tokens=200))
-    answers = made.generate([call(p) for p in (short, long, none)])
-    assert answers[0].completion_tokens <= room
-    assert answers[1].completion_tokens <= 64 - made.prompt_tokens(long)
-    assert (answers[2].finish_reason, answers[2].raw) == ("overlong", "")
+    found = answers(made, [call(p) for p in (short, long, none)])
+    assert found[0].completion_tokens <= room
+    assert found[1].completion_tokens <= 64 - made.prompt_tokens(long)
+    assert (found[2].finish_reason, found[2].raw) == ("overlong", "")
 
 
 def test_scores_are_the_log_probabilities_of_the_continuation(backend):
     made = backend()
-    plans, answers = [plan(TEXTS[0]), plan(TEXTS[1])], ["so that it is", " longer"]
-    scores = made.score(plans, answers)
-    for p, answer, got in zip(plans, answers, scores, strict=True):
+    plans, asked = [plan(TEXTS[0]), plan(TEXTS[1])], ["so that it is", " longer"]
+    scores = made.score(of(made, plans), asked)
+    for p, answer, got in zip(plans, asked, scores, strict=True):
         prompt = made.encode(p)
         tokens = made.loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
         logits = made.loaded.model(torch.tensor([prompt + tokens])).logits[0].log_softmax(-1).detach()
@@ -111,8 +112,9 @@ def test_scores_are_the_log_probabilities_of_the_continuation(backend):
 
 
 def test_an_empty_continuation_cannot_be_scored(backend):
+    made = backend()
     with pytest.raises(ValueError, match="continuation 0 has no tokens"):
-        backend().score([plan("a")], [""])
+        made.score(of(made, [plan("a")]), [""])
 
 
 def test_the_execution_fingerprint_follows_the_weights(backend):
@@ -126,8 +128,8 @@ def test_a_models_own_decoding_defaults_do_not_act(tiny_model):
     loaded.model.generation_config.repetition_penalty = 5.0
     loaded.model.generation_config.no_repeat_ngram_size = 1
     asked = [call(plan(t)) for t in TEXTS]
-    plain = TransformersBackend(load_model(spec)).generate(asked)
-    assert [g.raw for g in TransformersBackend(loaded).generate(asked)] == [g.raw for g in plain]
+    plain = answers(TransformersBackend(load_model(spec)), asked)
+    assert [g.raw for g in answers(TransformersBackend(loaded), asked)] == [g.raw for g in plain]
     # the model is as it was: a second backend on it ends where the first one does
     assert loaded.model.generation_config.repetition_penalty == 5.0
     assert TransformersBackend(loaded)._end_ids() == TransformersBackend(load_model(spec))._end_ids()

@@ -7,7 +7,7 @@ import pytest
 from fixture_requests import GOALS, SETTING, TEXT, request
 
 from schemas import Outcomes, Responses
-from steer_core.generation.backend import Capabilities, Generation
+from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.methods.distance import error_of
 from steer_core.methods.driver import failure_of, run_method
 from steer_core.methods.load import build_strategy
@@ -29,10 +29,12 @@ class Scripted:
     def prompt_tokens(self, plan):
         return len(plan.messages[-1].content)
 
-    def generate(self, calls):
-        self.calls += calls
-        found = [self.answer(c.plan.messages[-1].content, c.sample_index) for c in calls]
-        return [f if isinstance(f, Generation) else Generation(f, "stop", 5, 3, 0.5) for f in found]
+    def generate(self, calls, batch_size=64):
+        for index, call in enumerate(calls):
+            self.calls.append(call)
+            found = self.answer(call.plan.messages[-1].content, call.sample_index)
+            made = found if isinstance(found, Generation) else Generation(found, "stop", 5, 3, 0.5)
+            yield Finished(index, made)
 
     def score(self, plans, continuations):
         raise AssertionError("nothing is scored here")
@@ -184,6 +186,59 @@ def test_the_closed_loop_asks_drifted_goals_back_and_keeps_the_best(tmp_path):
     assert "so that it is shorter." in prompts[1]
     assert made.outcomes["text"].to_list() == ["f=.8 l=.9"]
     assert made.outcomes["rounds"].to_list() == [2]
+
+
+class Overlapping(Scripted):
+    """Keeps slow rows under way while others end."""
+
+    def generate(self, calls, batch_size=64):
+        slow, index = [], 0
+        for call in calls:
+            if call is None:
+                assert slow, "the source waits for nothing"
+                yield slow.pop(0)
+                continue
+            self.calls.append(call)
+            prompt = call.plan.messages[-1].content
+            found = Finished(index, Generation(self.answer(prompt, call.sample_index), "stop", 5, 3, 0.5))
+            index += 1
+            if "slow" in prompt:
+                slow.append(found)
+            else:
+                yield found
+        yield from slow
+
+
+def test_a_request_goes_on_when_its_own_answers_are_in_and_the_ruler_sees_what_ended_together(tmp_path):
+    steps = {"slow source": "f=.55 slow", "f=.55 slow": "f=.6 slow", "f=.6 slow": "f=.8 slow"}
+    steps |= {"fast": "f=.55", "f=.55": "f=.6", "f=.6": "f=.8"}
+    backend, measured = Overlapping(lambda p, s: steps[p.rsplit("\n\n", 1)[-1]]), []
+
+    def noted(texts):
+        measured.append(list(texts))
+        return ruler(texts)
+
+    asked = [request("slow source", "a", formality=0.3), request("fast", "b", formality=0.3)]
+    made = run_method(
+        build_strategy("closed-loop", SETTING, {}), *tables(*asked), list(GOALS), artifact=Artifact(),
+        backend=backend, journal=Journal(str(tmp_path), Responses), ruler=noted, seed=0, batch_size=8,
+    )  # fmt: skip
+    order = [c.plan.messages[-1].content.rsplit("\n\n", 1)[-1] for c in backend.calls]
+    # the fast request has had all three rounds before the slow one's first answer is in
+    assert order.index("f=.55 slow") > order.index("f=.6")
+    assert measured[0] == ["f=.55"]
+    assert dict(made.outcomes.select("request_id", "rounds").iter_rows()) == {"a": 3, "b": 3}
+    check(made.outcomes, Outcomes)
+
+
+def test_a_stopped_run_takes_later_rounds_from_the_journal_as_well(tmp_path):
+    def answer(prompt, sample):
+        return {0: "f=.65", 1: "f=.82"}["f=.65" in prompt]
+
+    whole, first = run(tmp_path, "closed-loop", answer, request(formality=0.3))
+    again, second = run(tmp_path, "closed-loop", answer, request(formality=0.3))
+    assert (len(first.calls), len(second.calls)) == (2, 0)
+    assert again.outcomes.equals(whole.outcomes)
 
 
 def test_the_closed_loop_survives_answers_that_cannot_be_measured(tmp_path):

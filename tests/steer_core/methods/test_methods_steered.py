@@ -9,7 +9,7 @@ from fixture_requests import GOALS, SETTING, request
 
 from schemas import DoseResponse, Responses
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec, VectorPart
-from steer_core.generation.backend import Capabilities, Generation
+from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.methods.dose_response import DoseCurve, is_anchored, measure_dose_response
 from steer_core.methods.load import build_strategy, load_method
 from steer_core.methods.protocol import Artifact, Observation, Traits
@@ -34,7 +34,7 @@ GOAL_OF = {v[0].id: g for g, v in VECTORS.items()}
 class Responsive:
     """A model whose answer says where it lands: each unit of a vector moves its goal by `gain`, 3 breaks the answer."""
 
-    capabilities = Capabilities("responsive", None, scores=False)
+    capabilities = Capabilities("responsive", None, scores=False, interventions=Interventions.every())
     execution = "responsive"
 
     def __init__(self, gain=0.1, prompt_gain=0.0):
@@ -43,10 +43,9 @@ class Responsive:
     def prompt_tokens(self, plan):
         return 5
 
-    def generate(self, calls):
-        self.n_calls += len(calls)
-        found = []
-        for call in calls:
+    def generate(self, calls, batch_size=64):
+        for index, call in enumerate(calls):
+            self.n_calls += 1
             z = dict.fromkeys(GOALS, 0.5)
             prompt = call.plan.messages[-1].content
             for goal in z:
@@ -57,8 +56,7 @@ class Responsive:
                 z[goal] += self.gain * dose
             broken = any(abs(d) >= 3 for d in doses.values())
             text = " ".join(f"{g}={v:.4f}" for g, v in z.items())
-            found.append(Generation("" if broken else text, "stop", 5, 3, 0.1))
-        return found
+            yield Finished(index, Generation("" if broken else text, "stop", 5, 3, 0.1))
 
     def score(self, plans, continuations):
         raise AssertionError("nothing is scored here")

@@ -1,0 +1,147 @@
+"""Extensions by name: our own modules, those of installed packages, and files in folders that a configuration names.
+
+A *group* is one kind of extension: goals (scorers), prompts, estimators, operators, rubrics, parts, decoding, engines.
+An extension is one module; what it must have is said where its group is loaded. Three places are looked at:
+
+1. the package of the group here, e.g. `steer_core/steering/operators`;
+2. entry points `steerworks.<group>` of installed packages: `my-bias = "my_package.bias"`;
+3. `<folder>/<group>/*.py` of folders that `extensions.yaml` names (see `registry.load_registry`).
+
+Names are written with dashes or underscores alike. A name that two places have is an error: nothing is shadowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+#: Groups with the package that holds our own.
+GROUPS = {
+    "goals": "steer_core.goals.scorers",
+    "prompts": "steer_core.methods.prompts",
+    "estimators": "steer_core.vectors.estimators",
+    "operators": "steer_core.steering.operators",
+    "rubrics": "steer_core.evaluation.rubrics",
+    "parts": "steer_core.methods.parts",
+    "decoding": "steer_core.generation.decoding",
+    "engines": "steer_core.generation.engines",
+}
+_FOLDERS: list[Path] = []
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where an extension is: `place` is its module's name, or its file."""
+
+    name: str
+    place: str | Path
+
+    def load(self) -> ModuleType:
+        """The module.
+
+        Raises:
+            ConfigError: it cannot be imported; names the place and why.
+        """
+        try:
+            return _from_file(self.place) if isinstance(self.place, Path) else importlib.import_module(self.place)
+        except Exception as error:
+            raise _config(f"extension {self.name!r} of {self.place} cannot be imported: {error}") from error
+
+
+def add_folders(folders: Iterable[Path]) -> None:
+    """Also look for extensions below these folders.
+
+    Raises:
+        ConfigError: a folder does not exist, or has a folder that is no group.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise _config(f"extensions.yaml names the folder {folder}, which does not exist")
+        odd = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in GROUPS and p.name[0] not in "._")
+        if odd:
+            raise _config(f"{folder / odd[0]} is no group of extensions; there are: {', '.join(GROUPS)}")
+        if folder not in _FOLDERS:
+            _FOLDERS.append(folder)
+            available.cache_clear()
+
+
+@cache
+def available(group: str) -> dict[str, Found]:
+    """Extensions of a group by name, with dashes.
+
+    Raises:
+        ConfigError: two places have one name.
+    """
+    found: dict[str, Found] = {}
+    places: list[tuple[str, str | Path]] = [(name, f"{GROUPS[group]}.{name}") for name in _modules(GROUPS[group])]
+    places += [(e.name, e.value) for e in importlib.metadata.entry_points(group=f"steerworks.{group}")]
+    for folder in _FOLDERS:
+        places += [(f.stem, f) for f in sorted((folder / group).glob("*.py")) if not f.stem.startswith("_")]
+    for name, place in places:
+        slug = name.replace("_", "-")
+        if slug in found:
+            raise _config(f"two extensions of group {group!r} are called {slug!r}: {found[slug].place} and {place}")
+        found[slug] = Found(slug, place)
+    return dict(sorted(found.items()))
+
+
+def load(group: str, name: str, *, what: str = "") -> ModuleType:
+    """The module of an extension.
+
+    Args:
+        group: its group.
+        name: its name, with dashes or underscores.
+        what: how such a thing is called in messages, e.g. `estimator`; by default the group.
+
+    Raises:
+        ConfigError: there is none of that name; the message lists those there are and guesses what was meant.
+    """
+    known = available(group)
+    slug = name.replace("_", "-")
+    if slug not in known:
+        near = difflib.get_close_matches(slug, known, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise _config(f"unknown {what or group} {name!r}; there are: {', '.join(known)}.{guess}")
+    return known[slug].load()
+
+
+def _modules(package: str) -> list[str]:
+    found = importlib.util.find_spec(package)
+    if found is None or found.submodule_search_locations is None:
+        return []
+    return [m.name for m in pkgutil.iter_modules(found.submodule_search_locations) if not m.name.startswith("_")]
+
+
+def _from_file(file: Path) -> ModuleType:
+    name = f"steerworks_extension_{file.parent.name}_{file.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(file):
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses and pickling look their module up by name
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _config(message: str) -> Exception:
+    # imported late: a worker process that measures texts needs no tables
+    from steer_core.tables.errors import ConfigError
+
+    return ConfigError(message)

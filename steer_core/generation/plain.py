@@ -1,0 +1,130 @@
+"""The plain way: batches that step on until their longest row ends, by `generate` of transformers.
+
+For models whose caches cannot be refilled, and as the yardstick of those that can. Rows of a batch have the same room
+to write, and the same regime of positions; others are run apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
+from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
+
+from steer_core.generation.backend import Finished, Generation, Stats
+from steer_core.generation.encoding import pad_left
+from steer_core.generation.regimes import regime_of
+from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
+from steer_core.generation.stream import Prompt, Waiting
+from steer_core.tables.errors import SteerworksError
+
+
+class Batches:
+    """Decodes the calls of one source, batch by batch; arguments as `Stream` has them.
+
+    Args:
+        loaded: model and tokenizer.
+        waiting: the calls.
+        size: most rows of a batch.
+        steered: a context that steers a batch, and yields what was applied.
+        ends: tokens that end an answer.
+        clock: seconds.
+        stats: what passes are counted in.
+        explain: makes the error for a row whose logits are no numbers.
+    """
+
+    def __init__(
+        self,
+        loaded: Any,
+        waiting: Waiting,
+        size: int,
+        steered: Callable[[Sequence[Any], Sequence[int]], Any],
+        *,
+        ends: frozenset[int],
+        clock: Callable[[], float],
+        stats: Stats,
+        explain: Callable[[Prompt, list[int]], SteerworksError],
+    ) -> None:
+        self._loaded, self._waiting, self._size, self._steered = loaded, waiting, size, steered
+        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
+        self._ends, self._clock, self._stats, self._explain = ends, clock, stats, explain
+
+    def finished(self) -> Iterator[Finished]:
+        """Answers, a batch at a time."""
+        while True:
+            took = self._waiting.look(self._size)
+            yield from self._waiting.overlong_answers()
+            batch = self._waiting.take(self._size)
+            alike: dict[tuple[int, Hashable], list[Prompt]] = {}
+            for prompt in batch:
+                tokens = len(prompt.tokens)
+                alike.setdefault((prompt.room, self._regime(tokens, tokens + prompt.room)), []).append(prompt)
+            for (room, _), prompts in alike.items():
+                yield from self._run(prompts, room)
+            if not batch and self._waiting.over:
+                return
+            if not batch and not took:
+                raise SteerworksError("the source of calls waits for rows under way, and there are none")
+
+    def _run(self, prompts: Sequence[Prompt], room: int) -> list[Finished]:
+        tokenizer, model = self._loaded.tokenizer, self._loaded.model
+        ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._loaded.device)
+        length = ids.shape[1]
+        sampling = RowSampling([Draws(p.call.plan.decoding, p.call.seed, room) for p in prompts], length)
+        config = GenerationConfig(
+            max_new_tokens=room,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted(self._ends) or None,
+            bos_token_id=tokenizer.bos_token_id,
+        )
+        start = self._clock()
+        # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
+        own, model.generation_config = model.generation_config, GenerationConfig()
+        try:
+            with (
+                torch.inference_mode(),
+                self._steered(
+                    [p.call.plan.interventions for p in prompts], [len(p.tokens) for p in prompts]
+                ) as applied,
+            ):
+                out = model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    generation_config=config,
+                    logits_processor=LogitsProcessorList([sampling]),
+                )
+        except NotFiniteError as error:
+            failed = error.rows[0]
+            raise self._explain(prompts[failed], error.written[failed]) from error
+        finally:
+            model.generation_config = own
+        seconds = (self._clock() - start) / len(prompts)
+        written: list[list[int]] = []
+        reasons: list[Literal["stop", "length"]] = []
+        for row in out[:, length:].tolist():
+            stop = next((k for k, token in enumerate(row) if token in self._ends), None)
+            written.append(row if stop is None else row[:stop])
+            reasons.append("length" if stop is None else "stop")
+        used = [len(w) + (r == "stop") for w, r in zip(written, reasons, strict=True)]
+        self._stats.row_steps += len(prompts) * max(used)
+        self._stats.written += sum(used)
+        self._stats.passes += max(used)
+        # the last token that was written has not been read
+        fed = [len(p.tokens) + u - 1 for p, u in zip(prompts, used, strict=True)]
+        receipts = [None] * len(prompts) if applied is None else applied.receipts(fed)
+        return [
+            Finished(
+                prompt.index,
+                Generation(
+                    tokenizer.decode(tokens, skip_special_tokens=True),
+                    reason,
+                    len(prompt.tokens),
+                    count,
+                    seconds,
+                    None if receipt is None else receipt.to_json(),
+                ),
+            )
+            for tokens, reason, prompt, count, receipt in zip(written, reasons, prompts, used, receipts, strict=True)
+        ]

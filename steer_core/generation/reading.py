@@ -1,0 +1,102 @@
+"""Teacher-forced passes: what a model says at each token of texts that are given, steered row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steer_core.generation.encoding import pad_left
+from steer_core.generation.regimes import Regime
+from steer_core.models.loading import LoadedModel
+from steer_core.steering.intervention import Intervention
+from steer_core.tables.errors import SteerworksError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Read:
+    """A row of a pass; calls that agree in it are one row.
+
+    Attributes:
+        interventions: of the row.
+        tokens: token ids that are fed: prompt, and answer but for its last token, which is scored and never read.
+        prompt: how many of them are prompt.
+    """
+
+    interventions: tuple[Intervention, ...]
+    tokens: tuple[int, ...]
+    prompt: int
+
+    @classmethod
+    def of(cls, interventions: tuple[Intervention, ...], prompt: Sequence[int], answer: Sequence[int]) -> Read:
+        """The row that reads an answer after its prompt."""
+        return cls(interventions, (*prompt, *answer[:-1]), len(prompt))
+
+    @property
+    def asked(self) -> int:
+        """Columns whose logits are wanted: from the last prompt token on."""
+        return len(self.tokens) - self.prompt + 1
+
+
+def read_logits(
+    loaded: LoadedModel,
+    rows: Iterable[Read],
+    *,
+    accepted: Set[str],
+    regime: Regime,
+    steered: Callable[[Sequence[Any], Sequence[int]], Any],
+    not_finite: Callable[[int, Read], SteerworksError],
+) -> dict[Read, Tensor]:
+    """Logits [asked, vocabulary] of each distinct row; the head runs on those columns only.
+
+    Args:
+        loaded: the model.
+        rows: what is read.
+        accepted: names of the arguments of its forward pass.
+        regime: which rows may share a pass.
+        steered: a context that steers a batch, and yields what was applied.
+        not_finite: makes the error for a row, with its number among `rows`, whose logits are no numbers.
+
+    Raises:
+        SteerworksError: a receipt does not add up, or logits are no numbers.
+    """
+    numbers: dict[Read, int] = {}
+    alike: dict[Hashable, list[Read]] = {}
+    for number, row in enumerate(rows):
+        if row not in numbers:
+            numbers[row] = number
+            alike.setdefault(regime(len(row.tokens), len(row.tokens)), []).append(row)
+    found: dict[Read, Tensor] = {}
+    for group in alike.values():
+        logits = _pass(loaded, group, accepted, steered)
+        finite = logits.amax(dim=-1).isfinite().cpu().numpy()
+        for k, row in enumerate(group):
+            if not finite[k, -row.asked :].all():
+                raise not_finite(numbers[row], row)
+            found[row] = logits[k, -row.asked :]
+    return found
+
+
+def _pass(
+    loaded: LoadedModel,
+    rows: Sequence[Read],
+    accepted: Set[str],
+    steered: Callable[[Sequence[Any], Sequence[int]], Any],
+) -> Tensor:
+    import torch
+
+    ids, mask = pad_left([row.tokens for row in rows], loaded.tokenizer.pad_token_id, loaded.device)
+    options: dict[str, Any] = {"use_cache": False}
+    if "position_ids" in accepted:
+        # left padding must not shift learned positions
+        options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
+    if "logits_to_keep" in accepted:
+        options["logits_to_keep"] = max(row.asked for row in rows)
+    with torch.inference_mode(), steered([r.interventions for r in rows], [r.prompt for r in rows]) as applied:
+        logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, **options).logits
+    if applied is not None:
+        applied.receipts([len(row.tokens) for row in rows])
+    return logits

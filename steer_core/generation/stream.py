@@ -1,0 +1,248 @@
+"""Rows under way: prompts are read in batches, each pass writes one token of every row, and rows that end leave.
+
+The contract, which tests check:
+
+1. A row writes the tokens that it writes alone, whatever stands beside it and whenever it came.
+2. No pass carries a row that has ended: the last row takes its slot, and waiting calls fill up what is free.
+3. Calls are taken a bounded window ahead, and only when places are free for them.
+4. Between two answers nothing of ours is left on the model: whoever gets an answer may use the model before asking on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
+from transformers.cache_utils import Cache, DynamicLayer  # noqa: TID253
+
+from steer_core.generation.backend import Call, Finished, Generation, Stats
+from steer_core.generation.cache import RowCache
+from steer_core.generation.encoding import pad_left
+from steer_core.generation.sampling import Draws, NotFiniteError, next_tokens
+from steer_core.steering.running import Running
+from steer_core.tables.errors import SteerworksError
+
+#: Calls that are taken ahead, in batches: prompts of like length are read together.
+WINDOW = 4
+#: Prompts are read once they are this share of the rows under way: reading one alone costs a pass.
+FILL = 1 / 8
+
+
+@dataclass
+class Prompt:
+    """A call that waits for a place: its token ids, and how many tokens it may write."""
+
+    index: int
+    call: Call
+    tokens: list[int]
+    room: int
+
+
+@dataclass
+class Row:
+    """A call under way."""
+
+    prompt: Prompt
+    draws: Draws
+    written: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Waiting:
+    """Calls that were taken and not started, in blocks sorted by length.
+
+    Args:
+        calls: the source; None where it has nothing now.
+        prepare: checks a block of calls, and encodes it.
+        size: calls of a block.
+    """
+
+    def __init__(
+        self, calls: Iterable[Call | None], prepare: Callable[[list[tuple[int, Call]]], list[Prompt]], size: int
+    ) -> None:
+        self._source, self._prepare, self._size = iter(calls), prepare, size
+        self._taken = 0
+        self._blocks: deque[Prompt] = deque()
+        self.overlong: list[Prompt] = []
+        self.over = False
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def look(self, wanted: int) -> int:
+        """Take a block from the source if fewer than `wanted` calls wait; how many calls that were."""
+        if len(self._blocks) >= wanted or self.over:
+            return 0
+        block: list[tuple[int, Call]] = []
+        while len(block) < self._size:
+            try:
+                call = next(self._source)
+            except StopIteration:
+                self.over = True
+                break
+            if call is None:
+                break
+            block.append((self._taken, call))
+            self._taken += 1
+        prompts = self._prepare(block)
+        self.overlong += [p for p in prompts if p.room <= 0]
+        self._blocks.extend(sorted((p for p in prompts if p.room > 0), key=lambda p: -len(p.tokens)))
+        return len(block)
+
+    def overlong_answers(self) -> list[Finished]:
+        """Answers of the calls taken so far whose prompts leave no room; each is given once."""
+        found = [Finished(p.index, Generation("", "overlong", len(p.tokens), 0, 0.0)) for p in self.overlong]
+        self.overlong = []
+        return found
+
+    def take(self, most: int) -> list[Prompt]:
+        """The next calls, `most` at most."""
+        return [self._blocks.popleft() for _ in range(min(most, len(self._blocks)))]
+
+
+class Stream:
+    """Decodes the calls of one source.
+
+    Args:
+        model: a causal language model of transformers whose cache can be refilled.
+        waiting: the calls.
+        slots: most rows under way.
+        running: their steering.
+        read: reads a batch of prompts under steering: a context that yields what was applied.
+        ends: tokens that end an answer.
+        decode: token ids as text.
+        pad: token id of padding.
+        device: torch device.
+        clock: seconds.
+        stats: what passes are counted in.
+        explain: makes the error for a row whose logits are no numbers.
+        last_only: arguments that make a pass run its head on the last column only.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        waiting: Waiting,
+        slots: int,
+        running: Running,
+        read: Callable[[Sequence[Any], Sequence[int]], Any],
+        *,
+        ends: frozenset[int],
+        decode: Callable[[list[int]], str],
+        pad: int,
+        device: str,
+        clock: Callable[[], float],
+        stats: Stats,
+        explain: Callable[[Prompt, list[int]], SteerworksError],
+        last_only: Mapping[str, int],
+    ) -> None:
+        self._model, self._waiting, self._slots, self._running, self._read = model, waiting, slots, running, read
+        self._ends, self._decode, self._pad, self._device = ends, decode, pad, device
+        self._clock, self._stats, self._explain = clock, stats, explain
+        self._last_only = last_only
+        self._rows: list[Row] = []
+        self._cache = RowCache(slots, device)
+
+    def finished(self) -> Iterator[Finished]:
+        """Answers, as their rows end."""
+        while True:
+            free = self._slots - len(self._rows)
+            took = self._waiting.look(free)
+            yield from self._waiting.overlong_answers()
+            ready = min(free, len(self._waiting))
+            last = self._waiting.over and len(self._waiting) <= free
+            if ready and (last or ready >= FILL * len(self._rows)):
+                ended = self._admit(self._waiting.take(ready))
+            elif self._rows:
+                ended = self._step()
+            elif self._waiting.over:
+                return
+            elif took:
+                continue
+            else:
+                raise SteerworksError("the source of calls waits for rows under way, and there are none")
+            yield from ended
+
+    @torch.inference_mode()
+    def _admit(self, prompts: list[Prompt]) -> list[Finished]:
+        start = self._clock()
+        rows = [Row(p, Draws(p.call.plan.decoding, p.call.seed, p.room)) for p in prompts]
+        lengths = [len(p.tokens) for p in prompts]
+        interventions = [p.call.plan.interventions for p in prompts]
+        ids, mask = pad_left([p.tokens for p in prompts], self._pad, self._device)
+        # every layer keeps every column here: what a sliding window no longer sees is masked
+        cache = Cache(layer_class_to_replicate=DynamicLayer)
+        positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
+        with self._read(interventions, lengths) as applied:
+            out = self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                **self._last_only,
+            )
+        self._cache.join(cache, lengths)
+        self._running.join(interventions, lengths, applied)
+        first = len(self._rows)
+        self._rows += rows
+        return self._write(out.logits[:, -1], first, start)
+
+    @torch.inference_mode()
+    def _step(self) -> list[Finished]:
+        start = self._clock()
+        ids = torch.tensor([[row.written[-1]] for row in self._rows], device=self._device)
+        with self._running.step():
+            out = self._model(input_ids=ids, **self._cache.inputs())
+        self._cache.advance()
+        return self._write(out.logits[:, -1], 0, start)
+
+    def _write(self, logits: Any, first: int, start: float) -> list[Finished]:
+        """Add a token to the rows from slot `first` on; let go those that have ended."""
+        rows = self._rows[first:]
+        try:
+            chosen = next_tokens(logits, [r.draws for r in rows], [len(r.written) for r in rows]).tolist()
+        except NotFiniteError as error:
+            row = rows[error.rows[0]]
+            raise self._explain(row.prompt, row.written) from error
+        over = []
+        for slot, (row, token) in enumerate(zip(rows, chosen, strict=True), start=first):
+            row.written.append(token)
+            if token in self._ends or len(row.written) == row.prompt.room:
+                over.append(slot)
+        self._stats.row_steps += len(rows)
+        self._stats.written += len(rows)
+        self._stats.passes += 1
+        ended = [self._leave(slot) for slot in reversed(over)]
+        share = (self._clock() - start) / len(rows)
+        for row in rows:
+            row.seconds += share
+        return [self._answer(row, receipt) for row, receipt in reversed(ended)]
+
+    def _leave(self, slot: int) -> tuple[Row, str | None]:
+        row = self._rows[slot]
+        self._rows[slot] = self._rows[-1]
+        self._rows.pop()
+        self._cache.leave(slot)
+        # the last token that was written has not been read
+        fed = len(row.prompt.tokens) + len(row.written) - 1
+        receipt = self._running.leave(slot, row.prompt.index, fed)
+        return row, None if receipt is None else receipt.to_json()
+
+    def _answer(self, row: Row, receipt: str | None) -> Finished:
+        stopped = row.written[-1] in self._ends
+        text = self._decode(row.written[:-1] if stopped else row.written)
+        return Finished(
+            row.prompt.index,
+            Generation(
+                text,
+                "stop" if stopped else "length",
+                len(row.prompt.tokens),
+                len(row.written),
+                row.seconds,
+                receipt,
+            ),
+        )
