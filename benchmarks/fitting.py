@@ -86,7 +86,8 @@ def ours(folder: Path, pairs: list[Any], estimator: str, options: dict[str, Any]
     import polars as pl
 
     from schemas.contrasts import ContrastExamples
-    from schemas.specs import ModelSpec, VectorPart
+    from schemas.specs import ModelSpec
+    from schemas.vector_part import VectorPart
     from steer_core.models.loading import load_model
     from steer_core.vectors.fit import fit_vectors
 

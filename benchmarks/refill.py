@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from schemas.specs import VectorPart
+from schemas.vector_part import VectorPart
 from steer_core.corpus import build_corpus, candidate_texts
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.generation.backend import Call, Generation, Stats, answer_all

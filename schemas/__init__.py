@@ -21,6 +21,7 @@ from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Request
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Outcomes, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, Judgements, SweepArms, SweepFindings
+from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "SteerabilitySummary",
     "SweepArms",
     "SweepFindings",
+    "VectorPart",
     "VectorTensors",
     "Vectors",
 ]

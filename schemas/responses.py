@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pandera.polars as pa
 import polars as pl
 
 from schemas.contract import Contract
+
+
+def _dose_of_version_1(body: str) -> str:
+    dose = json.loads(body)
+    return json.dumps({**dose, "prompt": [*dose["prompt"], 0.0][:3]}, sort_keys=True)
+
 
 #: `length`: truncated; `overlong`: the prompt leaves no room to answer; `source`: copied; `imported`: made elsewhere.
 FINISH_REASONS = ["stop", "length", "overlong", "source", "imported"]
@@ -60,9 +68,22 @@ class Outcomes(Contract, table="outcomes", key=("request_id",)):
     seconds: float = pa.Field(ge=0.0, description="Wall time over all attempts")
 
 
-class Artifacts(Contract, table="artifacts", key=("kind", "item")):
-    """What a method fitted: one JSON document a row (edit ideas, examples)."""
+class Artifacts(Contract, table="artifacts", key=("part", "kind", "item"), version=2):
+    """What the parts of a method fitted: one JSON document a row (edit ideas, examples, doses)."""
 
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew one prompt and one vector part; its doses had no effect of the start in them."""
+        if version != 1:
+            return None
+        older = pl.col("kind") == "dose"
+        body = pl.col("body").map_elements(_dose_of_version_1, return_dtype=pl.String)
+        return rows.with_columns(
+            part=pl.when(older).then(pl.lit("vector")).otherwise(pl.lit("prompt")),
+            body=pl.when(older).then(body).otherwise("body"),
+        ).select(list(cls.to_schema().columns))
+
+    part: str = pa.Field(description="Label of the part that it is of: its kind, numbered where a kind occurs again")
     kind: str = pa.Field(description="What the item is: `edit_idea`, `example`, `dose`")
     item: int = pa.Field(ge=0, description="0-based position")
     goal: str = pa.Field(nullable=True, description="Goal that the item belongs to, if one")

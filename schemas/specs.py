@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
-
-#: Slugs name partitions and folders: no `|`, comma, slash, brackets or `...`.
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
-
-
-class Spec(BaseModel):
-    """Base of all specs. `spec_hash` covers every field but the prose (`description`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @property
-    def spec_hash(self) -> str:
-        """Hash of the spec: a changed setting is a changed hash, a changed description is not."""
-        return digest_json(_without_prose(self.model_dump(mode="json")))
-
-
-def _without_prose(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_prose(v) for k, v in value.items() if k != "description"}
-    if isinstance(value, list):
-        return [_without_prose(v) for v in value]
-    return value
+from schemas.parts import Part, PartSpec
+from schemas.spec import Slug, Spec, without_prose
+from schemas.vector_part import PositionSelector
 
 
 class ModelSpec(Spec):
@@ -92,64 +73,11 @@ class Decoding(Spec):
     min_p: float = Field(0.0, ge=0.0, lt=1.0, description="Drop tokens below this share of the likeliest one")
 
 
-class PromptPart(Spec):
-    """A prompt strategy and its options."""
-
-    kind: Literal["prompt"] = "prompt"
-    strategy: Slug = Field(description="Module of `steer_core.methods.prompts`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the strategy")
-
-
-#: Unit of a strength. `raw` multiplies the vector; `class_alpha`: 0 is the mean of the opposite, 1 of the concept;
-#: `residual_fraction`: share of the mean activation norm; `angle`: degrees; `kl`: nats a token from unsteered.
-Unit = Literal["raw", "class_alpha", "residual_fraction", "angle", "kl"]
-Site = Literal["residual", "attention", "mlp"]
-#: Positions, 0-based: `all`, `prompt`, `completion`, `last_prompt`, `index:3`, `span:2:9` (end excluded).
-PositionSelector = Annotated[
-    str, Field(pattern=r"^(all|prompt|completion|last_prompt|index:-?\d+|span:\d+:\d+)$", description="Positions")
-]
-
-
-class GateSpec(Spec):
-    """Steer a row only where its prompt resembles a condition (CAST, Lee et al. 2024)."""
-
-    condition: Slug = Field(description="Behavior whose contrast gives the condition vector")
-    layer: int | None = Field(None, ge=0, description="Layer that is looked at; null: searched on the training pairs")
-    threshold: float | None = Field(None, description="Cosine from which it holds; null: searched with the layer")
-    above: bool = Field(True, description="False: steer where the cosine is below the threshold")
-
-
-class VectorPart(Spec):
-    """A steering vector: how it is fitted, where it is applied, how strongly."""
-
-    kind: Literal["vector"] = "vector"
-    estimator: Slug = Field(description="Module of `steer_core.vectors.estimators`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator")
-    layers: tuple[int, ...] | Literal["all", "middle"] = Field("middle", description="0-based decoder layers")
-    site: Site = Field("residual", description="Residual stream after the layer, or what attention or MLP write")
-    read: Literal["last_token", "letter", "last_prompt", "answer", "prompt", "all"] = Field(
-        "answer", description="Where activations are read: one token, or the mean over a span"
-    )
-    operator: Slug | None = Field(None, description="Module of `steer_core.steering.operators`; null: the estimator's")
-    positions: PositionSelector = Field("all", description="Positions that are steered")
-    unit: Unit = Field("raw", description="Unit of the strengths")
-    strengths: tuple[float, ...] = Field(
-        (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of behavior sweeps"
-    )
-    doses: tuple[float, ...] | None = Field(
-        None, min_length=1, description="Strengths tried on the training pool for the probe; null: `strengths`"
-    )
-    gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
-    seed: int = Field(0, description="Seed of estimators that draw")
-
-
-Part = Annotated[PromptPart | VectorPart, Field(discriminator="kind")]
-
-
 class MethodSpec(Spec):
     """A steering method: a list of parts, so that combinations are methods too.
 
-    At most one prompt part, which writes the prompt (without one it is `rewrite`), and any number of vector parts.
+    At most one prompt part, which steps (without one the method asks for a plain rewrite); the others are applied to
+    every plan that it makes, in order.
     """
 
     name: Slug = Field(description="Partition key and folder name")
@@ -157,15 +85,18 @@ class MethodSpec(Spec):
     control: bool = Field(False, description="True for `copy` and `rewrite`: shown beside every method")
     description: str = ""
 
-    @property
-    def vectors(self) -> tuple[VectorPart, ...]:
-        """The vector parts."""
-        return tuple(p for p in self.parts if isinstance(p, VectorPart))
+    def labels(self) -> tuple[str, ...]:
+        """A name for each part, its own within the method: its kind, numbered where a kind occurs again."""
+        seen: dict[str, int] = {}
+        found = []
+        for part in self.parts:
+            seen[part.kind] = seen.get(part.kind, 0) + 1
+            found.append(part.kind if seen[part.kind] == 1 else f"{part.kind}-{seen[part.kind]}")
+        return tuple(found)
 
-    @property
-    def prompts(self) -> tuple[PromptPart, ...]:
-        """The prompt parts."""
-        return tuple(p for p in self.parts if isinstance(p, PromptPart))
+    def of_kind(self, kind: str) -> tuple[PartSpec, ...]:
+        """Parts of that kind, in order."""
+        return tuple(p for p in self.parts if p.kind == kind)
 
 
 class GrammarBehavior(Spec):
@@ -401,7 +332,7 @@ class BenchSpec(Spec):
     def spec_hash(self) -> str:
         """Hash of the spec without what changes no number (`batch_size`) and the two lists of cells."""
         left_out = {"batch_size", "models", "methods"}
-        return digest_json(_without_prose(self.model_dump(mode="json", exclude=left_out)))
+        return digest_json(without_prose(self.model_dump(mode="json", exclude=left_out)))
 
     @property
     def test_probes(self) -> list[str]:

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec, Spec
+from schemas.spec import Spec
+from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec
+from steer_core import extensions
 from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -73,7 +75,8 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
 
     They are `models.yaml`, `methods.yaml`, `goals.yaml`, `behaviors.yaml`, `probes.yaml` and `benches.yaml`. Each maps
     names to settings. A later folder adds entries, and replaces those of the same name; so a bench of your own is a
-    folder with one `benches.yaml`. In a bench, a probe may say `use: NAME` to start from an entry of `probes.yaml`;
+    folder with one `benches.yaml`. `extensions.yaml` names folders of extensions (`steer_core.extensions`). In a bench,
+    a probe may say `use: NAME` to start from an entry of `probes.yaml`;
     relative paths of files, of corpora and of behaviors, are relative to the folder of the yaml file.
 
     Raises:
@@ -83,6 +86,7 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ConfigError(f"config folder {folder} does not exist; set STEERWORKS_CONFIG to folders that do")
+        _extend(folder / "extensions.yaml")
         for kind in FILES:
             for name, settings in _read(folder / f"{kind}.yaml").items():
                 entries[kind][str(name)] = (folder / f"{kind}.yaml", settings)
@@ -110,16 +114,32 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
     return registry
 
 
+def _extend(file: Path) -> None:
+    """Look for extensions in the folders that the file names, relative to it; kinds of parts are known from here on."""
+    if file.exists():
+        content = _yaml(file)
+        folders = content.get("folders") if isinstance(content, dict) else None
+        if set(content or {}) != {"folders"} or not isinstance(folders, list):
+            raise ConfigError(f"{file} must be `folders: [...]`, with folders of extensions relative to it")
+        extensions.add_folders([(file.parent / str(folder)).resolve() for folder in folders])
+    for found in extensions.available("parts").values():
+        found.load()
+
+
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     if not file.exists():
         return {}
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from error
+    content = _yaml(file)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise ConfigError(f"{file} must map names to settings, like `direct: {{parts: [...]}}`")
     return content
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
 
 
 def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT]) -> dict[str, SpecT]:

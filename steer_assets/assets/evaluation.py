@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas import Comparisons, GoalMovements, GoalValues, SideEffects, Steerability, SteerabilitySummary
+from schemas.parts import PromptPart
 from steer_assets.measuring import measure_texts, model_digest, scorer_ids
 from steer_assets.partitions import held_against
 from steer_assets.settings import registry
@@ -49,7 +50,7 @@ def _similarity(work: Work) -> Similarity | None:
 
 
 def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]] | None:
-    if [p.strategy for p in work.here.method.prompts] != ["copy"]:
+    if work.here.method.parts != (PromptPart(strategy="copy"),):
         return None
     rows = core.closed_form_of_copy(frames["steerability"])
     said = {r["measure"]: float(r["largest_deviation"]) for r in rows.iter_rows(named=True)}

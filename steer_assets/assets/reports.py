@@ -61,7 +61,7 @@ def _said(name: str) -> Any:
 def _words(work: Work) -> list[Any]:
     goals = registry().goals_of(work.bench)
     behaviors = {n: b.model_dump(mode="json") for n, b in registry().behaviors_of(work.bench).items()}
-    swept = behaviors if work.here.method.vectors else None
+    swept = behaviors if work.here.method.of_kind("vector") else None
     return [work.here.method.description, swept, {n: g.model_dump(mode="json") for n, g in goals.items()}]
 
 

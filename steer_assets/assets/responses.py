@@ -11,7 +11,8 @@ import dagster as dg
 import polars as pl
 
 from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
-from schemas.specs import MethodSpec, PromptPart
+from schemas.parts import PromptPart
+from schemas.specs import MethodSpec
 from steer_assets.assets.vectors import gate_of_cell, steering_backend, vector_part, vectors_of_goals
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
@@ -23,8 +24,8 @@ from steer_core.generation.encoding import encode_plan
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, fitting, planning
 from steer_core.methods.load import code_digest, load_method
+from steer_core.methods.parts.vector import with_doses
 from steer_core.methods.protocol import Artifact, Method
-from steer_core.methods.steered import with_doses
 from steer_core.models.info import describe_model
 from steer_core.models.loading import load_tokenizer
 from steer_core.steering.plan import Plan
@@ -47,7 +48,7 @@ def _asked(work: Work, method: MethodSpec | None) -> list[Any]:
     decoding = work.bench.decoding.model_dump(mode="json")
     what = method and [method.spec_hash, _method(work, method).traits.digest]
     model = model_digest(work.here.model) if _method(work, method).traits.calls_model else None
-    return [what, model, decoding, work.bench.seed, words, code_digest()]
+    return [what, model, decoding, work.bench.seed, words, method and code_digest(method)]
 
 
 def _token_counter(work: Work) -> Callable[[Plan], int]:
@@ -127,7 +128,7 @@ def fit_responses(
     Artifacts,
     group="responses",
     version=fitting.VERSION,
-    spec=lambda work: [work.here.method.spec_hash, code_digest()],
+    spec=lambda work: [work.here.method.spec_hash, code_digest(work.here.method)],
     grid=True,
     gpu=True,
 )

@@ -8,7 +8,8 @@ import dagster as dg
 import polars as pl
 
 from schemas import ActivationMap, ContrastExamples, DoseResponse, Vectors, VectorTensors
-from schemas.specs import BehaviorSpec, MethodSpec, VectorPart
+from schemas.specs import BehaviorSpec, MethodSpec
+from schemas.vector_part import VectorPart
 from steer_assets.assets.contrasts import source_of
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import model_digest, ruler_of
@@ -21,7 +22,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods import dose_response as doses
 from steer_core.methods.driver import requests_from
 from steer_core.methods.load import PLAIN_STRATEGY, code_digest, load_method
-from steer_core.methods.steered import Steered
+from steer_core.methods.part import Composed
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import from_tables, to_tables
@@ -36,8 +37,8 @@ MOST_PAIRS, DOSE_TEXTS = 256, 32
 
 def vector_part(work: Work) -> VectorPart | None:
     """The vector part of the cell's method, if it has one."""
-    parts = work.here.method.vectors
-    return parts[0] if parts else None
+    parts = work.here.method.of_kind(VectorPart.model_fields["kind"].default)
+    return parts[0] if parts else None  # type: ignore[return-value]
 
 
 def steering_backend(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> TransformersBackend:
@@ -63,7 +64,11 @@ def _only_vectors(work: Work) -> Any:
     names=("goal_contrasts",),
     group="vectors",
     version=core.VERSION,
-    spec=lambda work: [bool(vector_part(work)), code_digest(), work.bench.train_probe],
+    spec=lambda work: [
+        bool(vector_part(work)),
+        vector_part(work) and code_digest(work.here.method),
+        work.bench.train_probe,
+    ],
     grid=True,
 )
 def goal_contrasts(
@@ -211,14 +216,14 @@ def dose_response(
     part = vector_part(work)
     if part is None:
         return DoseResponse.empty()
-    method: Steered = _method(work, work.here.method)
+    method: Composed = _method(work, work.here.method)
     space = GoalSpace.from_table(goal_space)
     pool = requests.filter(pl.col("probe") == work.bench.train_probe)
     asked = request_goals.join(pool, on="request_id", how="semi")
     log, key = work.log, work.here.key
     with device_lease(device_of(work.here.model)):
         table = doses.measure_dose_response(
-            method.base,
+            method.before("vector"),
             requests_from(pool, asked, space.goals),
             dict(pool.select("request_id", "text_id").iter_rows()),
             vectors_of_goals(work, vectors, vector_tensors),
@@ -262,7 +267,7 @@ def _asked(work: Work) -> list[Any]:
     words = {n: [g.noun, g.more, g.less] for n, g in registry().goals_of(work.bench).items()}
     decoding = work.bench.decoding.model_dump(mode="json")
     drawn = [work.bench.seed, work.bench.bootstrap, work.bench.train_probe]
-    return [work.here.method.spec_hash, decoding, drawn, words, code_digest()]
+    return [work.here.method.spec_hash, decoding, drawn, words, code_digest(work.here.method)]
 
 
 TABLES = [goal_contrasts, vectors, dose_response]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from schemas.digest import digest_json
-from schemas.specs import Site
+from schemas.vector_part import Site
+from steer_core.generation.decoding import Array
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import available_operators
 from steer_core.steering.plan import Plan
@@ -139,6 +140,7 @@ class Capabilities:
         diverges: whether it returns the KL divergence of steered from unsteered.
         seeds: whether a sampled answer follows from its call's seed alone.
         adapters: whether it can load adapters.
+        extensions: decoding rules and trained interventions, by name, that it carries out.
         log_probs: whether answers come with the log-probabilities of their tokens.
         greedy_flags: whether scores say of each token if it was the likeliest.
         batching: how rows share forward passes.
@@ -152,6 +154,7 @@ class Capabilities:
     diverges: bool = False
     seeds: bool = True
     adapters: bool = False
+    extensions: tuple[str, ...] = ()
     log_probs: bool = False
     greedy_flags: bool = False
     batching: Batching = "plain"
@@ -169,6 +172,19 @@ class Capabilities:
             for i in plan.interventions:
                 if (lacking := self.interventions.lacking(i)) is not None:
                     raise SteerworksError(f"{self.name} backend cannot {lacking}")
+        if plan.adapter is not None and not self.adapters:
+            raise SteerworksError(f"{self.name} backend cannot load adapters")
+        for extension in plan.extensions:
+            if extension.name not in self.extensions:
+                known = ", ".join(self.extensions) or "none"
+                raise SteerworksError(
+                    f"{self.name} backend cannot carry out the extension {extension.name!r}; it knows: {known}"
+                )
+        if plan.extensions and verb != "generate":
+            raise SteerworksError(
+                f"{self.name} backend cannot {verb} under the decoding rule {plan.extensions[0].name!r}: a rule "
+                "chooses tokens, and these are given"
+            )
         if verb == "generate" and plan.decoding.temperature > 0 and not self.seeds:
             raise SteerworksError(
                 f"{self.name} backend cannot sample by seed: an answer could not be written again; use temperature 0"
@@ -194,6 +210,10 @@ class Backend(Protocol):
 
     def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
         """Let plans refer to further vectors, by id; asked only of backends whose capabilities have interventions."""
+        ...
+
+    def add_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Let extensions of plans refer to further tensors, by digest; asked only of backends that know extensions."""
         ...
 
     def prompt_tokens(self, plan: Plan) -> int:

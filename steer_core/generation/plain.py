@@ -71,7 +71,7 @@ class Batches:
         tokenizer, model = self._loaded.tokenizer, self._loaded.model
         ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._loaded.device)
         length = ids.shape[1]
-        sampling = RowSampling([Draws(p.call.plan.decoding, p.call.seed, room) for p in prompts], length)
+        sampling = RowSampling([Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in prompts], length)
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,

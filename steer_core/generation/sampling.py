@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from schemas.specs import Decoding
+from steer_core.generation.decoding import Rule
 
 
 class NotFiniteError(Exception):
@@ -32,10 +33,12 @@ class Draws:
         decoding: how the row is drawn; greedy ones draw nothing.
         seed: the row's seed.
         steps: most tokens to write.
+        rules: decoding rules of the row's plan, in order.
     """
 
-    def __init__(self, decoding: Decoding, seed: int, steps: int) -> None:
+    def __init__(self, decoding: Decoding, seed: int, steps: int, rules: Sequence[Rule] = ()) -> None:
         self.decoding = decoding
+        self.rules = tuple(rules)
         self._points: NDArray[np.float64] | None = None
         if decoding.temperature > 0:
             self._points = np.random.Generator(np.random.Philox(key=seed)).random(steps)
@@ -45,20 +48,31 @@ class Draws:
         return 0.0 if self._points is None else float(self._points[step])
 
 
-def next_tokens(logits: Tensor, draws: Sequence[Draws], steps: Sequence[int]) -> Tensor:
+def next_tokens(
+    logits: Tensor, draws: Sequence[Draws], steps: Sequence[int], written: Callable[[int], Sequence[int]]
+) -> Tensor:
     """The next token of each row, shape [rows].
 
     A row's uniform number is looked up in the cumulative distribution of its step. Temperature comes first, then min-p
-    (Nguyen et al. 2024), then top-p (Holtzman et al. 2020). Temperature 0 takes the likeliest token.
+    (Nguyen et al. 2024), then top-p (Holtzman et al. 2020). Temperature 0 takes the likeliest token. A row's decoding
+    rules come before all that.
 
     Args:
         logits: shape [rows, vocabulary].
         draws: of each row.
         steps: tokens that each row has written.
+        written: those tokens, of a row; asked only of rows with rules.
 
     Raises:
         NotFiniteError: a row has no largest logit.
     """
+    ruled = [r for r, d in enumerate(draws) if d.rules]
+    if ruled:
+        # the model's own tensor is not written to
+        logits = logits.clone()
+    for r in ruled:
+        for rule in draws[r].rules:
+            logits[r] = rule(logits[r], written(r))
     highest, tokens = logits.max(dim=-1)
     finite = highest.isfinite()
     if not bool(finite.all()):
@@ -110,7 +124,8 @@ class RowSampling:
         """Scores [rows, vocabulary] to scores in which one token a row is left."""
         step = input_ids.shape[1] - self.prompt_length
         try:
-            chosen = next_tokens(scores, self.draws, [step] * len(self.draws))
+            own = input_ids[:, self.prompt_length :]
+            chosen = next_tokens(scores, self.draws, [step] * len(self.draws), lambda r: own[r].tolist())
         except NotFiniteError as error:
             raise NotFiniteError(error.rows, input_ids[:, self.prompt_length :].tolist()) from error
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)

@@ -20,6 +20,7 @@ from transformers.cache_utils import Cache, DynamicLayer  # noqa: TID253
 
 from steer_core.generation.backend import Call, Finished, Generation, Stats
 from steer_core.generation.cache import RowCache
+from steer_core.generation.decoding import Rule
 from steer_core.generation.encoding import pad_left
 from steer_core.generation.sampling import Draws, NotFiniteError, next_tokens
 from steer_core.steering.running import Running
@@ -33,12 +34,13 @@ FILL = 1 / 8
 
 @dataclass
 class Prompt:
-    """A call that waits for a place: its token ids, and how many tokens it may write."""
+    """A call that waits for a place: its token ids, how many tokens it may write, and its decoding rules."""
 
     index: int
     call: Call
     tokens: list[int]
     room: int
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass
@@ -169,7 +171,7 @@ class Stream:
     @torch.inference_mode()
     def _admit(self, prompts: list[Prompt]) -> list[Finished]:
         start = self._clock()
-        rows = [Row(p, Draws(p.call.plan.decoding, p.call.seed, p.room)) for p in prompts]
+        rows = [Row(p, Draws(p.call.plan.decoding, p.call.seed, p.room, p.rules)) for p in prompts]
         lengths = [len(p.tokens) for p in prompts]
         interventions = [p.call.plan.interventions for p in prompts]
         ids, mask = pad_left([p.tokens for p in prompts], self._pad, self._device)
@@ -204,7 +206,8 @@ class Stream:
         """Add a token to the rows from slot `first` on; let go those that have ended."""
         rows = self._rows[first:]
         try:
-            chosen = next_tokens(logits, [r.draws for r in rows], [len(r.written) for r in rows]).tolist()
+            steps = [len(r.written) for r in rows]
+            chosen = next_tokens(logits, [r.draws for r in rows], steps, lambda k: rows[k].written).tolist()
         except NotFiniteError as error:
             row = rows[error.rows[0]]
             raise self._explain(row.prompt, row.written) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.digest import canonical_json
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
+from steer_core.generation.decoding import Array, available_rules, build_rule, tensor_digest
 from steer_core.generation.encoding import encode_plan
 from steer_core.generation.reading import Read, read_logits
 from steer_core.generation.regimes import regime_of
@@ -61,6 +62,7 @@ class TransformersBackend:
         self._batching = _batching(loaded, batching, self._accepted)
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
+        self._tensors: dict[str, Array] = {}
         self.add_vectors(vectors or ())
 
     @property
@@ -73,6 +75,7 @@ class TransformersBackend:
             scores=True,
             interventions=Interventions.every(),
             diverges=True,
+            extensions=available_rules(),
             batching=batching,
             batching_reason=reason,
         )
@@ -124,6 +127,17 @@ class TransformersBackend:
             self._vectors.clear()
             self._vectors.update(before)
             raise
+
+    def add_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Let extensions of plans refer to further tensors, by digest.
+
+        Raises:
+            SteerworksError: a digest is not that of its tensor.
+        """
+        for digest, tensor in tensors.items():
+            if tensor_digest(tensor) != digest:
+                raise SteerworksError(f"tensor {digest} has the digest {tensor_digest(tensor)}: it is another one")
+        self._tensors |= tensors
 
     def encode(self, plan: Plan) -> list[int]:
         """Token ids of a plan's prompt."""
@@ -182,7 +196,8 @@ class TransformersBackend:
         found = []
         for index, call in block:
             tokens = self.encode(call.plan)
-            found.append(Prompt(index, call, tokens, self._room(call.plan, len(tokens))))
+            rules = tuple(build_rule(e, self._tensors) for e in call.plan.extensions)
+            found.append(Prompt(index, call, tokens, self._room(call.plan, len(tokens)), rules))
         return found
 
     def _check(self, plans: Sequence[Plan]) -> None:
@@ -195,6 +210,12 @@ class TransformersBackend:
         for interventions in dict.fromkeys(p.interventions for p in plans):
             if interventions:
                 self.steering.check(interventions)
+        if any(p.extensions or p.adapter for p in plans):
+            capabilities = self.capabilities
+            for plan in plans:
+                capabilities.refuse(plan)
+                for extension in plan.extensions:
+                    build_rule(extension, self._tensors)
 
     def _steered(
         self, rows: Sequence[tuple[Intervention, ...]], prompt_lengths: Sequence[int]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+
+from steer_core import extensions
 
 if TYPE_CHECKING:
     from schemas.specs import GoalSpec
     from steer_core.goals.analysis import TextAnalysis
-
-_SCORERS = "steer_core.goals.scorers"
 
 
 class Scorer(Protocol):
@@ -59,16 +57,15 @@ def identify(scorer: Scorer) -> str:
 
 
 def available_scorers() -> tuple[str, ...]:
-    """Names that `GoalSpec.scorer` may have: the modules of `steer_core.goals.scorers`."""
-    package = importlib.import_module(_SCORERS)
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+    """Names that `GoalSpec.scorer` may have, with underscores: see `steer_core.extensions`."""
+    return tuple(name.replace("-", "_") for name in extensions.available("goals"))
 
 
 def load_scorer(spec: GoalSpec) -> Scorer:
     """The scorer that a goal asks for.
 
     Args:
-        spec: goal; `scorer` names a module of `steer_core.goals.scorers`, `options` are arguments of its `build`.
+        spec: goal; `scorer` names a module of the group `goals`, `options` are arguments of its `build`.
 
     Raises:
         ConfigError: unknown scorer or option (the message lists those that exist), or an option out of range.
@@ -79,7 +76,7 @@ def load_scorer(spec: GoalSpec) -> Scorer:
         near = difflib.get_close_matches(spec.scorer, known, n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise_config(f"goal {spec.name!r}: unknown scorer {spec.scorer!r}; there are: {', '.join(known)}.{guess}")
-    build: Any = importlib.import_module(f"{_SCORERS}.{spec.scorer}").build
+    build: Any = extensions.load("goals", spec.scorer).build
     options = inspect.signature(build).parameters
     for option in spec.options:
         if option not in options:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.specs import Unit
+from schemas.vector_part import Unit
 from schemas.vectors import DoseResponse
 from steer_core.generation.backend import Backend, Call
 from steer_core.generation.runner import Progress, run_calls
@@ -74,6 +74,7 @@ def measure_dose_response(
     draws: int,
     gate: Gate | None = None,
     texts_per_goal: int = 32,
+    artifact: Artifact | None = None,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rows of `dose_response`.
@@ -81,7 +82,7 @@ def measure_dose_response(
     All strengths of all goals share batches: strength and vector belong to the row.
 
     Args:
-        method: the prompt part, which plans once for a request.
+        method: the prompt with the parts before the vector, which plans once for a request.
         requests: requests of the training pool, each asking for at least one goal.
         clusters: request id -> source text id.
         vectors: goal -> its vectors, one for each layer and site; a backend must know them already.
@@ -96,6 +97,7 @@ def measure_dose_response(
         draws: bootstrap resamples of the intervals.
         gate: condition on the row's prompt.
         texts_per_goal: requests tried for each goal, drawn evenly from those that ask for it.
+        artifact: what that method was fitted to.
         progress: told after each batch.
 
     Raises:
@@ -109,7 +111,8 @@ def measure_dose_response(
             dose = None if strength is None else Strength(strength, unit)
             applied = interventions(of_goal, dose, positions=positions, gate=gate)
             for request in chosen[goal]:
-                plan = replace(_only_plan(method, request), interventions=applied)
+                plan = _only_plan(method, request, artifact or Artifact())
+                plan = replace(plan, interventions=(*plan.interventions, *applied))
                 call = Call(plan, 0, sample_seed(seed, plan.id, 0))
                 calls.append(call)
                 rows.append(_Row(goal, strength, request, call.response_id(backend.execution)))
@@ -144,8 +147,8 @@ def _asking_for(goal: str, requests: Sequence[Request], most: int) -> list[Reque
     return [asking[i] for i in picked]
 
 
-def _only_plan(method: Method, request: Request) -> Plan:
-    step = method.step(request, Artifact(), ())
+def _only_plan(method: Method, request: Request, artifact: Artifact) -> Plan:
+    step = method.step(request, artifact, ())
     if isinstance(step, Choose) or len(step) != 1:
         raise SteerworksError("a vector needs a prompt that plans exactly one call; this strategy does not")
     return step[0]

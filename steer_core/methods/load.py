@@ -2,107 +2,109 @@
 
 from __future__ import annotations
 
+import ast
 import functools
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from schemas.digest import digest_json
-from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec, PromptPart, VectorPart
-from steer_core.methods import cleaning, prompts, steered, wording
-from steer_core.methods.prompts.single import SinglePrompt
+from schemas.parts import PartSpec, PromptPart
+from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
+from steer_core import extensions
+from steer_core.methods import cleaning
+from steer_core.methods.part import Part, compose
 from steer_core.methods.protocol import Method, Setting, Traits
-from steer_core.methods.steered import Steered
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError
-from steer_core.vectors.estimator import load_estimator
 
-#: Strategy whose answers to the training pool contrasts are mined from, and the prompt of methods without one.
-POOL_STRATEGY, PLAIN_STRATEGY = "direct", "rewrite"
-
-
-def strategies() -> list[str]:
-    """Names of all prompt strategies: the modules of `steer_core.methods.prompts` that have `build`."""
-    names = [m.name for m in pkgutil.iter_modules(prompts.__path__)]
-    return sorted(n.replace("_", "-") for n in names if hasattr(_module(n), "build"))
+#: Prompt of methods without one.
+PLAIN_STRATEGY = "rewrite"
+#: Packages whose modules word prompts, read answers and change plans; what they import from elsewhere has versions.
+_WORDING = ("steer_core.methods",)
 
 
-def _module(name: str) -> object:
-    return importlib.import_module(f"{prompts.__name__}.{name}")
-
-
-@functools.cache
-def code_digest() -> str:
-    """Digest of the code that words prompts and reads answers: an edited prompt makes its responses out of date.
-
-    The journal answers whatever is asked as before, so an edit that changes no prompt costs no generation.
-    """
-    files = [
-        Path(cleaning.__file__),
-        *map(Path, (wording.__file__, steered.__file__)),
-        *Path(prompts.__path__[0]).glob("*.py"),
-    ]
-    return digest_json({f.name: f.read_text(encoding="utf-8") for f in files})
-
-
-def build_strategy(name: str, setting: Setting, options: Mapping[str, object]) -> Method:
-    """The strategy of that name, built with its options.
+def kind_of(spec: PartSpec) -> ModuleType:
+    """The module of a part's kind.
 
     Raises:
-        ConfigError: unknown strategy, or an option that it does not have.
+        ConfigError: there is none.
     """
-    known = strategies()
-    if name not in known:
-        raise ConfigError(f"unknown strategy {name!r}; there are: {', '.join(known)}")
-    build = _module(name.replace("-", "_")).build  # type: ignore[attr-defined]
-    try:
-        inspect.signature(build).bind(setting, **options)
-    except TypeError as error:
-        takes = ", ".join(p for p in inspect.signature(build).parameters if p != "setting") or "no options"
-        raise ConfigError(f"strategy {name!r}: {error}; it takes {takes}") from error
-    method: Method = build(setting, **options)
-    return method
+    return extensions.load("parts", spec.kind, what="kind of part")
 
 
 def load_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Method:
     """The method that a spec describes, for a model and bench.
 
     Raises:
-        ConfigError: unknown strategy or option, or parts that cannot be combined.
+        ConfigError: unknown kind, strategy or option, or parts that cannot be combined.
     """
-    if len(spec.prompts) > 1:
-        raise ConfigError(f"method {spec.name!r} has {len(spec.prompts)} prompt parts: one prompt asks for a rewrite")
-    if len(spec.vectors) > 1:
-        raise ConfigError(
-            f"method {spec.name!r} has {len(spec.vectors)} vector parts: give one part several `layers`, or combine "
-            "fitted vectors with steer_core.vectors.algebra"
-        )
-    part = spec.prompts[0] if spec.prompts else PromptPart(strategy=PLAIN_STRATEGY)
     setting = Setting(model.identity, goals, bench.decoding, bench.seed)
     try:
-        base = build_strategy(part.strategy, setting, part.options)
-        return _steered(base, part, spec.vectors[0]) if spec.vectors else base
+        built: list[tuple[PartSpec, Any]] = [
+            (part, kind_of(part).build(part, label, setting))
+            for part, label in zip(spec.parts, spec.labels(), strict=True)
+        ]
+        stepping = [made for part, made in built if _steps(part)]
+        if len(stepping) > 1:
+            raise ConfigError(f"{len(stepping)} parts that write the prompt: one of them asks for a rewrite")
+        base = stepping[0] if stepping else _plain(setting)
+        parts: list[Part] = [made for part, made in built if not _steps(part)]
+        return compose(base, parts)
     except SteerworksError as error:
         raise type(error)(f"method {spec.name!r}: {error}") from error
 
 
-def _steered(base: Method, prompt: PromptPart, part: VectorPart) -> Steered:
-    if not isinstance(base, SinglePrompt) or not base.traits.calls_model:
-        raise ConfigError(f"a vector needs a prompt strategy of one prompt and one answer; {prompt.strategy!r} is none")
-    if base.traits.fits_on is not None:
-        raise ConfigError(
-            f"strategy {prompt.strategy!r} is fitted itself, and the doses of a vector are measured under a prompt "
-            "that is not: they do not combine"
-        )
-    if "logits" in load_estimator(part.estimator).needs:
-        raise ConfigError(
-            f"estimator {part.estimator!r} is fitted on answer letters, which the goals of a bench have none of; "
-            "fit it with steer_core.vectors.fit on A/B data"
-        )
-    return Steered(base, part, replace(base.traits, fits_on=POOL_STRATEGY))
+def _steps(part: PartSpec) -> bool:
+    return bool(getattr(kind_of(part), "STEPS", False))
+
+
+def _plain(setting: Setting) -> Method:
+    plain = PromptPart(strategy=PLAIN_STRATEGY)
+    method: Method = kind_of(plain).build(plain, "prompt", setting)
+    return method
+
+
+def code_digest(spec: MethodSpec) -> str:
+    """Digest of the code that words a method's prompts, changes its plans and reads its answers.
+
+    An edited prompt makes responses of methods that use it out of date, and no others; a new prompt file none. The
+    journal answers whatever is asked as before, so an edit that changes no prompt costs no generation.
+    """
+    modules = [cleaning]
+    for part in (
+        spec.parts if any(_steps(p) for p in spec.parts) else (*spec.parts, PromptPart(strategy=PLAIN_STRATEGY))
+    ):
+        modules.append(kind_of(part))
+        if isinstance(part, PromptPart):
+            # a strategy may build on another that its options name
+            named = [part.strategy, *(v for v in part.options.values() if isinstance(v, str))]
+            modules += [found.load() for n, found in extensions.available("prompts").items() if n in named]
+    return digest_json({k: v for m in modules for k, v in _sources(Path(str(m.__file__))).items()})
+
+
+@functools.cache
+def _sources(file: Path) -> dict[str, str]:
+    """Texts of a module and of the modules of `_WORDING` that it imports, directly or not, by file name."""
+    found: dict[str, str] = {}
+    pending = [file]
+    while pending:
+        here = pending.pop()
+        if here.name in found or not here.exists():
+            continue
+        found[here.name] = here.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(found[here.name])):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_WORDING):
+                pending += _files(node.module, [alias.name for alias in node.names])
+    return found
+
+
+def _files(module: str, names: list[str]) -> list[Path]:
+    root = Path(inspect.getfile(cleaning)).parents[2]
+    base = root.joinpath(*module.split("."))
+    return [p for p in (base.with_suffix(".py"), *((base / f"{name}.py") for name in names)) if p.exists()]
 
 
 def describe_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Traits:

@@ -86,12 +86,13 @@ class Choose:
 
 @dataclass(frozen=True)
 class Item:
-    """One fitted item: an edit idea, an example."""
+    """One fitted item of one part: an edit idea, an example, a dose."""
 
     kind: str
     body: Any
     goal: str | None = None
     direction: int = 0
+    part: str = "prompt"
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,17 @@ class Artifact:
 
     def to_table(self) -> pl.DataFrame:
         """Rows of `artifacts`."""
-        rows = [(i.kind, n, i.goal, i.direction, json.dumps(i.body, sort_keys=True)) for n, i in enumerate(self.items)]
+        rows = [
+            (i.part, i.kind, n, i.goal, i.direction, json.dumps(i.body, sort_keys=True))
+            for n, i in enumerate(self.items)
+        ]
         return pl.DataFrame(rows, schema=Artifacts.empty().schema, orient="row")
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Artifact:
         """The artifact that `to_table` wrote."""
         rows = table.sort("item").iter_rows(named=True)
-        return cls(tuple(Item(r["kind"], json.loads(r["body"]), r["goal"], r["direction"]) for r in rows))
+        return cls(tuple(Item(r["kind"], json.loads(r["body"]), r["goal"], r["direction"], r["part"]) for r in rows))
 
 
 @dataclass(frozen=True)

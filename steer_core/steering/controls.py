@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from schemas.digest import canonical_json
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.steering.gguf_format import read_gguf, write_gguf
 from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.digest import digest_json
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.folding_families import Family, find_family
 from steer_core.steering.intervention import Intervention

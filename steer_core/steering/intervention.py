@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.specs import Site
+from schemas.vector_part import Site
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas.digest import canonical_json, digest_text
@@ -20,6 +21,30 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """Something done to a call that this package does not know: a decoding rule, a trained intervention.
+
+    Attributes:
+        name: an extension of the group `decoding`, which the engine must state among its capabilities.
+        settings: what it is told, as JSON.
+        tensors: name -> digest of a tensor that was handed to the engine.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; what is empty is left out."""
+        body: dict[str, Any] = {"name": self.name}
+        if self.settings:
+            body["settings"] = dict(self.settings)
+        if self.tensors:
+            body["tensors"] = dict(self.tensors)
+        return body
+
+
+@dataclass(frozen=True)
 class Plan:
     """One call: which model, what it reads, how the answer is drawn.
 
@@ -33,6 +58,8 @@ class Plan:
         text: bare prompt, tokenised as it stands.
         tokens: token ids, used as they stand.
         interventions: what is done to activations, in order; empty: unsteered.
+        adapter: digest of the adapter that the model wears; None: none.
+        extensions: what else is done to the call, in order.
 
     Raises:
         ValueError: none or several of the three are given.
@@ -44,6 +71,8 @@ class Plan:
     text: str | None = None
     tokens: tuple[int, ...] | None = None
     interventions: tuple[Intervention, ...] = ()
+    adapter: str | None = None
+    extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
         given = [n for n in ("messages", "text", "tokens") if getattr(self, n) is not None]
@@ -61,6 +90,10 @@ class Plan:
             body["tokens"] = list(self.tokens)
         if self.interventions:
             body["interventions"] = [i.to_dict() for i in self.interventions]
+        if self.adapter is not None:
+            body["adapter"] = self.adapter
+        if self.extensions:
+            body["extensions"] = [e.to_dict() for e in self.extensions]
         return canonical_json(body)
 
     @classmethod
@@ -76,6 +109,8 @@ class Plan:
             text=body.get("text"),
             tokens=None if tokens is None else tuple(tokens),
             interventions=tuple(Intervention.from_dict(i) for i in body.get("interventions", [])),
+            adapter=body.get("adapter"),
+            extensions=tuple(Extension(**e) for e in body.get("extensions", [])),
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.digest import canonical_json, digest_json
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.positions import parse_positions
 from steer_core.tables.errors import SteerworksError

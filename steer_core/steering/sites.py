@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.tables.errors import SteerworksError
 
 if TYPE_CHECKING:

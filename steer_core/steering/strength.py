@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.specs import Unit
+from schemas.vector_part import Unit
 from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError

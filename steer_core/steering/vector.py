@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.digest import canonical_json, digest_bytes, digest_json
-from schemas.specs import Site
+from schemas.vector_part import Site
 from schemas.vectors import Vectors, VectorTensors
 from steer_core.tables.errors import TableError
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from steer_core import extensions
 from steer_core.tables.errors import ConfigError
-from steer_core.vectors import estimators
 from steer_core.vectors.evidence import Evidence, Fit
 
 #: What an estimator may say that it needs, apart from class means.
@@ -20,7 +17,7 @@ NEEDS = frozenset({"covariance", "differences", "difference_covariance", "rows",
 
 @dataclass(frozen=True)
 class Estimator:
-    """A module of `steer_core.vectors.estimators`.
+    """A module of the group `estimators`.
 
     Attributes:
         name: its name in the registry.
@@ -64,8 +61,8 @@ class Estimator:
 
 
 def available_estimators() -> tuple[str, ...]:
-    """Names of the estimators: the modules of `steer_core.vectors.estimators`, with dashes."""
-    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(estimators.__path__)))
+    """Names of the estimators, with dashes: see `steer_core.extensions`."""
+    return tuple(extensions.available("estimators"))
 
 
 def load_estimator(name: str) -> Estimator:
@@ -74,12 +71,7 @@ def load_estimator(name: str) -> Estimator:
     Raises:
         ConfigError: there is none; the message lists those there are.
     """
-    known = available_estimators()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown estimator {name!r}; there are: {', '.join(known)}.{guess}")
-    module: Any = importlib.import_module(f"{estimators.__name__}.{name.replace('-', '_')}")
+    module: Any = extensions.load("estimators", name, what="estimator")
     if unknown := sorted(module.NEEDS - NEEDS):
         raise ConfigError(f"estimator {name!r} needs {unknown[0]!r}, which is none of {', '.join(sorted(NEEDS))}")
     parameters = inspect.signature(module.train if "model" in module.NEEDS else module.fit).parameters.values()

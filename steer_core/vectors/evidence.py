@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.specs import Site
+from schemas.vector_part import Site
 from steer_core.tables.errors import SteerworksError
 from steer_core.vectors.moments import Doubles, Moments
 

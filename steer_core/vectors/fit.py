@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from schemas.digest import digest_json
-from schemas.specs import VectorPart
+from schemas.vector_part import VectorPart
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.operators import load_operator
 from steer_core.steering.sites import find_sites

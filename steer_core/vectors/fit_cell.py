@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from schemas.contrasts import ContrastExamples
-from schemas.specs import SweepSpec, VectorPart
+from schemas.specs import SweepSpec
+from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.sites import find_sites

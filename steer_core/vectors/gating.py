@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from schemas.specs import GateSpec
+from schemas.vector_part import GateSpec
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.compose import CONDITION
 from steer_core.steering.sites import find_sites

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from schemas import Responses
-from schemas.specs import Decoding, SweepSpec, VectorPart
+from schemas.specs import Decoding, SweepSpec
+from schemas.vector_part import VectorPart
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.evaluation.behaviors.planner import plan_arms, with_random
 from steer_core.evaluation.behaviors.run import run_arms

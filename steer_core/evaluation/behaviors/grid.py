@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from schemas.specs import SweepSpec, VectorPart
+from schemas.specs import SweepSpec
+from schemas.vector_part import VectorPart
 
 #: Digits kept of a computed strength, so that .1 + .2 is .3 and an arm is planned once.
 DIGITS = 9

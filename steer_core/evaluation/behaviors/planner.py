@@ -20,8 +20,9 @@ from typing import Any
 import polars as pl
 
 from schemas.digest import canonical_json, digest_json
-from schemas.specs import BehaviorSpec, SweepSpec, VectorPart
+from schemas.specs import BehaviorSpec, SweepSpec
 from schemas.sweeps import SweepArms
+from schemas.vector_part import VectorPart
 from steer_core.evaluation.behaviors.exclusions import check_exclusions, excluded
 from steer_core.evaluation.behaviors.grid import ends, strengths_of
 from steer_core.steering.compose import interventions

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 from schemas.specs import BehaviorSpec
-from steer_core.evaluation import rubrics
+from steer_core import extensions
 from steer_core.evaluation.judges.ground_truth import GroundTruthJudge
 from steer_core.evaluation.judges.judge import Judge
 from steer_core.evaluation.judges.llm import LlmJudge
@@ -23,13 +21,8 @@ VERSION = "1"
 
 
 def rubric_names() -> list[str]:
-    """Names of all rubrics: the modules of `steer_core.evaluation.rubrics` that have `build`."""
-    names = [m.name for m in pkgutil.iter_modules(rubrics.__path__)]
-    return sorted(n.replace("_", "-") for n in names if hasattr(_module(n), "build"))
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"{rubrics.__name__}.{name}")
+    """Names of all rubrics: extensions of the group `rubrics` that have `build`."""
+    return [name for name, found in extensions.available("rubrics").items() if hasattr(found.load(), "build")]
 
 
 def build_rubric(name: str, behavior: BehaviorSpec, options: Mapping[str, Any]) -> Rubric | AttributeRubric:
@@ -41,7 +34,7 @@ def build_rubric(name: str, behavior: BehaviorSpec, options: Mapping[str, Any]) 
     known = rubric_names()
     if name not in known:
         raise ConfigError(f"behavior {behavior.name!r}: unknown rubric {name!r}; there are: {', '.join(known)}")
-    build = _module(name.replace("-", "_")).build
+    build = extensions.load("rubrics", name).build
     try:
         inspect.signature(build).bind(behavior, **options)
     except TypeError as error:

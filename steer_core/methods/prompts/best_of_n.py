@@ -80,7 +80,7 @@ def build(
         base: strategy of the prompt.
         options: options of the base strategy.
     """
-    from steer_core.methods.load import build_strategy
+    from steer_core.methods.parts.prompt import build_strategy
 
     if select not in ("oracle", "consensus"):
         raise ConfigError(f"best-of-n: select must be `oracle` or `consensus`, not {select!r}")

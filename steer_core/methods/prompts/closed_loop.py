@@ -86,7 +86,7 @@ def build(
         base: strategy of the prompt.
         options: options of the base strategy.
     """
-    from steer_core.methods.load import build_strategy
+    from steer_core.methods.parts.prompt import build_strategy
 
     if rounds < 2:
         raise ConfigError(f"closed-loop needs at least 2 rounds, got {rounds}")

@@ -1,6 +1,6 @@
-"""What is done to an activation: one module an operator, found by its name.
+"""What is done to an activation: one module an operator, found by its name (`steer_core.extensions`).
 
-A module of this package has
+Such a module has
 
 * `TENSORS`: name of each tensor that it needs -> its number of rows: a number, `k` (any, the same for all that say
   `k`), or `width` (a square map);
@@ -20,8 +20,6 @@ A module of this package has
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steer_core import extensions
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
@@ -96,8 +95,8 @@ class Operator:
 
 
 def available_operators() -> tuple[str, ...]:
-    """Names of the operators: the modules of this package."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+    """Names of the operators, with underscores: see `steer_core.extensions`."""
+    return tuple(name.replace("-", "_") for name in extensions.available("operators"))
 
 
 @cache
@@ -109,7 +108,7 @@ def load_operator(name: str) -> Operator:
     """
     if name not in available_operators():
         raise SteerworksError(f"unknown operator {name!r}; there are: {', '.join(available_operators())}")
-    module: Any = importlib.import_module(f"{__name__}.{name}")
+    module: Any = extensions.load("operators", name)
     return Operator(
         name,
         module.apply,

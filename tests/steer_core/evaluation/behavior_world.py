@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from schemas import BehaviorItems
-from schemas.specs import BehaviorSpec, Decoding, GrammarBehavior, VectorPart
+from schemas.specs import BehaviorSpec, Decoding, GrammarBehavior
+from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.models.embedded.grammar import Attributes, draw_scenario, tell
 from steer_core.steering.vector import SteeringVector

@@ -3,7 +3,7 @@
 import pytest
 
 from steer_core.methods.cleaning import after_heading, clean_answer, is_refusal
-from steer_core.methods.load import build_strategy
+from steer_core.methods.parts.prompt import build_strategy
 
 PLAIN = "The cat sat.\n\nIt was warm."
 

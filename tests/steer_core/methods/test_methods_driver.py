@@ -10,7 +10,7 @@ from schemas import Outcomes, Responses
 from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.methods.distance import error_of
 from steer_core.methods.driver import failure_of, run_method
-from steer_core.methods.load import build_strategy
+from steer_core.methods.parts.prompt import build_strategy
 from steer_core.methods.protocol import Artifact, Choose, Observation
 from steer_core.tables import Journal, check
 from steer_core.tables.errors import SteerworksError

@@ -2,7 +2,7 @@
 
 from fixture_requests import GOALS, SETTING, request
 
-from steer_core.methods.load import build_strategy
+from steer_core.methods.parts.prompt import build_strategy
 from steer_core.methods.prompts.edit_ideas import draw_ideas, parse_edits
 from steer_core.methods.protocol import Artifact, FitResponse
 

@@ -3,7 +3,7 @@
 import pytest
 from fixture_requests import GOALS, SETTING, TEXT, request
 
-from steer_core.methods.load import build_strategy, strategies
+from steer_core.methods.parts.prompt import build_strategy, strategies
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Item
 from steer_core.tables.errors import ConfigError
 

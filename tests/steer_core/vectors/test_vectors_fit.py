@@ -8,7 +8,7 @@ import pytest
 from fitting_world import Counter, lettered, one_by_one, pairs, rows, tiny
 
 from schemas import PreferencePairs
-from schemas.specs import VectorPart
+from schemas.vector_part import VectorPart
 from steer_core.steering.vector import from_tables, to_tables
 from steer_core.tables.errors import ConfigError, SteerworksError, TableError
 from steer_core.tables.validation import check

@@ -1,5 +1,6 @@
 """A request's moves become strengths through the dose-response of the training pool, and only what the prompt leaves."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,16 @@ import polars as pl
 import pytest
 from fixture_requests import GOALS, SETTING, request
 
-from schemas import DoseResponse, Responses
-from schemas.specs import BenchSpec, MethodSpec, ModelSpec, VectorPart
+from schemas import Artifacts, DoseResponse, Responses
+from schemas.specs import BenchSpec, MethodSpec, ModelSpec
+from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.methods.dose_response import DoseCurve, is_anchored, measure_dose_response
-from steer_core.methods.load import build_strategy, load_method
-from steer_core.methods.protocol import Artifact, Observation, Traits
-from steer_core.methods.steered import Steered, with_doses
+from steer_core.methods.load import load_method
+from steer_core.methods.part import Composed, refused
+from steer_core.methods.parts.prompt import build_strategy
+from steer_core.methods.parts.vector import Doses, with_doses
+from steer_core.methods.protocol import Artifact, Item, Observation, Traits
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables import Journal, check
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -74,8 +78,8 @@ def pool(n=8):
     ]
 
 
-def trial(tmp_path, backend, strategy="rewrite", vectors=VECTORS, requests=None, **changes):
-    method = build_strategy(strategy, SETTING, {})
+def trial(tmp_path, backend, strategy="rewrite", vectors=VECTORS, requests=None, method=None, **changes):
+    method = method or build_strategy(strategy, SETTING, {})
     settings = {
         "positions": "all", "backend": backend, "journal": Journal(str(tmp_path), Responses), "ruler": ruler,
         "seed": 0, "batch_size": 4, "draws": 50,
@@ -112,7 +116,9 @@ def test_a_goal_that_nobody_asks_for_is_named(tmp_path):
 
 def steered(table, vectors=VECTORS):
     artifact = with_doses(Artifact(), PART, vectors, table)
-    return Steered(build_strategy("rewrite", SETTING, {}), PART, Traits()), Artifact.from_table(artifact.to_table())
+    return Composed(build_strategy("rewrite", SETTING, {}), (Doses(PART),), Traits()), Artifact.from_table(
+        artifact.to_table()
+    )
 
 
 def test_a_requested_move_becomes_the_strength_that_gives_it(tmp_path):
@@ -179,7 +185,7 @@ def test_it_ends_with_the_answer(tmp_path):
 
 
 def test_a_method_without_fitted_doses_says_what_is_missing():
-    method = Steered(build_strategy("rewrite", SETTING, {}), PART, Traits())
+    method = Composed(build_strategy("rewrite", SETTING, {}), (Doses(PART),), Traits())
     with pytest.raises(SteerworksError, match="no dose of goal 'formality'"):
         method.step(request(formality=0.1), Artifact(), ())
 
@@ -221,7 +227,7 @@ def test_a_small_kl_budget_has_an_off_to_interpolate_from(tmp_path):
         backend=Responsive(), journal=Journal(str(tmp_path), Responses), ruler=ruler, seed=0, batch_size=4, draws=50,
     )  # fmt: skip
     artifact = with_doses(Artifact(), part, known, table)
-    (plan,) = Steered(method, part, Traits()).step(request(formality=0.1), artifact, ())
+    (plan,) = Composed(method, (Doses(part),), Traits()).step(request(formality=0.1), artifact, ())
     assert [i.coefficient for i in plan.interventions] == pytest.approx([1.0])
 
 
@@ -240,7 +246,7 @@ def test_erasure_is_tried_at_its_own_0_and_beside_doing_nothing(tmp_path):
     own = table.filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "formality")).sort("strength")
     assert own["strength"].to_list() == [None, 0.0, 1.0]
     assert own["fitted"].to_list() == [None, pytest.approx(-0.05), pytest.approx(0.05)]
-    steered_by = Steered(method, part, Traits())
+    steered_by = Composed(method, (Doses(part),), Traits())
     artifact = with_doses(Artifact(), part, erase, table)
     (plan,) = steered_by.step(request(formality=0.05), artifact, ())
     assert [i.coefficient for i in plan.interventions] == pytest.approx([0.5])
@@ -268,7 +274,7 @@ VECTOR = {"kind": "vector", "estimator": "mean-difference"}
 
 def test_a_vector_alone_steers_the_plain_rewrite_and_is_fitted_on_the_training_pool():
     method = load(VECTOR)
-    assert isinstance(method, Steered)
+    assert isinstance(method, Composed)
     assert "rewrite the following text." in method.base.step(request(), Artifact(), ())[0].messages[-1].content
     assert method.traits.fits_on == "direct"
     assert load({"kind": "prompt", "strategy": "direct"}, VECTOR).traits.fits_on == "direct"
@@ -277,14 +283,70 @@ def test_a_vector_alone_steers_the_plain_rewrite_and_is_fitted_on_the_training_p
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (({"kind": "prompt", "strategy": "copy"}, VECTOR), "'copy' is none"),
-        (({"kind": "prompt", "strategy": "few-shot"}, VECTOR), "'few-shot' is fitted itself"),
+        (({"kind": "prompt", "strategy": "copy"}, VECTOR), "changes what a model is asked, and none is asked here"),
         (({"kind": "vector", "estimator": "logit-regression"},), "answer letters"),
-        (({"kind": "prompt", "strategy": "closed-loop"}, VECTOR), "one prompt and one answer; 'closed-loop' is none"),
-        (({"kind": "prompt", "strategy": "direct"}, {"kind": "prompt", "strategy": "rewrite"}), "2 prompt parts"),
-        ((VECTOR, VECTOR), "2 vector parts"),
+        (({"kind": "prompt", "strategy": "closed-loop"}, VECTOR), "one prompt and one answer"),
+        (({"kind": "prompt", "strategy": "direct"}, {"kind": "prompt", "strategy": "rewrite"}), "2 parts that write"),
     ],
 )
 def test_parts_that_do_not_combine_are_refused_by_name(parts, message):
     with pytest.raises(ConfigError, match=f"method 'm'.*{message}"):
         load(*parts)
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="unknown kind 'wizard' of part; there are: .*prompt, vector"):
+        load({"kind": "wizard"})
+
+
+def test_a_prompt_that_is_fitted_itself_combines_with_a_vector(tmp_path):
+    method = load({"kind": "prompt", "strategy": "few-shot"}, VECTOR)
+    assert method.traits.fits_on == "direct"
+    example = {"request_id": "r", "source": "S.", "rewrite": "R.", "goals": [["formality", 0.5, 0.8]]}
+    prompt = Artifact((Item("example", example),))
+    table = trial(tmp_path, Responsive())
+    artifact = with_doses(prompt, PART, VECTORS, table)
+    (plan,) = method.step(request(formality=0.15), artifact, ())
+    assert [m.role for m in plan.messages] == ["user", "assistant", "user"]
+    assert [i.coefficient for i in plan.interventions] == pytest.approx([1.5])
+
+
+def test_two_vectors_each_take_their_own_doses_and_the_second_is_tried_under_the_first(tmp_path):
+    second = {"formality": [vector("formality", layer=2, scale=2.0)]}
+    GOAL_OF.update({second["formality"][0].id: "formality"})
+    method = load(VECTOR, VECTOR)
+    assert [part.label for part in method.parts] == ["vector", "vector-2"]
+    first = with_doses(Artifact(), PART, VECTORS, trial(tmp_path / "one", Responsive()))
+    requests = [r for r in pool() if r.request_id.startswith("formality")]
+    table = trial(
+        tmp_path / "two",
+        Responsive(),
+        vectors=second,
+        requests=requests,
+        method=method.before("vector-2"),
+        artifact=first,
+    )
+    # the first vector makes .2 of the .3 that is asked; the second is asked for the rest
+    own = table.filter((pl.col("goal") == "formality") & (pl.col("strength") == 1.0), observed_goal="formality")
+    assert own["prompt_slope"][0] == pytest.approx(2 / 3)
+    both = with_doses(first, PART, second, table, label="vector-2")
+    (plan,) = method.step(request(formality=0.15), both, ())
+    assert [(i.vector, i.coefficient) for i in plan.interventions] == [
+        (VECTORS["formality"][0].id, pytest.approx(1.5)),
+        (second["formality"][0].id, pytest.approx(0.5)),
+    ]
+
+
+def test_doses_of_version_1_are_read_without_an_effect_of_the_start():
+    body = {"strengths": [0.0, 1.0], "moves": [0.0, 0.1], "anchored": True, "unit": "raw", "prompt": [0.1, 0.2]}
+    old = pl.DataFrame(
+        {"kind": ["dose"], "item": [0], "goal": ["formality"], "direction": [0], "body": [json.dumps(body)]}
+    )
+    (item,) = Artifact.from_table(Artifacts.migrate(old, 1)).items
+    assert (item.part, item.body["prompt"]) == ("vector", [0.1, 0.2, 0.0])
+
+
+def test_an_engine_that_cannot_steer_refuses_the_part_by_name():
+    deaf = Capabilities("openai", None, scores=False)
+    assert refused(load(VECTOR), deaf) == "openai backend cannot apply interventions; use transformers or vllm"
+    assert refused(load({"kind": "prompt", "strategy": "direct"}), deaf) is None

@@ -13,50 +13,76 @@ from typing import Any
 
 import polars as pl
 
-from schemas.specs import VectorPart
+from schemas.vector_part import VectorPart
+from steer_core.generation.backend import Capabilities
 from steer_core.methods.dose_response import DoseCurve, is_anchored
+from steer_core.methods.part import Part
 from steer_core.methods.prompts.single import SinglePrompt
-from steer_core.methods.protocol import Artifact, Choose, FitResponse, Item, Observation, Request, Traits
+from steer_core.methods.protocol import Artifact, FitResponse, Item, Method, Request, Setting
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import SteerworksError
+from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.vectors.estimator import load_estimator
 
+#: Strategy whose answers to the training pool contrasts are mined from.
+POOL_STRATEGY = "direct"
 #: Strengths smaller than this share of the largest usable one are left off: they would change nothing but tokens.
 LEAST = 0.02
 
 
+SPEC = VectorPart
+NODE = "vectors"
+
+
 @dataclass(frozen=True)
-class Steered:
-    """A prompt strategy with a vector part.
+class Doses:
+    """The vector part of a method: interventions at the strengths that a request takes.
 
     Attributes:
-        base: strategy of one prompt and one answer.
-        part: the vector part.
-        traits: as the base, fitted on the answers of the direct prompt to the training pool.
+        spec: its settings.
+        label: its name in the artifact.
+        fits_on: the strategy whose answers to the training pool contrasts are mined from.
     """
 
-    base: SinglePrompt
-    part: VectorPart
-    traits: Traits
+    spec: VectorPart
+    label: str = "vector"
+    fits_on: str | None = POOL_STRATEGY
+
+    def combine(self, base: Method, before: Sequence[Part]) -> None:
+        """A vector goes with strategies of one prompt and one answer: doses are tried under that.
+
+        Raises:
+            ConfigError: the strategy asks several times, or the estimator needs what goals do not have.
+        """
+        if not isinstance(base, SinglePrompt):
+            raise ConfigError(
+                "a vector's doses are measured under one prompt and one answer, and this strategy asks several times"
+            )
+        if "logits" in load_estimator(self.spec.estimator).needs:
+            raise ConfigError(
+                f"estimator {self.spec.estimator!r} is fitted on answer letters, which the goals of a bench have none "
+                "of; fit it with steer_core.vectors.fit on A/B data"
+            )
 
     def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
-        """What the prompt part fits; vectors and doses are added by `with_doses`."""
-        return self.base.fit(responses)
+        """Nothing of the answers alone: doses follow from vectors and trials, see `with_doses`."""
+        return Artifact()
 
-    def step(self, request: Request, artifact: Artifact, history: tuple[Observation, ...]) -> tuple[Plan, ...] | Choose:
-        """The base's plan with the request's interventions."""
-        step = self.base.step(request, artifact, history)
-        if isinstance(step, Choose):
-            return step
-        applied = self.interventions(request, artifact)
-        return tuple(replace(plan, interventions=applied) for plan in step)
+    def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
+        """The plan with the request's interventions after those that it has."""
+        return replace(plan, interventions=(*plan.interventions, *self.interventions(request, artifact)))
 
-    def clean(self, raw: str) -> tuple[str, bool]:
-        """As the base strategy."""
-        return self.base.clean(raw)
+    def refuse(self, capabilities: Capabilities) -> str | None:
+        """An engine must change activations, with this operator, at these positions."""
+        if capabilities.interventions is None:
+            return f"{capabilities.name} backend cannot apply interventions; use transformers or vllm"
+        operator = self.spec.operator
+        if operator is not None and operator.replace("-", "_") not in capabilities.interventions.operators:
+            return f"{capabilities.name} backend cannot apply operator {operator!r}"
+        return None
 
     def interventions(self, request: Request, artifact: Artifact) -> tuple[Intervention, ...]:
         """What a request's moves take, goal by goal in the order of the goal space.
@@ -64,7 +90,7 @@ class Steered:
         Raises:
             SteerworksError: the artifact knows no dose of a goal that is asked for.
         """
-        doses = {i.goal: i.body for i in artifact.items if i.kind == "dose"}
+        doses = {i.goal: i.body for i in artifact.items if i.kind == "dose" and i.part == self.label}
         chosen: list[tuple[Mapping[str, Any], DoseCurve, float]] = []
         for target in request.active:
             if target.goal not in doses:
@@ -85,6 +111,11 @@ class Steered:
             if not curve.anchored or curve.share(kept) >= LEAST:
                 applied += _at(dose["interventions"], dose["strengths"], kept)
         return tuple(applied)
+
+
+def build(spec: VectorPart, label: str, setting: Setting) -> Doses:
+    """The part that its settings describe."""
+    return Doses(spec, label)
 
 
 def _at(stored: Sequence[Mapping[str, Any]], strengths: Sequence[float], strength: float) -> list[Intervention]:
@@ -109,15 +140,17 @@ def with_doses(
     vectors: Mapping[str, Sequence[SteeringVector]],
     dose_response: pl.DataFrame,
     gate: Gate | None = None,
+    label: str = "vector",
 ) -> Artifact:
-    """The prompt's artifact with a dose for each goal.
+    """The artifact with a dose of this part for each goal.
 
     Args:
-        fitted: what the prompt part fitted.
+        fitted: what was fitted so far.
         part: the vector part.
         vectors: goal -> its vectors.
         dose_response: rows of `dose_response`.
         gate: condition on the row's prompt.
+        label: of the part.
     """
     items = list(fitted.items)
     for goal, of_goal in vectors.items():
@@ -140,7 +173,7 @@ def with_doses(
             "prompt": list(prompt),
             "interventions": stored,
         }
-        items.append(Item("dose", body, goal))
+        items.append(Item("dose", body, goal, part=label))
     return Artifact(tuple(items))
 
 

@@ -1,0 +1,52 @@
+"""A vector as a part of a method, and the words of steering that other specs share: units, sites, positions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from schemas.parts import PartSpec
+from schemas.spec import Slug, Spec
+
+#: Unit of a strength. `raw` multiplies the vector; `class_alpha`: 0 is the mean of the opposite, 1 of the concept;
+#: `residual_fraction`: share of the mean activation norm; `angle`: degrees; `kl`: nats a token from unsteered.
+Unit = Literal["raw", "class_alpha", "residual_fraction", "angle", "kl"]
+Site = Literal["residual", "attention", "mlp"]
+#: Positions, 0-based: `all`, `prompt`, `completion`, `last_prompt`, `index:3`, `span:2:9` (end excluded).
+PositionSelector = Annotated[
+    str, Field(pattern=r"^(all|prompt|completion|last_prompt|index:-?\d+|span:\d+:\d+)$", description="Positions")
+]
+
+
+class GateSpec(Spec):
+    """Steer a row only where its prompt resembles a condition (CAST, Lee et al. 2024)."""
+
+    condition: Slug = Field(description="Behavior whose contrast gives the condition vector")
+    layer: int | None = Field(None, ge=0, description="Layer that is looked at; null: searched on the training pairs")
+    threshold: float | None = Field(None, description="Cosine from which it holds; null: searched with the layer")
+    above: bool = Field(True, description="False: steer where the cosine is below the threshold")
+
+
+class VectorPart(PartSpec):
+    """A steering vector: how it is fitted, where it is applied, how strongly."""
+
+    kind: Literal["vector"] = "vector"
+    estimator: Slug = Field(description="Module of `steer_core.vectors.estimators`")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator")
+    layers: tuple[int, ...] | Literal["all", "middle"] = Field("middle", description="0-based decoder layers")
+    site: Site = Field("residual", description="Residual stream after the layer, or what attention or MLP write")
+    read: Literal["last_token", "letter", "last_prompt", "answer", "prompt", "all"] = Field(
+        "answer", description="Where activations are read: one token, or the mean over a span"
+    )
+    operator: Slug | None = Field(None, description="Module of `steer_core.steering.operators`; null: the estimator's")
+    positions: PositionSelector = Field("all", description="Positions that are steered")
+    unit: Unit = Field("raw", description="Unit of the strengths")
+    strengths: tuple[float, ...] = Field(
+        (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of behavior sweeps"
+    )
+    doses: tuple[float, ...] | None = Field(
+        None, min_length=1, description="Strengths tried on the training pool for the probe; null: `strengths`"
+    )
+    gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
+    seed: int = Field(0, description="Seed of estimators that draw")

@@ -1,0 +1,126 @@
+"""What a part of a method is, and how parts make a method.
+
+One part steps: the prompt strategy, which plans and chooses. The others are applied to every plan that it makes, in
+order: a part may set interventions, an adapter, a decoding rule, or change the messages. What it needs for that it
+finds in the artifact, under its own label; fitting put it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from schemas.parts import PartSpec
+from steer_core.generation.backend import Capabilities
+from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Traits
+from steer_core.steering.plan import Plan
+from steer_core.tables.errors import ConfigError
+
+
+class Part(Protocol):
+    """A part that is applied to plans.
+
+    Attributes:
+        spec: its settings.
+        label: its name within the method, and in the artifact.
+        fits_on: strategy whose answers to the training pool it is fitted on; None: it needs none.
+    """
+
+    spec: PartSpec
+    label: str
+    fits_on: str | None
+
+    def combine(self, base: Method, before: Sequence[Part]) -> None:
+        """Look whether it goes with the strategy and the parts before it.
+
+        Raises:
+            ConfigError: it does not; says why.
+        """
+        ...
+
+    def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
+        """Items that follow from the answers to the training pool alone, each with the part's label."""
+        ...
+
+    def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
+        """The plan with what this part adds for a request; pure.
+
+        Raises:
+            SteerworksError: the artifact lacks what it needs; says what to make first.
+        """
+        ...
+
+    def refuse(self, capabilities: Capabilities) -> str | None:
+        """Why an engine cannot carry out what it adds, by name; None where it can."""
+        ...
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A strategy with parts: the strategy steps, the parts are applied to each of its plans.
+
+    Attributes:
+        base: the strategy.
+        parts: the others, in order.
+        traits: of the method as a whole.
+    """
+
+    base: Method
+    parts: tuple[Part, ...]
+    traits: Traits
+
+    def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
+        """What the strategy and the parts learn from the answers to the training pool."""
+        found = [self.base.fit(responses), *(part.fit(responses) for part in self.parts)]
+        return Artifact(tuple(item for artifact in found for item in artifact.items))
+
+    def step(self, request: Request, artifact: Artifact, history: tuple[Observation, ...]) -> tuple[Plan, ...] | Choose:
+        """The strategy's plans, each with what the parts add."""
+        step = self.base.step(request, artifact, history)
+        if isinstance(step, Choose):
+            return step
+        return tuple(self.applied(plan, request, artifact) for plan in step)
+
+    def applied(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
+        """A plan with what all parts add, in their order."""
+        for part in self.parts:
+            plan = part.apply(plan, request, artifact)
+        return plan
+
+    def clean(self, raw: str) -> tuple[str, bool]:
+        """As the strategy."""
+        return self.base.clean(raw)
+
+    def before(self, label: str) -> Composed:
+        """The method made of the strategy and the parts before this one: what the part is fitted under."""
+        labels = [part.label for part in self.parts]
+        return replace(self, parts=self.parts[: labels.index(label)])
+
+
+def compose(base: Method, parts: Sequence[Part]) -> Method:
+    """The method of a strategy and parts; the strategy itself where there are none.
+
+    Raises:
+        ConfigError: a part does not go with what it stands beside, or two are fitted on different answers.
+    """
+    if not parts:
+        return base
+    if not base.traits.calls_model:
+        raise ConfigError(
+            f"a part of kind {parts[0].spec.kind!r} changes what a model is asked, and none is asked here"
+        )
+    for k, part in enumerate(parts):
+        part.combine(base, parts[:k])
+    wanted = dict.fromkeys(s for s in (base.traits.fits_on, *(part.fits_on for part in parts)) if s is not None)
+    if len(wanted) > 1:
+        raise ConfigError(f"parts are fitted on answers of different strategies: {', '.join(wanted)}")
+    return Composed(base, tuple(parts), replace(base.traits, fits_on=next(iter(wanted), None)))
+
+
+def refused(method: Method, capabilities: Capabilities) -> str | None:
+    """Why an engine cannot run a method, by the first part that it cannot carry out; None where it can."""
+    for part in method.parts if isinstance(method, Composed) else ():
+        if (why := part.refuse(capabilities)) is not None:
+            return why
+    return None

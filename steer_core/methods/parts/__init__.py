@@ -1,0 +1,13 @@
+"""Kinds of parts, one module a kind (group `parts` of `steer_core.extensions`).
+
+A module has
+
+* `SPEC`: the `PartSpec` subclass that reads its settings;
+* `build(spec, label, setting)`: the part (`steer_core.methods.part.Part`), or, where `STEPS` is true, the strategy that
+  steps (`steer_core.methods.protocol.Method`);
+* optionally `STEPS = True`: parts of this kind write the prompt; a method has at most one;
+* optionally `NODE`: name of the node that fits parts of this kind; without it there is nothing to fit;
+* optionally `build_rule(settings, tensors)`: a decoding rule of the module's name (`steer_core.generation.decoding`).
+
+Nothing outside a module here knows its kind.
+"""
