@@ -6,10 +6,10 @@ import functools
 import os
 from pathlib import Path
 
-from steer_core.registry import Registry, load_registry
+from steer_core.registry import Registry, load_registry, shipped_config
 
-#: The configuration that comes with the repository.
-SHIPPED_CONFIG = Path(__file__).resolve().parent.parent / "config"
+#: The configuration that comes with the package.
+SHIPPED_CONFIG = shipped_config()
 
 
 def config_folders() -> list[Path]:
@@ -19,8 +19,10 @@ def config_folders() -> list[Path]:
 
 
 def storage_root() -> str:
-    """`STEERWORKS_ROOT`: a folder or any fsspec URL; by default `.steerworks` in the repository."""
-    return os.environ.get("STEERWORKS_ROOT") or str(SHIPPED_CONFIG.parent / ".steerworks")
+    """`STEERWORKS_ROOT`: a folder or any fsspec URL; by default `.steerworks` in the repository, or where you are."""
+    repository = Path(__file__).resolve().parent.parent
+    home = repository if (repository / "pyproject.toml").exists() else Path.cwd()
+    return os.environ.get("STEERWORKS_ROOT") or str(home / ".steerworks")
 
 
 @functools.cache

@@ -70,6 +70,11 @@ def look_up(known: Mapping[str, SpecT], name: str, kind: str) -> SpecT:
     raise ConfigError(f"unknown {kind} {name!r}; configured are: {', '.join(sorted(known)) or 'none'}.{guess}")
 
 
+def shipped_config() -> Path:
+    """The configuration that comes with the package."""
+    return Path(__file__).resolve().parent / "config"
+
+
 def load_registry(folders: Iterable[str | Path]) -> Registry:
     """Read the configuration files of some folders.
 

@@ -1,0 +1,1 @@
+"""The front door: what `import steer_core` offers, in plain Python arguments. One idea a file."""

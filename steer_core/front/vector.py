@@ -1,0 +1,129 @@
+"""A steering vector as a person handles it: fitted, applied, saved, exported, folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from schemas.vector_part import Unit
+from steer_core.steering.compose import interventions
+from steer_core.steering.intervention import Intervention
+from steer_core.steering.strength import Strength
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import SteerworksError
+
+if TYPE_CHECKING:
+    from steer_core.front.model import Model
+
+
+class Vector:
+    """Directions of one concept at one or several layers of a model, and the unit that its strengths are in.
+
+    A strength is a number in `unit`; by default `residual_fraction`, the share of the mean activation norm: .1 is
+    gentle, .5 is a lot, negative goes the other way. Vectors that know no activation norm (imported ones) have `raw`.
+
+    Args:
+        parts: one vector for each layer and site.
+        unit: of strengths.
+    """
+
+    def __init__(self, parts: Sequence[SteeringVector], unit: Unit | None = None) -> None:
+        if not parts:
+            raise SteerworksError("a vector needs at least one layer")
+        self.parts = tuple(parts)
+        known = all("residual_norm" in p.scalars and p.norm for p in self.parts)
+        self.unit: Unit = unit or ("residual_fraction" if known else "raw")
+        if self.unit not in get_args(Unit):
+            raise SteerworksError(f"unit {unit!r}: it is one of {', '.join(get_args(Unit))}")
+
+    def __repr__(self) -> str:
+        layers = ", ".join(str(p.layer) for p in self.parts)
+        first = self.parts[0]
+        sure = "" if first.reliability is None else f", reliability {first.reliability:.2f}"
+        n = first.n_positive + first.n_negative
+        data = f", {n} examples" if n else ""
+        return f"Vector({first.concept!r}, {first.estimator}, layers {layers}{data}{sure}, strengths in {self.unit})"
+
+    @property
+    def name(self) -> str:
+        """The concept."""
+        return self.parts[0].concept
+
+    def interventions(self, strength: float | None, positions: str = "all") -> tuple[Intervention, ...]:
+        """What a plan carries at a strength; nothing where it is None.
+
+        Raises:
+            SteerworksError: the strength is no number, or the vector lacks what the unit needs.
+        """
+        if strength is None:
+            return ()
+        if isinstance(strength, bool) or not isinstance(strength, int | float):
+            raise SteerworksError(f"a strength is a number in {self.unit}, or None for off; got {strength!r}")
+        return interventions(self.parts, Strength(float(strength), self.unit), positions=positions)
+
+    def apply(self, model: Any, strength: float) -> AbstractContextManager[None]:
+        """Steer a model inside a `with`: a plain transformers model, or one from `steer_core.load`.
+
+        Every position of every row is steered, the prompt too.
+
+        Args:
+            model: what is called inside the context.
+            strength: in `unit`.
+
+        Raises:
+            SteerworksError: the vector does not fit the model.
+        """
+        from steer_core.steering.everywhere import steered
+
+        inner = getattr(model, "transformers_model", model)
+        return steered(inner, self.interventions(strength), {p.id: p for p in self.parts})
+
+    def save(self, path: str | Path) -> Path:
+        """Write the vector, with all that is known of it, to a safetensors file."""
+        from steer_core.steering.exchange import export_safetensors
+
+        export_safetensors(self.parts, path)
+        return Path(path)
+
+    def export_gguf(self, path: str | Path, strength: float, architecture: str = "llama") -> Path:
+        """Write a control vector for llama.cpp, at a strength.
+
+        Raises:
+            SteerworksError: the vector says something that the format cannot (layer 0, another operator).
+        """
+        from steer_core.steering.exchange import export_gguf
+
+        scaled: list[SteeringVector] = []
+        for part, step in zip(self.parts, self.interventions(strength), strict=True):
+            from steer_core.vectors.algebra import scale
+
+            scaled.append(scale(part, step.coefficient))
+        export_gguf(scaled, path, model_hint=architecture)
+        return Path(path)
+
+    def fold(self, model: Model, strength: float, folder: str | Path) -> Path:
+        """Write a plain checkpoint that is steered by itself, and costs nothing to serve.
+
+        Raises:
+            SteerworksError: the vector cannot be folded into this model; says why.
+        """
+        from steer_core.steering.folding import fold
+
+        return fold(model.loaded, self.interventions(strength), {p.id: p for p in self.parts}, folder).folder
+
+
+def read_vector(path: str | Path, model: Model | None = None) -> Vector:
+    """The vector that `save` wrote.
+
+    Args:
+        path: the file.
+        model: the model that it is meant for; one fitted on another is refused. None: not checked.
+
+    Raises:
+        SteerworksError: no such file, not a vector, or for another model.
+    """
+    from steer_core.steering.exchange import import_safetensors
+
+    return Vector(import_safetensors(path, model=None if model is None else model.loaded.fingerprint))
