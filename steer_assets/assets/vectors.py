@@ -19,7 +19,7 @@ from steer_core import vectors as core
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.evaluation.behaviors.grid import strengths_of
 from steer_core.goals.space import GoalSpace
-from steer_core.methods import dose_response as doses
+from steer_core.methods import doses
 from steer_core.methods.driver import requests_from
 from steer_core.methods.load import PLAIN_STRATEGY, code_digest, load_method
 from steer_core.methods.part import Composed

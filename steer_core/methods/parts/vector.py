@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities
-from steer_core.methods.dose_response import DoseCurve, is_anchored
+from steer_core.methods.doses import DoseCurve, is_anchored
 from steer_core.methods.part import Part
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, FitResponse, Item, Method, Request, Setting

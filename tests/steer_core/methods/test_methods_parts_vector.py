@@ -12,7 +12,7 @@ from schemas import Artifacts, DoseResponse, Responses
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
-from steer_core.methods.dose_response import DoseCurve, is_anchored, measure_dose_response
+from steer_core.methods.doses import DoseCurve, is_anchored, measure_dose_response
 from steer_core.methods.load import load_method
 from steer_core.methods.part import Composed, refused
 from steer_core.methods.parts.prompt import build_strategy

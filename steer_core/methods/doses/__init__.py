@@ -1,0 +1,9 @@
+"""Doses: strengths of a vector that are tried on the training pool, fitted to a curve, and read backwards.
+
+`trial` measures, `curve` fits, `inversion` says which strength a requested move takes.
+"""
+
+from steer_core.methods.doses.inversion import DoseCurve, is_anchored
+from steer_core.methods.doses.trial import VERSION, measure_dose_response
+
+__all__ = ["VERSION", "DoseCurve", "is_anchored", "measure_dose_response"]
