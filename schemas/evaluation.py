@@ -8,11 +8,25 @@ import polars as pl
 from schemas.contract import Contract
 
 READINGS = ["complete", "worst"]
+#: Arm of what a method would be used with: picked on the training pool, and all that there is of most methods.
+HEADLINE = "headline"
+_ARM = "`headline`, or the id of another arm in `probe_arms`"
 
 
-class GoalMovements(Contract, table="goal_movements", key=("request_id", "goal")):
+def with_arm(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a version that knew one arm."""
+    return rows.with_columns(arm_id=pl.lit(HEADLINE))
+
+
+class GoalMovements(Contract, table="goal_movements", key=("arm_id", "request_id", "goal"), version=2):
     """Where each request started, was asked to go, and went, goal by goal."""
 
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew one arm."""
+        return with_arm(rows).select(list(cls.to_schema().columns)) if version == 1 else None
+
+    arm_id: str = pa.Field(description=_ARM)
     request_id: str = pa.Field(description="Request")
     probe: str = pa.Field(description="Probe")
     goal: str = pa.Field(description="Goal name")
@@ -25,15 +39,20 @@ class GoalMovements(Contract, table="goal_movements", key=("request_id", "goal")
     value: float = pa.Field(nullable=True, description="Reached, in the scorer's own unit")
 
 
-class Steerability(Contract, table="steerability", key=("request_id",), version=2):
+class Steerability(Contract, table="steerability", key=("arm_id", "request_id"), version=2):
     """Scores of one request. Null scores: the outcome has no defined position in goal space."""
 
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
         """Version 1 shuffled targets across texts: that figure said something else, and is left null."""
-        return rows.with_columns(error_permuted=pl.lit(None, pl.Float64)) if version == 1 else None
+        if version != 1:
+            return None
+        return with_arm(rows.with_columns(error_permuted=pl.lit(None, pl.Float64))).select(
+            list(cls.to_schema().columns)
+        )
 
-    request_id: str = pa.Field(unique=True, description="Request")
+    arm_id: str = pa.Field(description=_ARM)
+    request_id: str = pa.Field(description="Request")
     probe: str = pa.Field(description="Probe")
     goal_space_id: str = pa.Field(description="Goal space; results never compare across goal spaces")
     text_id: str = pa.Field(description="Source text: the cluster of every interval")
@@ -81,7 +100,10 @@ class Steerability(Contract, table="steerability", key=("request_id",), version=
 
 
 class SteerabilitySummary(
-    Contract, table="steerability_summary", key=("probe", "measure", "goal", "reading", "statistic"), version=2
+    Contract,
+    table="steerability_summary",
+    key=("arm_id", "probe", "measure", "goal", "reading", "statistic"),
+    version=2,
 ):
     """One figure a row: a measure of a probe under a reading, with its interval clustered by source text."""
 
@@ -91,8 +113,11 @@ class SteerabilitySummary(
         if version != 1:
             return None
         kept = pl.when(~pl.col("measure").is_in(["move_ratio", "error_permuted"]))
-        return rows.with_columns(kept.then(pl.col("value", "low", "high")))
+        return with_arm(rows.with_columns(kept.then(pl.col("value", "low", "high")))).select(
+            list(cls.to_schema().columns)
+        )
 
+    arm_id: str = pa.Field(description=_ARM)
     probe: str = pa.Field(description="Probe")
     goal_space_id: str = pa.Field(description="Goal space")
     measure: str = pa.Field(description="Column of `steerability`, or a rate: `truncated`, `copied`, `failed`")
@@ -106,7 +131,7 @@ class SteerabilitySummary(
     n_clusters: int = pa.Field(ge=0, description="Source texts behind the figure: the real sample size")
 
 
-class Comparisons(Contract, table="comparisons", key=("probe", "control", "measure", "reading"), version=2):
+class Comparisons(Contract, table="comparisons", key=("arm_id", "probe", "control", "measure", "reading"), version=2):
     """Paired contrast of a cell with a control on the same requests."""
 
     @classmethod
@@ -116,8 +141,10 @@ class Comparisons(Contract, table="comparisons", key=("probe", "control", "measu
             return None
         figures = ["control_value", "difference", "low", "high", "relative", "share_better"]
         kept = pl.when(pl.col("control") != "permuted").then(pl.col(figures))
-        return rows.with_columns(kept).with_columns(p=pl.lit(None, pl.Float64))
+        known = with_arm(rows.with_columns(kept).with_columns(p=pl.lit(None, pl.Float64)))
+        return known.select(list(cls.to_schema().columns))
 
+    arm_id: str = pa.Field(description=_ARM)
     probe: str = pa.Field(description="Probe")
     goal_space_id: str = pa.Field(description="Goal space")
     control: str = pa.Field(description="`copy`, `rewrite`, or `permuted` (the other requests on the same text)")
@@ -140,15 +167,21 @@ class Comparisons(Contract, table="comparisons", key=("probe", "control", "measu
     )
 
 
-class SideEffects(Contract, table="side_effects", key=("probe", "requested_goal", "observed_goal"), version=2):
+class SideEffects(
+    Contract, table="side_effects", key=("arm_id", "probe", "requested_goal", "observed_goal"), version=2
+):
     """What moves when a goal is asked for: the side-effect matrix, one entry a row."""
 
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
         """Version 1 had slopes across texts, which count regression to the mean as obedience: they are left null."""
         figures = ["slope", "low", "high", "correlation"]
-        return rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in figures) if version == 1 else None
+        if version != 1:
+            return None
+        nulled = rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in figures)
+        return with_arm(nulled).select(list(cls.to_schema().columns))
 
+    arm_id: str = pa.Field(description=_ARM)
     probe: str = pa.Field(description="Probe")
     requested_goal: str = pa.Field(description="Goal that was asked to move")
     observed_goal: str = pa.Field(description="Goal whose movement is reported")
@@ -217,3 +250,14 @@ class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"
     completion_tokens: float = pa.Field(ge=0.0, description="Tokens written per request, all attempts")
     n: int = pa.Field(ge=0, description="Requests")
     n_clusters: int = pa.Field(ge=0, description="Source texts")
+
+
+class ProbeArms(Contract, table="probe_arms", key=("arm_id",)):
+    """Settings that the probe is also measured at: fixed strengths, checkpoints, seeds. One is the headline."""
+
+    arm_id: str = pa.Field(unique=True, description="`headline`, or a hash of part and settings")
+    part: str = pa.Field(description="Label of the part that is set; empty for the headline")
+    label: str = pa.Field(description="What the arm is, in words")
+    position: float = pa.Field(nullable=True, description="Where it stands on an axis: strength, step; null for none")
+    axis: str = pa.Field(description="What that axis is; empty for none")
+    settings: str = pa.Field(description="The setting as JSON")

@@ -8,6 +8,7 @@ import pandera.polars as pa
 import polars as pl
 
 from schemas.contract import Contract
+from schemas.evaluation import with_arm
 
 
 def _dose_of_version_1(body: str) -> str:
@@ -47,10 +48,16 @@ class Responses(Contract, table="responses", key=("response_id",), version=2):
     )
 
 
-class Outcomes(Contract, table="outcomes", key=("request_id",)):
+class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version=2):
     """What a method chose for each request, and what that cost."""
 
-    request_id: str = pa.Field(unique=True, description="Request")
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew one arm."""
+        return with_arm(rows).select(list(cls.to_schema().columns)) if version == 1 else None
+
+    arm_id: str = pa.Field(description="`headline`, or the id of another arm in `probe_arms`")
+    request_id: str = pa.Field(description="Request")
     probe: str = pa.Field(description="Probe")
     response_id: str = pa.Field(description="Chosen response")
     text: str = pa.Field(description="Chosen text, cleaned")

@@ -48,5 +48,8 @@ class VectorPart(PartSpec):
     doses: tuple[float, ...] | None = Field(
         None, min_length=1, description="Strengths tried on the training pool for the probe; null: `strengths`"
     )
+    on_probe: tuple[float, ...] = Field(
+        (), description="Strengths that the probe is also measured at, for every request alike, as arms of the cell"
+    )
     gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
     seed: int = Field(0, description="Seed of estimators that draw")

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from schemas import Leaderboard, Reports
+from schemas.evaluation import HEADLINE
 from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
@@ -84,6 +85,7 @@ def report(
     probe_diagnostics: pl.DataFrame,
     responses: pl.DataFrame,
     outcomes: pl.DataFrame,
+    probe_arms: pl.DataFrame,
     steerability: pl.DataFrame,
     goal_movements: pl.DataFrame,
     steerability_summary: pl.DataFrame,
@@ -115,6 +117,7 @@ def report(
         requests=asked,
         request_goals=request_goals.join(asked, on="request_id", how="semi"),
         outcomes=outcomes,
+        probe_arms=probe_arms,
         responses=responses,
         steerability=of[cell.method.name],
         movements=goal_movements,
@@ -188,8 +191,10 @@ def leaderboard(
 
     Cells that answered an earlier draw of a probe are left out until they are materialized again.
     """
-    answered = _of_valid_cells(work, outcomes).with_columns(
-        current=pl.col("request_id").is_in(requests["request_id"].implode())
+    answered = (
+        _of_valid_cells(work, outcomes)
+        .filter(pl.col("arm_id") == HEADLINE)
+        .with_columns(current=pl.col("request_id").is_in(requests["request_id"].implode()))
     )
     costs = answered.group_by("model", "method", "probe", maintain_order=True).agg(
         pl.col("completion_tokens").mean(), pl.col("current").all()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from schemas import Artifacts, GoalValues, Outcomes, Responses, RunPlans
+from schemas import Artifacts, GoalValues, Outcomes, ProbeArms, Responses, RunPlans
+from schemas.evaluation import HEADLINE
 from schemas.parts import PromptPart
 from schemas.specs import MethodSpec
 from steer_assets.assets.vectors import gate_of_cell, steering_backend, vector_part, vectors_of_goals
@@ -24,6 +25,7 @@ from steer_core.generation.encoding import encode_plan
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, fitting, planning
 from steer_core.methods.load import code_digest, load_method
+from steer_core.methods.part import Arm, arms_of, arms_table
 from steer_core.methods.parts.vector import with_doses
 from steer_core.methods.protocol import Artifact, Method
 from steer_core.models.info import describe_model
@@ -69,7 +71,12 @@ def _backend(work: Work, method: Method, tables: Mapping[str, pl.DataFrame]) -> 
 
 
 def _run(
-    work: Work, spec: MethodSpec, tables: Mapping[str, pl.DataFrame], artifact: Artifact, probes: list[str]
+    work: Work,
+    spec: MethodSpec,
+    tables: Mapping[str, pl.DataFrame],
+    artifact: Artifact,
+    probes: list[str],
+    arms: Sequence[Arm] = (),
 ) -> driver.Run:
     method = _method(work, spec)
     space = GoalSpace.from_table(tables["goal_space"])
@@ -92,6 +99,7 @@ def _run(
             ruler=ruler_of(work.bench, space) if method.traits.measures else None,
             seed=work.bench.seed,
             batch_size=work.bench.batch_size,
+            arms=arms,
             progress=progress,
         )
 
@@ -206,7 +214,7 @@ def run_plans(
 
 
 def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    outcomes = frames["outcomes"]
+    outcomes = frames["outcomes"].filter(pl.col("arm_id") == HEADLINE)
     counts = outcomes["failure"].drop_nulls().value_counts().rows()
     return {
         "requests": outcomes.height,
@@ -219,6 +227,7 @@ def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 @table(
     Responses,
     Outcomes,
+    ProbeArms,
     group="responses",
     version=driver.VERSION,
     spec=lambda work: _asked(work, work.here.method),
@@ -245,8 +254,10 @@ def responses(
         "vectors": vectors,
         "vector_tensors": vector_tensors,
     }
-    run = _run(work, work.here.method, tables, Artifact.from_table(artifacts), work.bench.test_probes)
-    return run.responses, run.outcomes
+    artifact = Artifact.from_table(artifacts)
+    arms = arms_of(_method(work), artifact)
+    run = _run(work, work.here.method, tables, artifact, work.bench.test_probes, arms)
+    return run.responses, run.outcomes, arms_table(arms)
 
 
 TABLES = [fit_responses, artifacts, run_plans, responses]

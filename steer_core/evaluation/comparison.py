@@ -1,6 +1,6 @@
 """A cell beside its controls, request by request.
 
-1. `copy`, `rewrite` and whatever other cells are passed: the same requests under another method.
+1. `copy`, `rewrite` and whatever other cells are passed: the same requests under the headline of another method.
 2. `permuted`: the cell's own outcomes against the other requests on the same source text, the control that holds all
    fixed but the request. It exists for `error` alone, with the rank p of the real pairing among shuffled ones (see
    `controls.permutation_p`): what is said of listening stands on that.
@@ -16,7 +16,7 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
-from schemas.evaluation import Comparisons
+from schemas.evaluation import HEADLINE, Comparisons
 from steer_core.evaluation.columns import to_array
 from steer_core.evaluation.controls import permutation_p
 from steer_core.evaluation.summary import WORST
@@ -57,12 +57,15 @@ def compare(
     for name, control in controls.items():
         _same_space(steerability, name, control)
     rows = []
-    for (probe,), cell in steerability.group_by(["probe"], maintain_order=True):
-        head = {"probe": probe, "goal_space_id": cell["goal_space_id"][0]}
+    for (arm_id, probe), cell in steerability.group_by(["arm_id", "probe"], maintain_order=True):
+        head = {"arm_id": arm_id, "probe": probe, "goal_space_id": cell["goal_space_id"][0]}
         for name, control in controls.items():
             for measure, column, reading in _columns():
                 paired = cell.select("request_id", "text_id", value=column).join(
-                    control.select("request_id", control=column), on="request_id", how="inner", maintain_order="left"
+                    control.filter(pl.col("arm_id") == HEADLINE).select("request_id", control=column),
+                    on="request_id",
+                    how="inner",
+                    maintain_order="left",
                 )
                 rows.append({**head, **_contrast(paired, name, measure, reading)})
         own = cell.select("request_id", "text_id", value="error", control="error_permuted")
@@ -80,7 +83,9 @@ def _columns() -> list[tuple[str, str, str]]:
 
 
 def _listening_p(cell: pl.DataFrame, movements: pl.DataFrame, permutations: int, seed: int) -> float | None:
-    moved = movements.join(cell.select("request_id", "text_id"), on="request_id", maintain_order="right")
+    moved = movements.join(
+        cell.select("arm_id", "request_id", "text_id"), on=["arm_id", "request_id"], maintain_order="right"
+    )
     columns = ["z0", "z_star", "z_hat"]
     wide = moved.pivot("goal", index=["request_id", "text_id"], values=columns, maintain_order=True).sort("request_id")
     goals = moved["goal"].unique(maintain_order=True).to_list()
@@ -108,7 +113,7 @@ def _same_space(steerability: pl.DataFrame, name: str, control: pl.DataFrame) ->
 
 
 def _dtypes() -> dict[str, pl.DataType]:
-    texts, counts = {"probe", "goal_space_id", "control", "measure", "reading"}, {"n", "n_clusters"}
+    texts, counts = {"arm_id", "probe", "goal_space_id", "control", "measure", "reading"}, {"n", "n_clusters"}
     return {
         name: pl.String() if name in texts else pl.Int64() if name in counts else pl.Float64()
         for name in Comparisons.to_schema().columns

@@ -5,6 +5,7 @@
 2. Order is a paired question: cells answer the same requests, so each is held against the best by its differences,
    request by request; that two intervals overlap says nothing.
 3. Controls take part: a method behind `copy` is ranked behind it.
+4. A cell stands with its headline arm; what other arms score is on its own page.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.evaluation import Leaderboard
+from schemas.evaluation import HEADLINE, Leaderboard
 from steer_core.evaluation.columns import to_array
 from steer_core.evaluation.summary import OVERALL
 from steer_core.statistics import PairedContrast, paired_contrast
@@ -57,7 +58,8 @@ def leaderboard(
     Raises:
         SteerworksError: a cell has no cost or no worst-case error.
     """
-    overall = summaries.filter(pl.col("goal") == OVERALL)
+    overall = summaries.filter(pl.col("goal") == OVERALL, pl.col("arm_id") == HEADLINE)
+    steerability = steerability.filter(pl.col("arm_id") == HEADLINE)
     board = overall.select(_CELL).unique(maintain_order=True)
     for column, (measure, reading, statistic, value) in _FIGURES.items():
         rows = overall.filter(measure=measure, reading=reading, statistic=statistic)

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.contract import Contract
 from schemas.evaluation import GoalMovements, Steerability
 from steer_core.evaluation.binned import binned_scores
 from steer_core.evaluation.columns import to_array, to_column
@@ -51,18 +52,42 @@ def evaluate(
     Args:
         requests: rows of `schemas.Requests`; probes without a single outcome are left out.
         request_goals: rows of `schemas.RequestGoals` for these requests.
-        outcomes: rows of `schemas.Outcomes`, one a request of each probe that was run.
+        outcomes: rows of `schemas.Outcomes`, one an arm and request of each probe that was run.
         values: rows of `schemas.GoalValues` with the texts of the outcomes; a copied text may be absent, since the
             request records its value.
         space: rows of `schemas.GoalSpaceTable`.
         embed: cosine of sentence embeddings of sources and rewrites, for `meaning_embedding`; None leaves it null.
 
     Returns:
-        Rows of `schemas.Steerability` in the order of `requests`, and rows of `schemas.GoalMovements`.
+        Rows of `schemas.Steerability`, arm by arm in the order of `requests`, and rows of `schemas.GoalMovements`.
 
     Raises:
         SteerworksError: requests, outcomes, values and goal space do not belong together; the message says where.
     """
+    scored = [
+        (str(arm_id), *_evaluate(requests, request_goals, of_arm, values, space, embed))
+        for (arm_id,), of_arm in outcomes.group_by(["arm_id"], maintain_order=True)
+    ] or [("", *_evaluate(requests, request_goals, outcomes, values, space, embed))]
+    return (
+        pl.concat([with_arm(s, arm_id, Steerability) for arm_id, s, _ in scored]),
+        pl.concat([with_arm(m, arm_id, GoalMovements) for arm_id, _, m in scored]),
+    )
+
+
+def with_arm(rows: pl.DataFrame, arm_id: str, contract: type[Contract]) -> pl.DataFrame:
+    """Rows with the arm that they are of, in the order of the contract's columns."""
+    return rows.with_columns(arm_id=pl.lit(arm_id, pl.String)).select(list(contract.to_schema().columns))
+
+
+def _evaluate(
+    requests: pl.DataFrame,
+    request_goals: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    values: pl.DataFrame,
+    space: pl.DataFrame,
+    embed: Similarity | None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Scores and movements of one arm, without the column that says so."""
     goal_space = GoalSpace.from_table(space)
     rows = _rows(requests, outcomes)
     z0, z_star, z0_raw = _starts(rows, request_goals, goal_space)
@@ -83,7 +108,7 @@ def evaluate(
             **scores,
             **_meaning_columns(rows, complete, embed),
         }
-    ).select(list(Steerability.to_schema().columns))
+    )
     overshoot = np.where(complete[:, None], overshoot, np.nan)
     movements = _movements(rows, goal_space.goals, z0, z_star, z_hat, overshoot, raw)
     return steerability, movements
@@ -250,7 +275,7 @@ def _movements(
             "overshoot": to_column(overshoot.ravel()),
             "value": to_column(raw.ravel()),
         }
-    ).select(list(GoalMovements.to_schema().columns))
+    )
 
 
 def _named(rows: pl.DataFrame) -> str:

@@ -35,7 +35,7 @@ def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.Data
     """
     rows = []
     clusters = dict(zip(steerability["request_id"], steerability["text_id"], strict=True))
-    for (probe,), of_probe in movements.group_by(["probe"], maintain_order=True):
+    for (arm_id, probe), of_probe in movements.group_by(["arm_id", "probe"], maintain_order=True):
         goals = of_probe["goal"].unique(maintain_order=True).to_list()
         ids, asked, moved = _matrices(of_probe, goals)
         unknown = [i for i in ids if i not in clusters]
@@ -50,6 +50,7 @@ def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.Data
                 found = slope_within(asked[:, i], moved[:, j], texts)
                 rows.append(
                     {
+                        "arm_id": arm_id,
                         "probe": probe,
                         "requested_goal": requested,
                         "observed_goal": observed,
@@ -75,7 +76,7 @@ def _matrices(movements: pl.DataFrame, goals: list[str]) -> tuple[list[str], Flo
 
 
 def _dtypes() -> dict[str, pl.DataType]:
-    texts = {"probe", "requested_goal", "observed_goal"}
+    texts = {"arm_id", "probe", "requested_goal", "observed_goal"}
     return {
         name: pl.String() if name in texts else pl.Int64() if name == "n" else pl.Float64()
         for name in SideEffects.to_schema().columns

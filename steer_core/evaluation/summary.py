@@ -66,18 +66,21 @@ def summarise(steerability: pl.DataFrame, movements: pl.DataFrame, *, draws: int
     Raises:
         SteerworksError: a movement belongs to no scored request.
     """
-    orphans = movements.join(steerability, on="request_id", how="anti")
+    orphans = movements.join(steerability, on=["arm_id", "request_id"], how="anti")
     if len(orphans):
         raise SteerworksError(
             f"{len(orphans)} goal movements belong to requests without a score (first: {orphans['request_id'][0]}): "
             "pass both tables of one evaluation"
         )
     joined = movements.join(
-        steerability.select("request_id", "text_id", "failure"), on="request_id", how="left", maintain_order="left"
+        steerability.select("arm_id", "request_id", "text_id", "failure"),
+        on=["arm_id", "request_id"],
+        how="left",
+        maintain_order="left",
     )
     rows = []
-    for (probe,), of_probe in steerability.group_by(["probe"], maintain_order=True):
-        moved = joined.filter(pl.col("probe") == probe)
+    for (arm_id, probe), of_probe in steerability.group_by(["arm_id", "probe"], maintain_order=True):
+        moved = joined.filter(pl.col("probe") == probe, pl.col("arm_id") == arm_id)
         figures = [*_overall(of_probe, draws, seed), *_goal_by_goal(moved, draws, seed)]
         spaces = of_probe["goal_space_id"].unique().to_list()
         if len(spaces) != 1:
@@ -85,7 +88,7 @@ def summarise(steerability: pl.DataFrame, movements: pl.DataFrame, *, draws: int
                 f"probe {probe!r} has scores of {len(spaces)} goal spaces ({', '.join(sorted(spaces))}): "
                 "results never mix goal spaces; summarise each by itself"
             )
-        rows += [{"probe": probe, "goal_space_id": spaces[0], **figure} for figure in figures]
+        rows += [{"arm_id": arm_id, "probe": probe, "goal_space_id": spaces[0], **figure} for figure in figures]
     return pl.DataFrame(rows, schema=summary_dtypes())
 
 

@@ -364,6 +364,12 @@ class _Fixed:
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
         return replace(plan, interventions=(*plan.interventions, *self.steps))
 
+    def arms(self, artifact: Artifact) -> tuple[Any, ...]:
+        return ()
+
+    def at(self, arm: Any) -> _Fixed:
+        return self
+
     def refuse(self, capabilities: Any) -> str | None:
         return None
 

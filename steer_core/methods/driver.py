@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from schemas.digest import canonical_json, digest_json, digest_text
+from schemas.evaluation import HEADLINE
 from schemas.responses import Outcomes, Responses
 from steer_core.generation.backend import Backend, Call
 from steer_core.generation.runner import Progress, Row, printable, response_rows, stream_calls
 from steer_core.methods.cleaning import is_refusal
+from steer_core.methods.part import Arm, Composed
 from steer_core.methods.protocol import Artifact, Choose, GoalTarget, Method, Observation, Request
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.journal import Journal
@@ -28,8 +30,10 @@ MOST_ROUNDS = 100
 
 @dataclass
 class _State:
-    """A request under way."""
+    """A request under way, at an arm of the method."""
 
+    method: Method
+    arm_id: str
     request: Request
     probe: str
     history: list[Observation] = field(default_factory=list)
@@ -71,9 +75,10 @@ def run_method(
     ruler: Ruler | None,
     seed: int,
     batch_size: int,
+    arms: Sequence[Arm] = (),
     progress: Progress | None = None,
 ) -> Run:
-    """Run a method on all requests.
+    """Run a method on all requests, as it is and at further arms, all in one stream.
 
     Calls stream: a request's next round starts when its own answers are in, whatever the others do.
 
@@ -88,6 +93,7 @@ def run_method(
         ruler: measures texts; needed by methods that measure.
         seed: the bench's seed.
         batch_size: most rows under way at a time.
+        arms: settings that every request is also asked at.
         progress: told whenever rows have been journalled; the rows in all are those asked for so far.
 
     Raises:
@@ -96,7 +102,13 @@ def run_method(
     if method.traits.measures and ruler is None:
         raise SteerworksError("this method measures its attempts, and no ruler was given")
     probes = dict(requests.select("request_id", "probe").iter_rows())
-    states = [_State(r, probes[r.request_id]) for r in requests_from(requests, request_goals, goals)]
+    variants = {HEADLINE: method}
+    if arms:
+        if not isinstance(method, Composed):
+            raise SteerworksError("arms were given, and this method has no part that could be set to them")
+        variants |= {arm.arm_id: method.at(arm) for arm in arms}
+    asked = requests_from(requests, request_goals, goals)
+    states = [_State(m, arm_id, r, probes[r.request_id]) for arm_id, m in variants.items() for r in asked]
     rounds = _Rounds(method, artifact, states, backend, journal, ruler if method.traits.measures else None, seed)
     rounds.advance()
     if rounds.queue:
@@ -188,7 +200,7 @@ class _Rounds:
 
     def _step(self, state: _State) -> None:
         """One step of a request; equal plans of a request are counted as its samples."""
-        step = self.method.step(state.request, self.artifact, tuple(state.history))
+        step = state.method.step(state.request, self.artifact, tuple(state.history))
         if isinstance(step, Choose):
             state.choice = step
             return
@@ -258,6 +270,7 @@ def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, Row]) ->
         text = str(row["text"])
         outcomes.append(
             {
+                "arm_id": state.arm_id,
                 "request_id": state.request.request_id,
                 "probe": state.probe,
                 "response_id": row["response_id"],

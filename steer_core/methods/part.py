@@ -7,15 +7,43 @@ finds in the artifact, under its own label; fitting put it there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+import polars as pl
+
+from schemas.digest import canonical_json, digest_json
+from schemas.evaluation import HEADLINE, ProbeArms
 from schemas.parts import PartSpec
 from steer_core.generation.backend import Capabilities
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Traits
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A setting of one part that the probe is also measured at, whatever the request asks.
+
+    Attributes:
+        part: label of the part.
+        label: what it is, in words: `strength +0.4`.
+        settings: what `Part.at` needs, as JSON.
+        position: where it stands on an axis; None for none.
+        axis: what that axis is: `strength (share of the activation norm)`, `step`.
+    """
+
+    part: str
+    label: str
+    settings: Mapping[str, Any]
+    position: float | None = None
+    axis: str = ""
+
+    @property
+    def arm_id(self) -> str:
+        """Hash of part and settings."""
+        return digest_json([self.part, dict(self.settings)])
 
 
 class Part(Protocol):
@@ -49,6 +77,14 @@ class Part(Protocol):
         Raises:
             SteerworksError: the artifact lacks what it needs; says what to make first.
         """
+        ...
+
+    def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
+        """Settings that are also to be measured on the probe; the part as it is is the headline and no arm."""
+        ...
+
+    def at(self, arm: Arm) -> Part:
+        """The part at a setting."""
         ...
 
     def refuse(self, capabilities: Capabilities) -> str | None:
@@ -92,6 +128,14 @@ class Composed:
         """As the strategy."""
         return self.base.clean(raw)
 
+    def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
+        """Arms of all parts, one part at a time: the others stay as they are."""
+        return tuple(arm for part in self.parts for arm in part.arms(artifact))
+
+    def at(self, arm: Arm) -> Composed:
+        """The method with one part at a setting."""
+        return replace(self, parts=tuple(p.at(arm) if p.label == arm.part else p for p in self.parts))
+
     def before(self, label: str) -> Composed:
         """The method made of the strategy and the parts before this one: what the part is fitted under."""
         labels = [part.label for part in self.parts]
@@ -116,6 +160,18 @@ def compose(base: Method, parts: Sequence[Part]) -> Method:
     if len(wanted) > 1:
         raise ConfigError(f"parts are fitted on answers of different strategies: {', '.join(wanted)}")
     return Composed(base, tuple(parts), replace(base.traits, fits_on=next(iter(wanted), None)))
+
+
+def arms_of(method: Method, artifact: Artifact) -> tuple[Arm, ...]:
+    """Arms of a method beside its headline; none for a strategy alone."""
+    return method.arms(artifact) if isinstance(method, Composed) else ()
+
+
+def arms_table(arms: Sequence[Arm]) -> pl.DataFrame:
+    """Rows of `probe_arms`, the headline first."""
+    rows: list[tuple[Any, ...]] = [(HEADLINE, "", "as it is used", None, "", "{}")]
+    rows += [(a.arm_id, a.part, a.label, a.position, a.axis, canonical_json(dict(a.settings))) for a in arms]
+    return pl.DataFrame(rows, schema=ProbeArms.empty().schema, orient="row")
 
 
 def refused(method: Method, capabilities: Capabilities) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from steer_core.reports.arms_figure import arms_figure
 from steer_core.reports.caveats import cell_caveats
 from steer_core.reports.cell_plots import (
     distributions,
@@ -52,7 +53,8 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
     shown = examples(here)
     behaviors, swept = sweep_sections(here)
     vectors, of_vectors = vector_section(here, [section.sweep for section in behaviors])
-    drawn = (*_figures(here, head, goals), *swept, *of_vectors)
+    arms = arms_figure(here)
+    drawn = (*_figures(here, head, goals), *([arms] if arms else []), *swept, *of_vectors)
     figures = {figure.name: render(figure) for figure in drawn}
     html = page(
         "cell.html.jinja",
@@ -63,6 +65,7 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         goals=goals.to_dicts(),
         goal_axis=_shared_axis(goals),
         examples=shown,
+        arms=arms,
         behaviors=behaviors,
         vectors=vectors,
         change=change,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from schemas.evaluation import HEADLINE
 from schemas.specs import BehaviorSpec, GoalSpec
 
 #: Methods that every cell is held against. `permuted` is not a cell: it is made from the cell's own outputs.
@@ -39,6 +40,8 @@ class CellTables:
         missing_controls: control cells that were not there to compare with.
         versions: what made the tables: name -> version or hash, shown in the footer.
         probe: probe of the headline; empty takes the first test probe among the requests.
+        probe_arms: `schemas.ProbeArms`; None where the method has its headline alone.
+        summary_of_arms: set by `of_probe`: the summary with all arms, where `summary` has the headline's.
         vectors: `schemas.Vectors`; this and what follows is None or empty where the method has no vector, and the
             sections made from it are then absent.
         activation_map: `schemas.ActivationMap`.
@@ -76,6 +79,8 @@ class CellTables:
     missing_controls: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     probe: str = ""
+    probe_arms: pl.DataFrame | None = None
+    summary_of_arms: pl.DataFrame | None = None
     vectors: pl.DataFrame | None = None
     activation_map: pl.DataFrame | None = None
     vector_cosines: pl.DataFrame | None = None
@@ -147,8 +152,9 @@ def of_probe(tables: CellTables, probe: str) -> CellTables:
             "pass the entries of the goal registry as `goals`"
         )
     here = pl.col("probe") == probe
+    used = here & (pl.col("arm_id") == HEADLINE)
     requests = tables.requests.filter(here)
-    outcomes = tables.outcomes.filter(here)
+    outcomes = tables.outcomes.filter(used)
     return replace(
         tables,
         probe=probe,
@@ -160,11 +166,12 @@ def of_probe(tables: CellTables, probe: str) -> CellTables:
         responses=tables.responses.join(
             outcomes.select("response_id"), on="response_id", how="semi", maintain_order="left"
         ),
-        steerability=tables.steerability.filter(here),
-        movements=tables.movements.filter(here),
-        summary=tables.summary.filter(here),
-        comparisons=tables.comparisons.filter(here),
-        control_steerability={name: rows.filter(here) for name, rows in tables.control_steerability.items()},
-        side_effects=tables.side_effects.filter(here),
+        steerability=tables.steerability.filter(used),
+        movements=tables.movements.filter(used),
+        summary=tables.summary.filter(used),
+        summary_of_arms=tables.summary.filter(here),
+        comparisons=tables.comparisons.filter(used),
+        control_steerability={name: rows.filter(used) for name, rows in tables.control_steerability.items()},
+        side_effects=tables.side_effects.filter(used),
         probe_diagnostics=tables.probe_diagnostics.filter(here),
     )

@@ -16,7 +16,7 @@ import polars as pl
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities
 from steer_core.methods.doses import DoseCurve, is_anchored
-from steer_core.methods.part import Part
+from steer_core.methods.part import Arm, Part
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, FitResponse, Item, Method, Request, Setting
 from steer_core.steering.compose import interventions
@@ -45,11 +45,13 @@ class Doses:
         spec: its settings.
         label: its name in the artifact.
         fits_on: the strategy whose answers to the training pool contrasts are mined from.
+        strength: one for all requests; None: what each request takes.
     """
 
     spec: VectorPart
     label: str = "vector"
     fits_on: str | None = POOL_STRATEGY
+    strength: float | None = None
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """A vector goes with strategies of one prompt and one answer: doses are tried under that.
@@ -74,6 +76,15 @@ class Doses:
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
         """The plan with the request's interventions after those that it has."""
         return replace(plan, interventions=(*plan.interventions, *self.interventions(request, artifact)))
+
+    def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
+        """The strengths of `on_probe`, each for all goals that are asked for, towards what is asked."""
+        words = f"strength ({self.spec.unit})"
+        return tuple(Arm(self.label, f"strength {s:+g}", {"strength": s}, s, words) for s in self.spec.on_probe)
+
+    def at(self, arm: Arm) -> Doses:
+        """The part at one strength, whatever is asked for; its sign follows the request."""
+        return replace(self, strength=float(arm.settings["strength"]))
 
     def refuse(self, capabilities: Capabilities) -> str | None:
         """An engine must change activations, with this operator, at these positions."""
@@ -100,6 +111,11 @@ class Doses:
             dose = doses[target.goal]
             intercept, asked, start = dose["prompt"]
             curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]), dose["anchored"])
+            if self.strength is not None:
+                # an edit that sets a place has no other side
+                turned = -1.0 if curve.anchored and target.delta < 0 else 1.0
+                chosen.append((dose, curve, _clipped(curve, turned * self.strength)))
+                continue
             strength = curve.strength_for(target.delta - intercept - asked * target.delta - start * target.z0)
             if strength is not None:
                 chosen.append((dose, curve, strength))
@@ -116,6 +132,12 @@ class Doses:
 def build(spec: VectorPart, label: str, setting: Setting) -> Doses:
     """The part that its settings describe."""
     return Doses(spec, label)
+
+
+def _clipped(curve: DoseCurve, strength: float) -> float:
+    """A strength within those that were tried: what lies beyond is not known to leave answers whole."""
+    tried = curve.strengths or (0.0,)
+    return min(max(strength, min(tried)), max(tried))
 
 
 def _at(stored: Sequence[Mapping[str, Any]], strengths: Sequence[float], strength: float) -> list[Intervention]:

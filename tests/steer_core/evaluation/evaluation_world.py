@@ -113,6 +113,7 @@ def outcome_row(
     request_id: str, probe: str, text: str, copied: bool = False, failure: str | None = None
 ) -> dict[str, object]:
     return {
+        "arm_id": "headline",
         "request_id": request_id,
         "probe": probe,
         "response_id": digest_text(request_id),
@@ -128,7 +129,9 @@ def outcome_row(
     }
 
 
-def steered(world: World, gain: float = 0.7, noise: float = 0.1, seed: int = 1, failures: bool = True) -> World:
+def steered(
+    world: World, gain: float = 0.7, noise: float = 0.1, seed: int = 1, failures: bool = True, tag: str = ""
+) -> World:
     """The same requests answered by a method that goes `gain` of the way, with noise; some answers fail."""
     rng = np.random.default_rng(seed)
     outcomes, values = [], []
@@ -141,7 +144,7 @@ def steered(world: World, gain: float = 0.7, noise: float = 0.1, seed: int = 1, 
         z0 = rows["z0"].to_numpy()
         target = np.where(rows["z_star"].is_null(), z0, rows["z_star"].fill_null(0.0).to_numpy())
         raw = LOWER + (z0 + gain * (target - z0) + rng.normal(0, noise, 3)) * (UPPER - LOWER)
-        text = f"{request['text'][: 40 + i % 30]} rewritten in way {i}"
+        text = f"{request['text'][: 40 + i % 30]} rewritten in way {i}{tag}"
         failure = ("truncated" if i % 11 == 0 else "empty" if i % 13 == 0 else None) if failures else None
         if failures and i % 17 == 5:
             raw[1] = np.nan  # measure undefined

@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 from fixture_requests import GOALS, SETTING, request
 
-from schemas import Artifacts, DoseResponse, Responses
+from schemas import Artifacts, DoseResponse, Outcomes, ProbeArms, Responses
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.methods.doses import DoseCurve, is_anchored, measure_dose_response
+from steer_core.methods.driver import run_method
 from steer_core.methods.load import load_method
-from steer_core.methods.part import Composed, refused
+from steer_core.methods.part import Arm, Composed, arms_of, arms_table, refused
 from steer_core.methods.parts.prompt import build_strategy
 from steer_core.methods.parts.vector import Doses, with_doses
 from steer_core.methods.protocol import Artifact, Item, Observation, Traits
@@ -350,3 +351,54 @@ def test_an_engine_that_cannot_steer_refuses_the_part_by_name():
     deaf = Capabilities("openai", None, scores=False)
     assert refused(load(VECTOR), deaf) == "openai backend cannot apply interventions; use transformers or vllm"
     assert refused(load({"kind": "prompt", "strategy": "direct"}), deaf) is None
+
+
+def test_fixed_strengths_are_arms_of_the_probe_beside_the_headline(tmp_path):
+    spec = PART.model_copy(update={"on_probe": (1.0, -2.0)})
+    known = with_doses(Artifact(), spec, VECTORS, trial(tmp_path / "doses", Responsive()))
+    method = Composed(build_strategy("rewrite", SETTING, {}), (Doses(spec),), Traits())
+    arms = arms_of(method, known)
+    table = check(arms_table(arms), ProbeArms)
+    assert table["label"].to_list() == ["as it is used", "strength +1", "strength -2"]
+    assert table["position"].to_list() == [None, 1.0, -2.0]
+    asked = [request(request_id="up", formality=0.15), request(request_id="down", formality=-0.15)]
+    rows = pl.DataFrame(
+        [
+            {"request_id": r.request_id, "probe": "p", "split": "test", "text_id": "t", "text": r.text, "source": "s"}
+            for r in asked
+        ]
+    )
+    goals = pl.DataFrame(
+        [
+            {"request_id": r.request_id, "goal": t.goal, "z0": t.z0, "z_star": t.z_star, "z0_raw": 0.0}
+            for r in asked
+            for t in r.goals
+        ],
+        schema_overrides={"z_star": pl.Float64},
+    )
+    run = run_method(
+        method, rows, goals, list(GOALS), artifact=known, backend=Responsive(), journal=Journal(str(tmp_path / "run"), Responses),
+        ruler=None, seed=0, batch_size=4, arms=arms,
+    )  # fmt: skip
+    check(run.outcomes, Outcomes)
+    landed = {
+        (a, r): ruler([text])[0]["formality"]
+        for a, r, text in run.outcomes.select("arm_id", "request_id", "text").iter_rows()
+    }
+    first, second = (a.arm_id for a in arms)
+    assert landed["headline", "up"] == pytest.approx(0.65)
+    # a strength goes towards what is asked, whatever its size
+    assert (landed[first, "up"], landed[first, "down"]) == (pytest.approx(0.6), pytest.approx(0.4))
+    assert (landed[second, "up"], landed[second, "down"]) == (pytest.approx(0.3), pytest.approx(0.7))
+
+
+def test_a_strategy_alone_has_no_arms():
+    plain = build_strategy("rewrite", SETTING, {})
+    assert arms_of(plain, Artifact()) == ()
+    with pytest.raises(SteerworksError, match="no part that could be set to them"):
+        run_method(
+            plain, pl.DataFrame(schema={"request_id": pl.String, "probe": pl.String, "text": pl.String}),
+            pl.DataFrame(schema={"request_id": pl.String, "goal": pl.String, "z0": pl.Float64, "z_star": pl.Float64}),
+            [], artifact=Artifact(), backend=None, journal=Journal("none", Responses), ruler=None, seed=0, batch_size=1,
+            arms=(Arm("vector", "x", {}),),
+        )  # fmt: skip
