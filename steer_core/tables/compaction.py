@@ -19,9 +19,9 @@ import polars as pl
 from steer_core.tables import key_index
 from steer_core.tables.errors import ContractError, TableError
 from steer_core.tables.files import is_local, join, sweep_folder, write_bytes
-from steer_core.tables.key_index import LOG, RECORD, SIDECAR, Digests
+from steer_core.tables.key_index import HEADER, LOG, RECORD, SIDECAR, Digests
 from steer_core.tables.listing import PART, SEGMENT, Listing, list_journal
-from steer_core.tables.parts import read_part, row_digests, rows_digest, write_part
+from steer_core.tables.parts import part_bytes, read_part, row_digests, rows_digest
 
 if TYPE_CHECKING:
     from schemas.contract import Contract
@@ -118,8 +118,9 @@ def _write(
         cut = slice(int(piece[0]), int(piece[-1]) + 1)
         name = f"{SEGMENT}{rows_digest(rows.columns, digests[cut])}"
         records = key_index.records_from(keys[cut], digests[cut])
-        write_bytes(join(url, f"{name}{SIDECAR}"), key_index.sidecar_bytes(records))
-        write_part(rows[cut], contract, join(url, f"{name}{PART}"), digests[cut])
+        data = part_bytes(rows[cut], contract, digests[cut])
+        write_bytes(join(url, f"{name}{SIDECAR}"), key_index.sidecar_bytes(data, records))
+        write_bytes(join(url, f"{name}{PART}"), data)
         names.add(name)
         made.append(records)
     return names, made
@@ -155,4 +156,4 @@ def _rows(fs: Any, path: str, listing: Listing, name: str) -> int:
     """Rows of a segment; 0 without a sidecar, so that it is merged and gets one."""
     if name not in listing.sidecars:
         return 0
-    return int(fs.size(f"{path}/{name}{SIDECAR}")) // RECORD.itemsize
+    return (int(fs.size(f"{path}/{name}{SIDECAR}")) - HEADER) // RECORD.itemsize

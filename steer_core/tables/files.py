@@ -96,9 +96,9 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
             aside.unlink(missing_ok=True)
 
 
-def write_bytes(url: str, data: bytes) -> None:
+def write_bytes(url: str, data: bytes, *, sweep: bool = True) -> None:
     """`write_file` for bytes in hand."""
-    write_file(url, lambda file: file.write(data))
+    write_file(url, lambda file: file.write(data), sweep=sweep)
 
 
 @contextlib.contextmanager

@@ -24,10 +24,10 @@ import polars as pl
 from schemas.digest import digest_json
 from steer_core.tables import compaction, key_index
 from steer_core.tables.errors import ContractError, TableError
-from steer_core.tables.files import filesystem, is_local, join
+from steer_core.tables.files import filesystem, is_local, join, write_bytes
 from steer_core.tables.key_index import LOG, SIDECAR, Digests
 from steer_core.tables.listing import PART, Listing, list_journal, steadily
-from steer_core.tables.parts import changed, read_columns, read_part, read_rows, write_part
+from steer_core.tables.parts import changed, part_bytes, read_columns, read_part, read_rows
 from steer_core.tables.validation import check
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Journal:
                 return
             # what stands is never replaced: reading both is the error that names the key
             name = digest_json([name, [list(map(str, r)) for r in rows.rows()]])
-        write_part(rows, self.contract, join(self.url, f"{name}{PART}"))
+        # a compaction sweeps: a look at the whole folder is too much for every append
+        write_bytes(join(self.url, f"{name}{PART}"), part_bytes(rows, self.contract), sweep=False)
         fs, path = filesystem(self.url)
         if is_local(fs):
             key_index.note_part(Path(path), name, key_index.frame_digests(rows, self.contract.key()))
@@ -148,7 +149,9 @@ class Journal:
     def _frames(self, fs: Any, path: str, keys: Collection[Key] | None) -> Iterator[pl.DataFrame]:
         listing = list_journal(fs, path)
         if keys is None:
-            yield from (read_part(fs, f"{path}/{n}{PART}", self.contract)[0] for n in listing.files)
+            for name in listing.files:
+                sidecar = _sidecar(path, name) if name in listing.sidecars else None
+                yield read_part(fs, f"{path}/{name}{PART}", self.contract, sidecar)[0]
             return
         distinct = list(dict.fromkeys(keys))
         wanted = key_index.key_digests(distinct)

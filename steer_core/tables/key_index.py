@@ -2,8 +2,8 @@
 
 Two kinds of index, both derived from the files and never needed for a right answer:
 
-* a segment has a sidecar `NAME.keys`: a checksum, then one record a row, sorted by key digest, so that 10^6 rows are
-  24 MB read in one go;
+* a segment has a sidecar `NAME.keys`: a checksum, the digest of the segment's bytes, then one record a row, sorted by
+  key digest, so that the keys of 10^6 rows are 24 MB;
 * small parts share the log `keys.log`: one line a part, appended after the part stands. A line that a kill tore, or
   that a rewriting lost, only means that the part itself is opened.
 """
@@ -35,6 +35,8 @@ RECORD = np.dtype([("key", f"S{KEY_BYTES}"), ("row", "<u8")])
 SIDECAR = ".keys"
 #: Name of the log.
 LOG = "keys.log"
+#: Bytes of a sidecar before its records.
+HEADER = 32
 _CHECKSUM = 16
 
 Digests = np.ndarray[Any, Any]
@@ -66,10 +68,19 @@ def records_from(keys: Digests, rows: Digests) -> Digests:
     return records[np.lexsort((rows, keys))]
 
 
-def sidecar_bytes(records: Digests) -> bytes:
-    """A sidecar's content."""
-    body = records.tobytes()
-    return hashlib.blake2b(body, digest_size=_CHECKSUM).digest() + body
+def sidecar_bytes(segment: bytes, records: Digests) -> bytes:
+    """A sidecar's content, from its segment's bytes and records."""
+    body = _digest(segment) + records.tobytes()
+    return _digest(body) + body
+
+
+def vouches(fs: Any, path: str, segment: bytes) -> bool:
+    """Whether a sidecar was made with these bytes of its segment.
+
+    Raises:
+        FileNotFoundError: another writer has merged the segment.
+    """
+    return bool(fs.cat_file(path, start=_CHECKSUM, end=HEADER) == _digest(segment))
 
 
 def read_sidecar(fs: Any, path: str) -> Digests:
@@ -81,9 +92,13 @@ def read_sidecar(fs: Any, path: str) -> Digests:
     """
     data = fs.cat_file(path)
     body = data[_CHECKSUM:]
-    if hashlib.blake2b(body, digest_size=_CHECKSUM).digest() != data[:_CHECKSUM] or len(body) % RECORD.itemsize:
+    if _digest(body) != data[:_CHECKSUM] or (len(data) - HEADER) % RECORD.itemsize:
         raise TableError(f"{path} is damaged: delete it; the segment is then read without it, and nothing is lost")
-    return np.frombuffer(body, dtype=RECORD)
+    return np.frombuffer(data, dtype=RECORD, offset=HEADER)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_CHECKSUM).digest()
 
 
 def note_part(folder: Path, name: str, keys: Digests) -> None:

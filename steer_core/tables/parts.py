@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 import polars.exceptions
 
+from steer_core.tables import key_index
 from steer_core.tables.errors import TableError
-from steer_core.tables.files import is_local, write_file
+from steer_core.tables.files import is_local
 from steer_core.tables.footer import METADATA_KEY, Footer
 from steer_core.tables.snapshot import content_digest, damaged, migrated
 
@@ -50,47 +51,52 @@ def rows_digest(columns: list[str], digests: np.ndarray[Any, np.dtype[np.uint64]
     return total.hexdigest()
 
 
-def write_part(
-    rows: pl.DataFrame,
-    contract: type[Contract],
-    url: str,
-    digests: np.ndarray[Any, np.dtype[np.uint64]] | None = None,
-) -> None:
-    """Put checked rows in place as one file.
+def part_bytes(
+    rows: pl.DataFrame, contract: type[Contract], digests: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+) -> bytes:
+    """A file's content.
 
     Args:
         rows: rows that keep the contract.
         contract: their model.
-        url: where.
         digests: `row_digests(rows)`, where they are known.
-
-    Raises:
-        TableError: the disk is full or not writable; nothing was written.
     """
     digests = row_digests(rows) if digests is None else digests
     footer = Footer(contract.table(), contract.version(), content=content_digest(rows))
     metadata = {METADATA_KEY: footer.to_json(), ROWS_KEY: rows_digest(rows.columns, digests)}
-    write_file(url, lambda file: rows.write_parquet(file, metadata=metadata, data_page_size=PAGE_BYTES), sweep=False)
+    file = io.BytesIO()
+    rows.write_parquet(file, metadata=metadata, data_page_size=PAGE_BYTES)
+    return file.getvalue()
 
 
 def read_part(
-    fs: Any, path: str, contract: type[Contract]
+    fs: Any, path: str, contract: type[Contract], sidecar: str | None = None
 ) -> tuple[pl.DataFrame, np.ndarray[Any, np.dtype[np.uint64]] | None]:
-    """All rows of a file as the contract has them, compared with the file's digest.
+    """All rows of a file as the contract has them, compared with the digest in its footer.
+
+    Args:
+        fs: file system.
+        path: the file.
+        contract: model of its rows.
+        sidecar: the segment's, where it has one: then its bytes are compared with that, which is faster.
 
     Returns:
-        The rows, and their digests; None for a file of another version or from before there were digests.
+        The rows, and their digests where they were made.
 
     Raises:
         FileNotFoundError: another writer has merged the file into a segment.
         TableError: damaged, of another contract, or of a version that cannot be read.
     """
     data = fs.cat_file(path)
+    if sidecar is not None and not key_index.vouches(fs, sidecar, data):
+        # an index that is itself damaged is told by its own name
+        key_index.read_sidecar(fs, sidecar)
+        raise changed(path, "its bytes are not those that its index was made with")
     metadata = _decoded(path, lambda: pl.read_parquet_metadata(io.BytesIO(data)))
     version = _version(metadata, contract, path)
     rows = _decoded(path, lambda: pl.read_parquet(io.BytesIO(data), hive_partitioning=False))
     digests = None
-    if (expected := metadata.get(ROWS_KEY)) is not None:
+    if sidecar is None and (expected := metadata.get(ROWS_KEY)) is not None:
         digests = row_digests(rows)
         if rows_digest(rows.columns, digests) != expected:
             raise changed(path, "its rows are not those of its footer")
@@ -118,7 +124,11 @@ def read_rows(
     lazy = pl.scan_parquet(source, hive_partitioning=False, parallel="prefiltered", use_statistics=False)
     rows = _decoded(path, lambda: lazy.filter(pl.col(contract.key()[0]).is_in(wanted.implode())).collect())
     digests = row_digests(rows)
-    return (rows if version == contract.version() else migrated(rows, version, contract, path)), digests
+    if version != contract.version():
+        return migrated(rows, version, contract, path), digests
+    if rows.columns != list(contract.to_schema().columns):
+        raise changed(path, f"its columns are {', '.join(rows.columns)}")
+    return rows, digests
 
 
 def read_columns(fs: Any, path: str, contract: type[Contract], columns: list[str]) -> pl.DataFrame:
