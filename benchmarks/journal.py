@@ -34,7 +34,6 @@ from steer_core.tables import Journal, read_table
 
 T = TypeVar("T")
 
-PART_ROWS = 64
 COLD = """
 import sys, time
 began = time.perf_counter()
@@ -130,7 +129,7 @@ def cold(journal: Journal, keys: list[str]) -> None:
     print(f"  the same in a fresh process: {float(reading):.3f} s, with its imports {float(whole):.3f} s")
 
 
-def measure(folder: Path, size: int, n_keys: int, every: int, old: bool, whole: bool) -> None:
+def measure(folder: Path, size: int, n_keys: int, part_rows: int, every: int, old: bool, whole: bool) -> None:
     journal = Journal(str(folder), Responses)
     answers = Answers(0)
     rng = np.random.default_rng(1)
@@ -146,14 +145,14 @@ def measure(folder: Path, size: int, n_keys: int, every: int, old: bool, whole: 
         rows = answers.rows(min(4096, size - done))
         kept += rows.filter(pl.col("response_id").is_in(chosen)).rows()
         began = time.perf_counter()
-        for n, part in enumerate(rows.iter_slices(PART_ROWS), start=done // PART_ROWS + 1):
+        for n, part in enumerate(rows.iter_slices(part_rows), start=done // part_rows + 1):
             journal.append(part)
             if every and n % every == 0 and done + 4096 < size:
                 journal.compact()
         appending += time.perf_counter() - began
     expected = pl.DataFrame(kept, schema=Responses.empty().schema, orient="row")
     print(f"{size:,} rows, {n_keys:,} keys asked for")
-    print(f"  appending {-(-size // PART_ROWS):,} parts: {appending:.1f} s (with the making of rows ", end="")
+    print(f"  appending {-(-size // part_rows):,} parts: {appending:.1f} s (with the making of rows ", end="")
     print(f"{time.perf_counter() - began_all:.1f} s); {_megabytes(folder):.0f} MB")
     wanted = expected.filter(pl.col("response_id").is_in(spread))
     found = timed("not compacted, keys spread", lambda: journal.read(spread))
@@ -191,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--keys", type=int, default=1000)
+    parser.add_argument("--part-rows", type=int, default=64, help="rows appended at a time")
     parser.add_argument("--compact-every", type=int, default=0, help="parts; as runs do: 256")
     parser.add_argument("--no-old", action="store_true", help="leave out the old way")
     parser.add_argument("--no-whole", action="store_true", help="leave out reading the journal whole")
@@ -201,6 +201,7 @@ def main() -> None:
                 Path(folder) / "journal",
                 size,
                 options.keys,
+                options.part_rows,
                 options.compact_every,
                 not options.no_old,
                 not options.no_whole,

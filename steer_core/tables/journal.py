@@ -149,9 +149,7 @@ class Journal:
     def _frames(self, fs: Any, path: str, keys: Collection[Key] | None) -> Iterator[pl.DataFrame]:
         listing = list_journal(fs, path)
         if keys is None:
-            for name in listing.files:
-                sidecar = _sidecar(path, name) if name in listing.sidecars else None
-                yield read_part(fs, f"{path}/{name}{PART}", self.contract, sidecar)[0]
+            yield from (self._whole(fs, path, listing, n) for n in listing.files)
             return
         distinct = list(dict.fromkeys(keys))
         wanted = key_index.key_digests(distinct)
@@ -162,9 +160,19 @@ class Journal:
             if records is not None:
                 yield self._found(fs, url, records, [by_digest[k] for k in records["key"].tolist()])
             else:
-                rows, _ = read_part(fs, url, self.contract)
+                rows = self._whole(fs, path, listing, name)
                 held = np.isin(key_index.frame_digests(rows, self.contract.key()), wanted)
-                yield rows.filter(pl.Series(held))
+                found = rows.filter(pl.Series(held))
+                # filtered strings keep the memory of all; a large part must not stay for a few of its rows
+                yield (
+                    found if 2 * found.height > rows.height else pl.DataFrame(found.rows(), found.schema, orient="row")
+                )
+
+    def _whole(self, fs: Any, path: str, listing: Listing, name: str) -> pl.DataFrame:
+        sidecar = _sidecar(path, name) if name in listing.sidecars else None
+        rows, digests = read_part(fs, f"{path}/{name}{PART}", self.contract, sidecar)
+        # a file that nothing vouches for is checked by itself, so that the error names it
+        return check(rows, self.contract, where=name + PART) if digests is None and sidecar is None else rows
 
     def _holding(self, fs: Any, path: str, listing: Listing, wanted: Digests) -> Iterator[tuple[str, Digests | None]]:
         """Files that hold one of the keys, segments with the records of those; files without an index may."""

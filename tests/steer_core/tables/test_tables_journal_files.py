@@ -304,6 +304,15 @@ def test_a_flipped_byte_of_a_sidecar_is_refused_by_name(tmp_path):
     assert same_rows(journal.read(["r1"]), responses(1, 2))
 
 
+def test_an_older_part_with_rows_that_break_the_contract_is_named(tmp_path):
+    shutil.copytree(OLD, tmp_path / "old")
+    path = sorted((tmp_path / "old").glob("*.parquet"))[1]
+    footer = {METADATA_KEY: pl.read_parquet_metadata(path)[METADATA_KEY]}
+    pl.read_parquet(path).with_columns(finish_reason=pl.lit("tired")).write_parquet(path, metadata=footer)
+    with pytest.raises(ContractError, match=rf"{path.name}.*\n.*finish_reason"):
+        Journal(str(tmp_path / "old"), Responses).read()
+
+
 @pytest.mark.parametrize("change", ["text", "rows", "order"])
 def test_rows_changed_under_their_footer_are_refused_by_name(tmp_path, change):
     journal = filled(tmp_path, 1)
