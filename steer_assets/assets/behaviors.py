@@ -63,7 +63,7 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     cost = planner.cost_of(frames["sweep_arms"])
     said: dict[str, Any] = {"arms": cost.arms, "texts to write": cost.calls, "continuations to score": cost.scored}
     # how fast the model is belongs to the run: in the table it would make the same arms another table
-    seconds, tokens = work.journal.read().select(pl.col("seconds", "completion_tokens").sum()).row(0)
+    seconds, tokens = work.journal.totals("seconds", "completion_tokens").values()
     return said | ({"seconds at most": cost.tokens * seconds / tokens} if tokens else {})
 
 

@@ -199,8 +199,7 @@ def run_plans(
 ) -> pl.DataFrame:
     """Before anything runs: the first prompts to read, calls, tokens, time, and the smallest effect that shows."""
     method = _method(work)
-    spent = work.journal.read().select(pl.col("seconds", "completion_tokens").sum())
-    seconds, tokens = spent.row(0)
+    seconds, tokens = work.journal.totals("seconds", "completion_tokens").values()
     return planning.plan_run(
         method,
         requests.filter(pl.col("probe").is_in(work.bench.test_probes)),

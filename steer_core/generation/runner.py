@@ -18,6 +18,8 @@ Progress = Callable[[int, int], None]
 Row = dict[str, object]
 #: Seconds after which finished rows are written to the journal, however few they are.
 FLUSH_SECONDS = 30.0
+#: Parts written between two looks at whether the journal is worth compacting.
+COMPACT_PARTS = 256
 
 
 def run_calls(
@@ -66,7 +68,8 @@ def stream_calls(
     """Each call with its row of `responses`, as soon as it has ended.
 
     Finished rows go to the journal `batch_size` at a time, or after `FLUSH_SECONDS`; whatever stops the run, those that
-    wait are written too, unless the process is killed.
+    wait are written too, unless the process is killed. The journal is compacted every `COMPACT_PARTS` parts, and at the
+    end of a run that nothing stopped.
 
     Args:
         calls: rows wanted, none of them in the journal; see `Backend.generate`.
@@ -88,18 +91,21 @@ def stream_calls(
             yield call
 
     waiting: list[Row] = []
-    written, since = 0, clock()
+    written, parts, since = 0, 0, clock()
 
     def flush() -> None:
-        nonlocal written, since
+        nonlocal written, parts, since
         rows = list(waiting)
         waiting.clear()
         since = clock()
         if rows:
             journal.append(response_rows(rows))
             written += len(rows)
+            parts += 1
             if told is not None:
                 told(written)
+            if parts % COMPACT_PARTS == 0:
+                journal.compact()
 
     # a list stays one: a backend can then look at all of it before anything runs
     source = calls if isinstance(calls, Sequence) else noted()
@@ -115,6 +121,8 @@ def stream_calls(
             yield call, row
     finally:
         flush()
+    if parts:
+        journal.compact()
 
 
 def _row(call: Call, generation: Generation, execution: str) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -150,8 +150,6 @@ class _Rounds:
         self.queue: deque[tuple[str, Call]] = deque()
         self.waiting: dict[str, list[_State]] = {}
         self._journal = journal
-        self._held: pl.DataFrame | None = None
-        self._where: dict[str, int] = {}
         self._ready = list(states)
 
     def calls(self) -> Iterator[Call | None]:
@@ -178,8 +176,15 @@ class _Rounds:
         while self._ready:
             ready, self._ready = self._ready, []
             self._observe(ready)
-            for state in ready:
-                self._step(state)
+            # what all of them ask is looked up in the journal at once
+            asked = [pair for state in ready for pair in self._step(state)]
+            new = {i for _, _, i in asked if i not in self.rows and i not in self.waiting}
+            held = (
+                {str(r["response_id"]): r for r in self._journal.read(list(new)).iter_rows(named=True)} if new else {}
+            )
+            for state, call, response_id in asked:
+                self._ask(state, call, response_id, held)
+            self._ready += [s for s in ready if s.asked and all(i in self.rows for _, i in s.asked)]
 
     def longest_first(self, backend: Backend) -> None:
         """Put the calls with long prompts first, so that a lack of memory shows at once."""
@@ -198,12 +203,12 @@ class _Rounds:
                 state.history.append(Observation(response_id, call.plan, text, parsed, finish, measured.get(text)))
             state.asked = []
 
-    def _step(self, state: _State) -> None:
-        """One step of a request; equal plans of a request are counted as its samples."""
+    def _step(self, state: _State) -> list[tuple[_State, Call, str]]:
+        """One step of a request: the calls that it asks for. Equal plans of a request are counted as its samples."""
         step = state.method.step(state.request, self.artifact, tuple(state.history))
         if isinstance(step, Choose):
             state.choice = step
-            return
+            return []
         if not step:
             raise SteerworksError(f"request {state.request.request_id}: the method neither asks nor chooses")
         if self.backend is None:
@@ -220,29 +225,20 @@ class _Rounds:
             call = Call(plan, sample, sample_seed(self.seed, plan.id, sample))
             response_id = call.response_id(self.backend.execution)
             state.asked.append((call, response_id))
-            self._ask(state, call, response_id, self.backend)
-        if all(i in self.rows for _, i in state.asked):
-            self._ready.append(state)
+        return [(state, call, response_id) for call, response_id in state.asked]
 
-    def _ask(self, state: _State, call: Call, response_id: str, backend: Backend) -> None:
+    def _ask(self, state: _State, call: Call, response_id: str, held: Mapping[str, Row]) -> None:
         if response_id in self.rows:
             return
-        if (held := self._in_journal(response_id)) is not None:
-            self.rows[response_id] = _cleaned(self.method, held)
+        if response_id in held:
+            self.rows[response_id] = _cleaned(self.method, dict(held[response_id]))
         elif response_id in self.waiting:
             self.waiting[response_id].append(state)
         else:
-            backend.capabilities.refuse(call.plan)
+            assert self.backend is not None  # `_step` looked
+            self.backend.capabilities.refuse(call.plan)
             self.waiting[response_id] = [state]
             self.queue.append((response_id, call))
-
-    def _in_journal(self, response_id: str) -> Row | None:
-        # read once: later rounds of a run that was stopped are in it as well
-        if self._held is None:
-            self._held = self._journal.read()
-            self._where = {i: n for n, i in enumerate(self._held["response_id"])}
-        at = self._where.get(response_id)
-        return None if at is None else self._held.row(at, named=True)
 
 
 def sample_seed(seed: int, plan_id: str, sample_index: int) -> int:

@@ -10,7 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 
@@ -45,7 +45,7 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *(p.strip("/") for p in parts)])
 
 
-def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
+def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True) -> None:
     """Write a file so that readers see the old one or the new one, never half of one.
 
     Locally the bytes go to a hidden file beside the target, are synced to disk, and are renamed into place.
@@ -54,6 +54,7 @@ def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
     Args:
         url: where the file ends up.
         write: called with a binary file to write to.
+        sweep: remove what killed writers of this file left; a look at the whole folder, so left out in large ones.
 
     Raises:
         TableError: the disk is full or not writable; the old file, if any, is untouched.
@@ -67,11 +68,16 @@ def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
         return
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    counted: _Counted | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
+        if sweep:
+            _sweep(target)
         with aside.open("wb") as file:
-            write(file)
+            counted = _Counted(file)
+            write(cast("IO[bytes]", counted))
+            if counted.refused is not None:
+                raise counted.refused
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)
@@ -80,14 +86,19 @@ def write_file(url: str, write: Callable[[IO[bytes]], object]) -> None:
         reason = _REASONS.get(_errno(error))
         if reason is None:
             raise
-        raise TableError(f"could not write {url}: {reason}. The earlier file, if there was one, is intact.") from error
+        size = f" ({counted.size:,} bytes)" if counted is not None else ""
+        raise TableError(
+            f"could not write {url}{size}: {reason}. Nothing was written; an earlier file, if there was one, is intact."
+        ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        # on a read-only disk removing fails too, and would hide why
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
-def write_bytes(url: str, data: bytes) -> None:
+def write_bytes(url: str, data: bytes, *, sweep: bool = True) -> None:
     """`write_file` for bytes in hand."""
-    write_file(url, lambda file: file.write(data))
+    write_file(url, lambda file: file.write(data), sweep=sweep)
 
 
 @contextlib.contextmanager
@@ -96,6 +107,35 @@ def open_file(url: str) -> Iterator[IO[bytes]]:
     fs, path = filesystem(url)
     with fs.open(path, "rb") as file:
         yield file
+
+
+class _Counted:
+    """A file that goes on counting after the system refused a write, so that the error can say the size needed.
+
+    Polars is kept from the file's descriptor: it would lose the system's error number on the way.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.size = 0
+        self.refused: OSError | None = None
+        self._file = file
+
+    def write(self, data: bytes | memoryview) -> int:
+        size = len(data)
+        if self.refused is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.refused = error
+        self.size += size
+        return size
+
+    def flush(self) -> None:
+        if self.refused is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self.refused = error
 
 
 def _errno(error: Exception) -> int:
@@ -115,9 +155,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sweep_folder(folder: Path) -> None:
+    """Remove what killed writers left in a folder, whatever the target; files of living processes stay."""
+    _remove(folder.glob(".*.tmp"))
+
+
 def _sweep(target: Path) -> None:
     """Remove what killed writers left beside the target; files of living processes stay."""
-    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+    _remove(target.parent.glob(f".{target.name}.*.tmp"))
+
+
+def _remove(leftovers: Iterator[Path]) -> None:
+    for leftover in leftovers:
         match = _ASIDE.search(leftover.name)
         if match and not _alive(int(match["pid"])):
             leftover.unlink(missing_ok=True)

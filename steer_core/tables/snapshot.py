@@ -99,25 +99,30 @@ def read_table(url: str, contract: type[Contract]) -> pl.DataFrame:
         try:
             rows = pl.read_parquet(file.read(), hive_partitioning=False)
         except (polars.exceptions.PolarsError, OSError) as error:
-            raise _damaged(url, error) from error
+            raise damaged(url, error) from error
     if footer.contract_version != contract.version():
-        rows = _migrated(rows, footer.contract_version, contract, url)
+        rows = migrated(rows, footer.contract_version, contract, url)
     try:
         return check(rows, contract, where=url)
     except ContractError as error:
         raise ContractError(f"{error}\n(The file was changed after it was published: materialize it again.)") from error
 
 
-def _migrated(rows: pl.DataFrame, version: int, contract: type[Contract], url: str) -> pl.DataFrame:
+def migrated(rows: pl.DataFrame, version: int, contract: type[Contract], url: str) -> pl.DataFrame:
+    """Rows of an older version of a contract as rows of this one.
+
+    Raises:
+        TableError: the version is newer, or has no migration.
+    """
     newer = version > contract.version()
-    migrated = None if newer else contract.migrate(rows, version)
-    if migrated is None:
+    moved = None if newer else contract.migrate(rows, version)
+    if moved is None:
         remedy = "update Steerworks" if newer else "materialize the asset again"
         raise TableError(
             f"{url} keeps version {version} of contract {contract.table()!r}; this code reads version "
             f"{contract.version()} and has no migration: {remedy}"
         )
-    return migrated
+    return moved
 
 
 def _parquet(url: str) -> pq.ParquetFile:
@@ -127,10 +132,11 @@ def _parquet(url: str) -> pq.ParquetFile:
     except FileNotFoundError as error:
         raise TableError(f"no table at {url}: materialize the asset that writes it first") from error
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise _damaged(url, error) from error
+        raise damaged(url, error) from error
 
 
-def _damaged(url: str, error: Exception) -> TableError:
+def damaged(url: str, error: BaseException) -> TableError:
+    """The error for a file that cannot be decoded."""
     detail = str(error).splitlines()[0][:160]
     return TableError(
         f"{url} is not a readable Parquet file ({detail}): it is truncated or something else wrote it. "

@@ -13,6 +13,9 @@ import polars as pl
 import pytest
 import yaml
 
+from schemas import Responses
+from steer_core.tables import Journal
+
 CONFIG = Path(__file__).parents[2] / "config"
 KILLS = 10
 METHODS = ["direct", "closed-loop"]
@@ -84,8 +87,9 @@ def test_ten_kills_change_no_table_and_no_row_is_generated_twice(tmp_path):
     assert set(found) == set(expected)
     for name, frame in expected.items():
         assert found[name].equals(frame), name
-    journal = (tmp_path / "killed" / "root").glob("small/journal/**/*.parquet")
-    rows = Counter(i for part in journal for i in pl.read_parquet(part, hive_partitioning=False)["response_id"])
+    # a kill between a compacted segment and the deletion of its parts leaves rows twice on disk, and once to readers
+    journals = {p.parent for p in (tmp_path / "killed" / "root").glob("small/journal/**/*.parquet")}
+    rows = Counter(i for folder in journals for i in Journal(str(folder), Responses).read()["response_id"])
     assert rows
     assert set(rows.values()) == {1}
     # and once more: nothing is left to do

@@ -83,6 +83,20 @@ def test_rows_are_journalled_a_batch_at_a_time_and_when_time_has_passed(tmp_path
     assert told == [2, 4]
 
 
+def test_many_small_parts_are_compacted_on_the_way_and_when_a_run_ends(tmp_path, monkeypatch):
+    calls = [Call(Plan("m", Decoding(), text=f"{n:03}"), 0, 0) for n in range(70)]
+    journal = Journal(str(tmp_path), Responses)
+    rows = run_calls(calls, Recorder(), journal, 1)
+    assert len(journal.parts()) == 1
+    assert journal.read().sort("response_id").equals(rows.sort("response_id"))
+    on_the_way = Journal(str(tmp_path / "way"), Responses)
+    monkeypatch.setattr("steer_core.generation.runner.COMPACT_PARTS", 66)
+    with pytest.raises(KeyboardInterrupt):
+        run_calls(calls, Recorder(dies_at=68), on_the_way, 1)
+    assert len(on_the_way.parts()) == 3
+    assert run_calls(calls, Recorder(), on_the_way, 1).height == 70
+
+
 def test_a_plan_beyond_the_backend_is_refused_before_anything_runs(tmp_path):
     backend = Recorder()
     steered = replace(CALLS[0], plan=replace(CALLS[0].plan, interventions=(Intervention("add", "v", 0, 1.0),)))

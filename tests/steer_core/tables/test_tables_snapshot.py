@@ -1,5 +1,7 @@
 """Publishing replaces a table in one step or not at all, whatever kills the writer."""
 
+import errno
+import re
 import signal
 import subprocess
 import sys
@@ -181,10 +183,38 @@ def test_a_full_disk_leaves_the_earlier_table_and_no_rubble(tmp_path):
     process = run_writer(url, 200_000, body)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "could not write" in err
-    assert "intact" in err
+    # the system refused after 20,000 bytes; the size said is what the whole file needs
+    size = re.search(r"could not write .*part.parquet \(([\d,]+) bytes\): .*Nothing was written.*intact", err)
+    assert int(size[1].replace(",", "")) > 50_000
     assert read_table(url, GoalValues).equals(values())
     assert [p.name for p in tmp_path.iterdir()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize("rows", [3, 50_000])
+def test_a_full_disk_is_told_with_place_and_size_for_small_tables_too(tmp_path, rows):
+    url = str(tmp_path / "part.parquet")
+    body = """
+        import resource, signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        publish_table(frame, GoalValues, url, Footer("goal_values", 1))
+    """
+    process = run_writer(url, rows, body)
+    _, err = process.communicate(timeout=60)
+    assert re.search(r"TableError: could not write .*part.parquet \([\d,]+ bytes\): .*Nothing was written", err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_disk_is_told_although_nothing_can_be_removed_from_it(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    with pytest.raises(
+        TableError, match=r"could not write .*part.parquet.*: the file system is read-only; choose another"
+    ):
+        publish_table(values(), GoalValues, str(tmp_path / "part.parquet"), FOOTER)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
