@@ -1,18 +1,34 @@
-"""When tables follow by themselves: once a table before them has really changed, or their code has."""
+"""When nodes follow by themselves: once a node before them has really changed, or their code has."""
 
 from __future__ import annotations
 
 import dagster as dg
 
 
-def follows() -> dg.AutomationCondition:
+def follows(*, all_cells: bool = False) -> dg.AutomationCondition:
     """Run when a dependency's data version or the code version changed.
 
     Dagster's `eager` fires on every new materialization, also on one that says "unchanged"; this one looks at the data
     version. Switched on with the automation sensor of the code location.
+
+    Args:
+        all_cells: the node reads every cell that is there; those that are not must not hold it back.
     """
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     eager = dg.AutomationCondition.eager().replace("any_deps_updated", changed)
+    if all_cells:
+        eager = eager.without(~dg.AutomationCondition.any_deps_missing())
     code = dg.AutomationCondition.code_version_changed().since_last_handled()
     condition: dg.AutomationCondition = (eager | code).with_label("follows_changes")
     return condition
+
+
+def follow_sensor(location: str) -> dg.AutomationConditionSensorDefinition:
+    """Launches what follows, in one location; off until switched on."""
+    return dg.AutomationConditionSensorDefinition(
+        f"follow_changes_{location}",
+        target=dg.AssetSelection.all(),
+        description="Launches scores, pages and tables once something before them has really changed. It never launches "
+        "what calls a model: that is asked for, or scheduled",
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )

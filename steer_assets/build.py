@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 
 import dagster as dg
 
-from steer_assets.assets import ALL
-from steer_assets.jobs import refresh_job, refresh_schedule
-from steer_assets.resources import resources
+from steer_assets.assets import NODES
+from steer_assets.automation import follow_sensor
+from steer_assets.jobs import cell_job, missing_cells, weekly_cells
+from steer_assets.nodes import build_asset
 from steer_assets.settings import registry
-from steer_assets.tables import TableSpec, build_asset
 
 #: Reports older than this are shown as overdue.
 FRESH_FOR = datetime.timedelta(days=30)
 
 
-def build_definitions(here: Sequence[TableSpec], executor: dg.ExecutorDefinition, *, jobs: bool) -> dg.Definitions:
-    """Definitions of a location that runs some of the tables of every bench.
+def build_definitions(
+    executor: dg.ExecutorDefinition, *, location: str, cells: bool = True, shared: bool = True
+) -> dg.Definitions:
+    """Definitions of a location that runs some of the nodes of every bench.
 
-    Tables of the other location stand in as specs, so that the graph is whole in both.
+    Nodes of the other location are only named as dependencies: Dagster's graph over both locations joins them.
 
     Args:
-        here: tables that this location runs.
         executor: how it runs them.
-        jobs: also define the refresh jobs and schedules.
+        location: its name, for the automation sensor.
+        cells: run the cells: with them come the jobs, the schedule and the sensor that launch cells.
+        shared: run what all cells share, and the leaderboard.
     """
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    definitions_jobs, schedules = [], []
+    here = [n for n in NODES.all if (cells if n.grid else shared)]
+    assets, jobs, schedules, sensors = [], [], [], [follow_sensor(location)]
     for bench in registry().benches.values():
-        for spec in ALL:
-            asset = build_asset(spec, bench)
-            assets += [asset] if spec in here else list(asset.specs)
-        if jobs:
-            job = refresh_job(bench, list(here))
-            definitions_jobs.append(job)
-            schedules.append(refresh_schedule(bench, job))
-    definitions = dg.Definitions(
-        assets=assets, jobs=definitions_jobs, schedules=schedules, resources=resources(), executor=executor
-    )
+        assets += [build_asset(node, bench, NODES) for node in here]
+        if cells:
+            job = cell_job(bench, here)
+            jobs += [job, cell_job(bench, here, with_controls=True)]
+            schedules.append(weekly_cells(bench, job))
+            sensors.append(missing_cells(bench, job))
+    definitions = dg.Definitions(assets=assets, jobs=jobs, schedules=schedules, sensors=sensors, executor=executor)
     return definitions.map_asset_specs(
         func=lambda spec: (
             dg.apply_freshness_policy(spec, dg.FreshnessPolicy.time_window(fail_window=FRESH_FOR))
-            if spec.key.path[-1] == "report"
+            if spec.key.path[-1] == "steerability_report"
             else spec
         )
     )

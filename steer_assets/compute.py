@@ -1,23 +1,23 @@
-"""Where an asset runs: marks for GPU assets, the executor of the gpu location, and the lease on a device."""
+"""Where an asset runs: marks for what calls a model, the executor of the gpu location, and the loaded weights."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import gc
 import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import sys
 
 import dagster as dg
-import filelock
 
 from schemas.specs import ModelSpec
+from steer_assets.devices import DEVICES, device_lease, device_of
 from steer_core.generation.backend import Backend
 from steer_core.tables.errors import ConfigError
 
+__all__ = ["backend_for", "device_lease", "device_of", "gpu_executor", "gpu_tags", "let_go"]
 
-def gpu_tags() -> dict[str, object]:
+
+def gpu_tags() -> dict[str, str]:
     """Tags that mark an asset as wanting an accelerator, for the UI and for whatever schedules by tags."""
     return {"steerworks/compute": "gpu"}
 
@@ -25,7 +25,7 @@ def gpu_tags() -> dict[str, object]:
 def gpu_executor() -> dg.ExecutorDefinition:
     """Executor of the gpu location, by `STEERWORKS_GPU_EXECUTOR`.
 
-    `local` runs one step at a time in a process of its own, so that memory is given back after each.
+    `local` runs a whole cell in the run's own process: weights are loaded once, and memory is given back when it ends.
 
     Raises:
         ConfigError: another name.
@@ -33,24 +33,14 @@ def gpu_executor() -> dg.ExecutorDefinition:
     name = os.environ.get("STEERWORKS_GPU_EXECUTOR", "local")
     if name != "local":
         raise ConfigError(f"STEERWORKS_GPU_EXECUTOR={name!r}: expected `local`")
-    return dg.multiprocess_executor.configured({"max_concurrent": 1})
-
-
-@contextlib.contextmanager
-def device_lease(device: str) -> Iterator[None]:
-    """Hold a device of this machine: a second run waits, and the kernel frees the lease of a killed one.
-
-    An OS file lock rather than a Dagster pool: a pool slot of a run that was killed outright stays taken until
-    somebody frees it by hand.
-    """
-    device = "cuda:0" if device == "cuda" else device
-    lock = Path(tempfile.gettempdir()) / f"steerworks-{device.replace(':', '-')}.lock"
-    with filelock.FileLock(lock, mode=0o666):
-        yield
+    return dg.in_process_executor
 
 
 def backend_for(model: ModelSpec) -> Backend:
-    """The backend of a model; weights stay loaded for the next cell of the same model in this process."""
+    """The backend of a model, on the device that this process holds; weights stay loaded until `let_go`."""
+    held = next((d for d in DEVICES.held if d.startswith("cuda:")), None)
+    if held is not None and device_of(model) == "cuda":
+        model = model.model_copy(update={"device": held})
     return _backend(model.model_dump_json())
 
 
@@ -66,10 +56,11 @@ def _backend(model_json: str) -> Backend:
     return TransformersBackend(load_model(ModelSpec.model_validate_json(model_json)))
 
 
-def device_of(model: ModelSpec) -> str:
-    """The device that a model will be on."""
-    if model.device != "auto":
-        return model.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def let_go() -> None:
+    """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
+    if _backend.cache_info().currsize:
+        _backend.cache_clear()
+        gc.collect()
+        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    DEVICES.let_go()

@@ -1,8 +1,7 @@
-"""Code location `cpu`: tables, scores and pages; they follow what changed when automation is switched on."""
+"""Code location `cpu`: what all cells of a bench share, and the leaderboard."""
 
 import dagster as dg
 
-from steer_assets.assets import CPU
 from steer_assets.build import build_definitions
 
-defs = build_definitions(CPU, dg.multiprocess_executor.configured({"max_concurrent": 2}), jobs=False)
+defs = build_definitions(dg.in_process_executor, location="cpu", cells=False)

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from steer_assets.assets import ALL
 from steer_assets.build import build_definitions
 
-defs = build_definitions(ALL, dg.in_process_executor, jobs=True)
+defs = build_definitions(dg.in_process_executor, location="everything")

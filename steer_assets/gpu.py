@@ -1,7 +1,6 @@
-"""Code location `gpu`: whatever calls a model, and the schedule that asks for it."""
+"""Code location `gpu`: the cells, from plans to page, and the schedule that asks for them."""
 
-from steer_assets.assets import GPU
 from steer_assets.build import build_definitions
 from steer_assets.compute import gpu_executor
 
-defs = build_definitions(GPU, gpu_executor(), jobs=True)
+defs = build_definitions(gpu_executor(), location="gpu", shared=False)

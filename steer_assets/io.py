@@ -1,118 +1,116 @@
-"""The Parquet IO manager: validates before it writes, reads with the contract, never half-writes."""
+"""Tables as files: where they lie, reading them by the word of their digest, and what an input of a step is."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-import dagster as dg
 import polars as pl
+import polars.exceptions
 
-from schemas.contract import CONTRACTS, Contract
-from steer_core.tables.errors import ContractError, SteerworksError
-from steer_core.tables.files import join
+from schemas.contract import Contract
+from steer_core.tables.errors import TableError
+from steer_core.tables.files import join, open_file
 from steer_core.tables.footer import Footer
-from steer_core.tables.snapshot import publish_table, read_footer, read_table, table_exists
+from steer_core.tables.snapshot import content_digest, read_footer, read_table
+
+
+def table_url(root: str, bench: str, table: str, cell: str | None) -> str:
+    """`<root>/<bench>/<table>/model=../method=../part.parquet`; without the cell for tables that all cells share."""
+    parts = [bench, table]
+    if cell:
+        method, model = cell.split("|")
+        parts += [f"model={model}", f"method={method}"]
+    return join(root, *parts, "part.parquet")
+
+
+def read_published(url: str, contract: type[Contract]) -> pl.DataFrame:
+    """The rows of a published table, verified by the digest that was made of them when they kept the contract.
+
+    Checking the contract itself again would cost a hundred times as much, and say less: an edit may well keep it.
+
+    Raises:
+        TableError: no file, another table, damaged, or changed since it was published.
+    """
+    footer = read_footer(url)
+    if (footer.contract, footer.contract_version) != (contract.table(), contract.version()):
+        # another table is refused there, an older version migrated and checked
+        return read_table(url, contract)
+    try:
+        with open_file(url) as file:
+            rows = pl.read_parquet(file.read(), hive_partitioning=False)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{url} is damaged ({error}): materialize it again") from error
+    if content_digest(rows) != footer.content:
+        raise TableError(
+            f"{url} is not what was published: its rows do not have the digest in its footer. "
+            "Materialize it again, or put the file back"
+        )
+    return rows
+
+
+@functools.cache
+def _digest_of_nothing(contract: type[Contract]) -> str:
+    return content_digest(contract.empty())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A published table as an input: its provenance now, its rows when asked for.
+
+    Attributes:
+        cell: key of the cell, or "".
+        url: where the file lies; None for a table that this cell does not have, which reads as no rows.
+        content: digest of the rows.
+    """
+
+    cell: str
+    url: str | None
+    content: str
+
+    @classmethod
+    def published(cls, cell: str, url: str) -> Part:
+        """A part that is there."""
+        return cls(cell, url, read_footer(url).content)
+
+    @classmethod
+    def absent(cls, cell: str, contract: type[Contract]) -> Part:
+        """No rows, with the digest of an empty table: whether one was written does not matter to who reads it."""
+        return cls(cell, None, _digest_of_nothing(contract))
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A published table as an asset's input: its provenance now, its rows when asked for.
+    """An input of a step: one table, of one cell or several.
 
     Attributes:
-        parts: (partition key or "", URL, footer) of each file, in partition order.
+        parts: in the order of the cells' keys.
         contract: the table's model.
     """
 
-    parts: tuple[tuple[str, str, Footer], ...]
+    parts: tuple[Part, ...]
     contract: type[Contract]
 
     @property
     def digests(self) -> dict[str, str]:
         """Content digest of each part."""
-        return {key: footer.content for key, _, footer in self.parts}
+        return {p.cell: p.content for p in self.parts}
 
     def frame(self, *, cells: bool = False) -> pl.DataFrame:
         """The rows; with `cells`, columns `method` and `model` say which cell a row is of."""
         frames = []
-        for key, url, _ in self.parts:
-            rows = read_table(url, self.contract)
+        for part in self.parts:
+            rows = self.contract.empty() if part.url is None else read_published(part.url, self.contract)
             if cells:
-                method, model = key.split("|")
+                method, model = part.cell.split("|")
                 rows = rows.with_columns(method=pl.lit(method), model=pl.lit(model))
             frames.append(rows)
         return pl.concat(frames) if frames else self.contract.empty()
 
 
-@dataclass(frozen=True)
-class NewTable:
-    """Rows to publish, with their provenance."""
-
-    frame: pl.DataFrame
-    footer: Footer
-
-
-@dataclass(frozen=True)
-class Unchanged:
-    """What is published already follows from the same inputs, code and spec: nothing to write."""
-
-    footer: Footer
-
-
-def table_url(root: str, asset: dg.AssetKey, partition: str | None) -> str:
-    """`<root>/<bench>/<table>/model=../method=../part.parquet`; without the cell for unpartitioned tables."""
-    parts = list(asset.path)
-    if partition:
-        method, model = partition.split("|")
-        parts += [f"model={model}", f"method={method}"]
-    return join(root, *parts, "part.parquet")
-
-
-class ParquetIOManager(dg.ConfigurableIOManager):
-    """One Parquet file a table and cell, below `root` (a folder or fsspec URL)."""
-
-    root: str
-
-    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Check the rows, then put the file in place."""
-        url = self._url(context)
-        if isinstance(obj, Unchanged):
-            context.add_output_metadata({"dagster/uri": url, "status": "unchanged"})
-            return
-        assert isinstance(obj, NewTable)
-        contract = CONTRACTS[obj.footer.contract]
-        try:
-            footer = publish_table(obj.frame, contract, url, obj.footer)
-        except ContractError as error:
-            raise dg.Failure(str(error), allow_retries=False, metadata={"contract": contract.table()}) from error
-        except SteerworksError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        context.add_output_metadata(
-            {
-                "dagster/uri": url,
-                "dagster/row_count": obj.frame.height,
-                "status": "written",
-                "content": footer.content,
-            }
-        )
-
-    def load_input(self, context: dg.InputContext) -> Snapshot:
-        """The published table, of one cell or several; cells that are not there are left out where that is allowed."""
-        upstream = context.upstream_output
-        assert upstream is not None
-        contract = CONTRACTS[str((upstream.definition_metadata or {})["contract"]).split(" ")[0]]
-        keys = sorted(context.asset_partition_keys) if context.has_asset_partitions else [None]
-        optional = bool((context.definition_metadata or {}).get("allow_missing"))
-        parts = []
-        for key in keys:
-            url = table_url(self.root, context.asset_key, key)
-            if optional and not table_exists(url):
-                continue
-            try:
-                parts.append((str(key or ""), url, read_footer(url)))
-            except SteerworksError as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
-        return Snapshot(tuple(parts), contract)
-
-    def _url(self, context: dg.OutputContext) -> str:
-        partition = context.partition_key if context.has_asset_partitions else None
-        return table_url(self.root, context.asset_key, partition)
+def footer_of(url: str) -> Footer | None:
+    """The footer of a table, or None where there is none that can be read."""
+    try:
+        return read_footer(url)
+    except TableError:
+        return None

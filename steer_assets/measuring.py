@@ -19,10 +19,14 @@ from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
 from steer_core.models.info import model_folder
 from steer_core.models.loading import digest_folder
-from steer_core.tables.files import filesystem, is_local, join
+from steer_core.tables.files import filesystem, is_local, join, open_file
 
 if TYPE_CHECKING:
     from steer_core.methods.driver import Ruler
+    from steer_core.tables.journal import Journal
+
+#: Parts of the journal that a speed is read from.
+SPEED_PARTS = 8
 
 
 def model_digest(model: ModelSpec) -> str:
@@ -75,3 +79,14 @@ def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:
         return [{g: (v if v == v else None) for g, v in zip(space.goals, row, strict=True)} for row in z.tolist()]
 
     return ruler
+
+
+def seconds_per_token(journal: Journal) -> float | None:
+    """How fast the model has written so far, from two columns of a few parts; None before anything was written."""
+    parts = journal.parts()
+    seconds = tokens = 0.0
+    for part in parts[:: max(1, len(parts) // SPEED_PARTS)]:
+        with open_file(part) as file:
+            found = pl.read_parquet(file.read(), columns=["seconds", "completion_tokens"])
+        seconds, tokens = seconds + found["seconds"].sum(), tokens + found["completion_tokens"].sum()
+    return seconds / tokens if tokens else None

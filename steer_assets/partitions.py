@@ -68,14 +68,3 @@ def held_against(bench: BenchSpec, method: str) -> list[str]:
     """
     known = controls(bench)
     return known[: known.index(method)] if method in known else known
-
-
-def own_and_controls(bench: BenchSpec) -> dg.PartitionMapping:
-    """Each cell reads itself and the controls that it is held against."""
-    to = {m: [n for n in bench.methods if n == m or m in held_against(bench, n)] for m in bench.methods}
-    return dg.MultiPartitionMapping(
-        {
-            "method": dg.DimensionPartitionMapping("method", dg.StaticPartitionMapping(to)),
-            "model": dg.DimensionPartitionMapping("model", dg.IdentityPartitionMapping()),
-        }
-    )

@@ -13,7 +13,7 @@ from schemas.specs import BehaviorSpec, Decoding, ModelSpec
 from steer_assets.assets.contrasts import behaviors_of
 from steer_assets.assets.vectors import steering_backend, vector_part
 from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import model_digest, ruler_of
+from steer_assets.measuring import model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
@@ -63,20 +63,20 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     cost = planner.cost_of(frames["sweep_arms"])
     said: dict[str, Any] = {"arms": cost.arms, "texts to write": cost.calls, "continuations to score": cost.scored}
     # how fast the model is belongs to the run: in the table it would make the same arms another table
-    seconds, tokens = work.journal.totals("seconds", "completion_tokens").values()
-    return said | ({"seconds at most": cost.tokens * seconds / tokens} if tokens else {})
+    speed = seconds_per_token(work.journal)
+    return said | ({"seconds at most": cost.tokens * speed} if speed else {})
 
 
 @table(
     SweepArms,
     names=("sweep_arms",),
-    group="behaviors",
     version=planner.VERSION,
     spec=lambda work: [
         [_plain(b) for b in _swept(work)],
         vector_part(work) and vector_part(work).model_dump(mode="json"),  # type: ignore[union-attr]
         work.bench.sweep.model_dump(mode="json"),
     ],
+    applies=lambda work: bool(_swept(work)),
     grid=True,
     metadata=_cost,
 )
@@ -118,9 +118,9 @@ def _answered(work: Work) -> list[Any] | None:
     Responses,
     ArmAnswers,
     names=("sweep_responses", "arm_answers"),
-    group="behaviors",
     version=run.VERSION,
     spec=_answered,
+    applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -136,7 +136,6 @@ def sweep_responses(
     """Open answers of all arms, in shared batches; only arms that were never answered cost anything."""
     if not sweep_arms.height:
         return Responses.empty(), ArmAnswers.empty()
-    log, key = work.log, work.here.key
     with device_lease(device_of(work.here.model)):
         swept = run.run_arms(
             sweep_arms,
@@ -150,7 +149,7 @@ def sweep_responses(
             batch_size=work.bench.batch_size,
             samples=work.bench.sweep.samples,
             clean=clean_answer,
-            progress=lambda done, total: log.info("%s: %d of %d answers", key, done, total),
+            progress=work.progress("answers"),
         )
     return swept.responses, swept.answers
 
@@ -158,9 +157,9 @@ def sweep_responses(
 @table(
     ArmScores,
     names=("arm_measures",),
-    group="behaviors",
     version=scores.VERSION,
     spec=_answered,
+    applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -217,9 +216,9 @@ def _judged_by(work: Work) -> list[Any]:
     Judgements,
     ArmScores,
     names=("judgements", "arm_scores"),
-    group="behaviors",
     version=judges.VERSION,
     spec=_judged_by,
+    applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
 )
@@ -288,9 +287,9 @@ def _lease(work: Work, behavior: BehaviorSpec) -> contextlib.AbstractContextMana
 @table(
     ArmSummary,
     SweepFindings,
-    group="behaviors",
     version=summary.VERSION,
     spec=lambda work: [work.bench.bootstrap, work.bench.seed],
+    applies=lambda work: bool(_swept(work)),
     grid=True,
 )
 def arm_summary(work: Work, sweep_arms: pl.DataFrame, arm_scores: pl.DataFrame) -> tuple[pl.DataFrame, ...]:

@@ -38,7 +38,6 @@ def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
     PreferencePairs,
     BehaviorItems,
     DataIntegrity,
-    group="contrasts",
     version=core.VERSION,
     spec=lambda work: [source_of(b) for b in behaviors_of(work)],
     science=(
@@ -59,6 +58,3 @@ def behavior_contrasts(work: Work) -> tuple[pl.DataFrame, ...]:
         pl.concat([BehaviorItems.empty(), *(c.items for c in found)]),
         pl.concat([DataIntegrity.empty(), *(c.integrity for c in found)]),
     )
-
-
-TABLES = [behavior_contrasts]

@@ -20,7 +20,7 @@ def _sources(work: Work) -> list[object]:
     return [plain, core.source_digests(spec)]
 
 
-@table(SeedCorpus, group="corpus", version=core.VERSION, spec=_sources)
+@table(SeedCorpus, version=core.VERSION, spec=_sources)
 def seed_corpus(work: Work) -> pl.DataFrame:
     """Texts that requests start from: configured sources, windowed, de-duplicated, split by text."""
     return core.build_corpus(work.bench.corpus)
@@ -28,7 +28,6 @@ def seed_corpus(work: Work) -> pl.DataFrame:
 
 @table(
     GoalValues,
-    group="corpus",
     version=core.VERSION,
     spec=lambda work: [scorer_ids(work.bench), sorted({p.unit for p in work.bench.probes})],
 )
@@ -39,7 +38,6 @@ def corpus_goal_values(work: Work, seed_corpus: pl.DataFrame) -> pl.DataFrame:
 
 @table(
     GoalSpaceTable,
-    group="corpus",
     version=space.VERSION,
     spec=lambda work: [scorer_ids(work.bench), work.bench.bounds.model_dump(mode="json")],
 )
@@ -47,6 +45,3 @@ def goal_space(work: Work, seed_corpus: pl.DataFrame, corpus_goal_values: pl.Dat
     """The goals with their bounds: the middle of the corpus, or as fixed. Its id decides what compares with what."""
     of_texts = corpus_goal_values.join(seed_corpus, on="text_id", how="semi")
     return space.fit_goal_space(of_texts, scorer_ids(work.bench), work.bench.bounds)
-
-
-TABLES = [seed_corpus, corpus_goal_values, goal_space]

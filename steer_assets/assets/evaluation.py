@@ -25,7 +25,6 @@ EXACT = 1e-9
 
 @table(
     GoalValues,
-    group="evaluation",
     version=core.VERSION,
     spec=lambda work: scorer_ids(work.bench),
     grid=True,
@@ -60,7 +59,6 @@ def _copy_is_exact(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool
 @table(
     Steerability,
     GoalMovements,
-    group="evaluation",
     version=core.VERSION,
     spec=_encoder_identity,
     grid=True,
@@ -94,7 +92,6 @@ def steerability(
 
 @table(
     SteerabilitySummary,
-    group="evaluation",
     version=core.VERSION,
     spec=lambda work: [work.bench.bootstrap, work.bench.seed],
     grid=True,
@@ -106,7 +103,6 @@ def steerability_summary(work: Work, steerability: pl.DataFrame, goal_movements:
 
 @table(
     Comparisons,
-    group="evaluation",
     version=core.VERSION,
     spec=lambda work: [work.bench.permutations, work.bench.seed],
     grid=True,
@@ -125,7 +121,6 @@ def comparisons(work: Work, steerability: pl.DataFrame, goal_movements: pl.DataF
 
 @table(
     SideEffects,
-    group="evaluation",
     version=core.VERSION,
     grid=True,
 )

@@ -38,7 +38,6 @@ def _metadata(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     RequestGoals,
     ProbeWeights,
     ProbeDiagnostics,
-    group="probes",
     version=core.VERSION,
     spec=lambda work: [p.spec_hash for p in work.bench.probes],
     science=(
@@ -59,6 +58,3 @@ def probes(
     space = GoalSpace.from_table(goal_space)
     probe = core.draw_probes(work.bench.probes, candidates, corpus_goal_values, space)
     return probe.requests, probe.request_goals, probe.weights, probe.diagnostics
-
-
-TABLES = [probes]

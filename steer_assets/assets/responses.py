@@ -16,7 +16,7 @@ from schemas.parts import PromptPart
 from schemas.specs import MethodSpec
 from steer_assets.assets.vectors import gate_of_cell, steering_backend, vector_part, vectors_of_goals
 from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import measure_texts, model_digest, ruler_of
+from steer_assets.measuring import measure_texts, model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
@@ -81,11 +81,6 @@ def _run(
     method = _method(work, spec)
     space = GoalSpace.from_table(tables["goal_space"])
     requests = tables["requests"].filter(pl.col("probe").is_in(probes))
-    log, name = work.log, work.here.key
-
-    def progress(done: int, total: int) -> None:
-        log.info("%s: %d of %d responses", name, done, total)
-
     calls_model = method.traits.calls_model
     with device_lease(device_of(work.here.model)) if calls_model else contextlib.nullcontext():
         return driver.run_method(
@@ -100,7 +95,7 @@ def _run(
             seed=work.bench.seed,
             batch_size=work.bench.batch_size,
             arms=arms,
-            progress=progress,
+            progress=work.progress("responses"),
         )
 
 
@@ -109,9 +104,9 @@ def _run(
     Outcomes,
     GoalValues,
     names=("fit_responses", "fit_outcomes", "fit_goal_values"),
-    group="responses",
     version=driver.VERSION,
     spec=lambda work: [_asked(work, _pool_method(work)), work.bench.train_probe],
+    applies=lambda work: _pool_method(work) is not None,
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -134,9 +129,9 @@ def fit_responses(
 
 @table(
     Artifacts,
-    group="responses",
     version=fitting.VERSION,
     spec=lambda work: [work.here.method.spec_hash, code_digest(work.here.method)],
+    applies=lambda work: _pool_method(work) is not None or vector_part(work) is not None,
     grid=True,
     gpu=True,
 )
@@ -187,7 +182,6 @@ def _preview(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 
 @table(
     RunPlans,
-    group="responses",
     version=planning.VERSION,
     spec=lambda work: _asked(work, work.here.method),
     grid=True,
@@ -199,7 +193,6 @@ def run_plans(
 ) -> pl.DataFrame:
     """Before anything runs: the first prompts to read, calls, tokens, time, and the smallest effect that shows."""
     method = _method(work)
-    seconds, tokens = work.journal.totals("seconds", "completion_tokens").values()
     return planning.plan_run(
         method,
         requests.filter(pl.col("probe").is_in(work.bench.test_probes)),
@@ -207,7 +200,7 @@ def run_plans(
         GoalSpace.from_table(goal_space).goals,
         artifact=Artifact.from_table(artifacts),
         count_tokens=_token_counter(work) if method.traits.calls_model else None,
-        seconds_per_token=seconds / tokens if tokens else None,
+        seconds_per_token=seconds_per_token(work.journal),
         max_new_tokens=work.bench.decoding.max_new_tokens,
     )
 
@@ -227,7 +220,6 @@ def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     Responses,
     Outcomes,
     ProbeArms,
-    group="responses",
     version=driver.VERSION,
     spec=lambda work: _asked(work, work.here.method),
     grid=True,
@@ -257,6 +249,3 @@ def responses(
     arms = arms_of(_method(work), artifact)
     run = _run(work, work.here.method, tables, artifact, work.bench.test_probes, arms)
     return run.responses, run.outcomes, arms_table(arms)
-
-
-TABLES = [fit_responses, artifacts, run_plans, responses]

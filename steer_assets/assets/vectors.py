@@ -62,13 +62,13 @@ def _only_vectors(work: Work) -> Any:
 @table(
     ContrastExamples,
     names=("goal_contrasts",),
-    group="vectors",
     version=core.VERSION,
     spec=lambda work: [
         bool(vector_part(work)),
         vector_part(work) and code_digest(work.here.method),
         work.bench.train_probe,
     ],
+    applies=lambda work: vector_part(work) is not None,
     grid=True,
 )
 def goal_contrasts(
@@ -150,9 +150,9 @@ def _number(value: float | None) -> str:
     Vectors,
     VectorTensors,
     ActivationMap,
-    group="vectors",
     version=core.VERSION,
     spec=_fitted_on,
+    applies=lambda work: vector_part(work) is not None,
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -194,12 +194,12 @@ def vectors(work: Work, contrast_examples: pl.DataFrame, goal_contrasts: pl.Data
 
 @table(
     DoseResponse,
-    group="vectors",
     version=doses.VERSION,
     spec=lambda work: (
         vector_part(work)
         and [_only_vectors(work), _asked(work), DOSE_TEXTS, work.bench.bootstrap, work.bench.train_probe]
     ),
+    applies=lambda work: vector_part(work) is not None,
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -238,7 +238,7 @@ def dose_response(
             draws=work.bench.bootstrap,
             texts_per_goal=DOSE_TEXTS,
             gate=gate_of_cell(vectors, vector_tensors),
-            progress=lambda done, total: log.info("%s: %d of %d doses", key, done, total),
+            progress=work.progress("doses"),
         )
     for goal, of_goal in vectors_of_goals(work, vectors, vector_tensors).items():
         curve = doses.DoseCurve.of(table, goal, doses.is_anchored(of_goal, part.unit))
@@ -268,6 +268,3 @@ def _asked(work: Work) -> list[Any]:
     decoding = work.bench.decoding.model_dump(mode="json")
     drawn = [work.bench.seed, work.bench.bootstrap, work.bench.train_probe]
     return [work.here.method.spec_hash, decoding, drawn, words, code_digest(work.here.method)]
-
-
-TABLES = [goal_contrasts, vectors, dose_response]

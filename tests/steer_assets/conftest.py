@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from steer_assets import settings
-from steer_assets.assets import ALL
 from steer_assets.build import build_definitions
 
 TEXTS = [
@@ -60,19 +59,24 @@ class Workplace:
         (self.folder / "methods.yaml").write_text(yaml.safe_dump({**shipped, **(methods or {})}))
         settings.registry.cache_clear()
 
-    def materialize(self, select="*", cell=None, raise_on_error=True):
-        """Run a selection; returns {asset name: status} and the result."""
-        defs = build_definitions(ALL, dg.in_process_executor, jobs=False)
+    def materialize(self, select="*", cell=None, raise_on_error=True, config=None):
+        """Run a selection; returns {table: status} and the result."""
+        defs = build_definitions(dg.in_process_executor, location="test")
         job = defs.resolve_implicit_global_asset_job_def()
         keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_all_asset_specs() and list(defs.assets))
         result = job.execute_in_process(
-            instance=self.instance, partition_key=cell, asset_selection=list(keys), raise_on_error=raise_on_error
+            instance=self.instance,
+            partition_key=cell,
+            asset_selection=list(keys),
+            raise_on_error=raise_on_error,
+            run_config=config or {},
         )
-        status = {
-            e.asset_key.path[-1]: e.materialization.metadata["status"].value
-            for e in result.get_asset_materialization_events()
-        }
-        return status, result
+        return self.status(result.get_asset_materialization_events()), result
+
+    def status(self, events):
+        """{table: status} of materializations, without the tables that a cell does not have."""
+        facts = [r.data for e in events for r in e.materialization.metadata["tables"].records]
+        return {f["table"]: f["status"] for f in facts if f["status"] != "not for this cell"}
 
     def table(self, name, cell=None):
         """Path of a published table."""

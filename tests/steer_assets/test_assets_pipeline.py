@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 import yaml
 
-GRID = 'group:vectors or group:responses or group:evaluation or group:behaviors or key:"small/report"'
-SHARED = "group:corpus or group:probes or group:contrasts"
-BOARD = 'key:"small/leaderboard" or key:"small/leaderboard_page"'
+GRID = "group:small_cells"
+SHARED = "group:small_shared"
+BOARD = "group:small_leaderboard"
 
 
 def read(path) -> pl.DataFrame:
@@ -36,7 +36,6 @@ def test_from_corpus_to_leaderboard_then_nothing_then_only_what_changed(workplac
     assert set(status.values()) == {"unchanged"}
     status, _ = workplace.materialize(GRID, "direct|embedded")
     assert status["responses"] == status["steerability"] == status["report"] == "written"
-    assert status["fit_responses"] == "unchanged"
     status, _ = workplace.materialize(SHARED)
     assert set(status.values()) == {"unchanged"}
 
@@ -76,7 +75,7 @@ def test_copy_is_its_closed_form_and_the_check_says_so(workplace):
     workplace.materialize(SHARED)
     _, result = workplace.materialize(GRID, "copy|embedded")
     checks = {(e.asset_key.path[-1], e.check_name): e for e in result.get_asset_check_evaluations()}
-    exact = checks["steerability", "copy_closed_form"]
+    exact = checks["scores", "copy_closed_form"]
     assert exact.passed
     assert exact.metadata["error"].value <= 1e-9
     assert all(e.passed for e in checks.values())
@@ -99,7 +98,7 @@ def test_an_impossible_cell_is_left_out_by_name_and_blocks_nothing(workplace):
     assert status["leaderboard"] == "written"
 
 
-def test_a_damaged_table_is_named_and_healed_by_its_own_asset(workplace):
+def test_a_damaged_table_is_named_and_healed_by_its_own_node(workplace):
     workplace.materialize(SHARED)
     path = workplace.table("requests")
     path.write_bytes(path.read_bytes()[:-100])
@@ -182,14 +181,6 @@ def test_a_fitted_method_runs_from_training_pool_to_report(workplace, tiny_model
     assert (workplace.root / "small/report/model=tiny/method=few-shot/report.html").exists()
 
 
-def test_some_tables_of_a_body_can_be_selected(workplace):
-    workplace.materialize("group:corpus")
-    status, _ = workplace.materialize('key:"small/requests" or key:"small/request_goals"')
-    assert status == {"requests": "written", "request_goals": "written"}
-    status, _ = workplace.materialize('key:"small/probe_diagnostics"')
-    assert status == {"probe_diagnostics": "written"}
-
-
 def test_edited_imported_answers_are_noticed(workplace):
     workplace.materialize(SHARED)
     answers = workplace.folder / "answers.csv"
@@ -245,6 +236,6 @@ def test_a_table_that_was_changed_by_hand_is_made_again(workplace):
     path = workplace.table("goal_space")
     metadata = pl.read_parquet_metadata(path)["steerworks"]
     read(path).with_columns(bounds=pl.lit("guessed")).write_parquet(path, metadata={"steerworks": metadata})
-    status, _ = workplace.materialize("group:corpus")
+    status, _ = workplace.materialize('key:"small/seed_corpus" or key:"small/goal_mappings"')
     assert status["goal_space"] == "written"
     assert status["seed_corpus"] == "unchanged"

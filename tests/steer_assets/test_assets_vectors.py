@@ -6,8 +6,8 @@ import yaml
 
 from steer_core.generation.receipts import check_receipts
 
-SHARED = "group:corpus or group:probes or group:contrasts"
-GRID = 'group:vectors or group:responses or group:evaluation or group:behaviors or key:"small/report"'
+SHARED = "group:small_shared"
+GRID = "group:small_cells"
 CELL = "pushed|embedded"
 PART = {
     "kind": "vector",
@@ -64,7 +64,7 @@ def test_one_materialization_fits_sweeps_judges_and_reports_and_a_new_scale_cost
     status, result = workplace.materialize(GRID, CELL)
     assert set(status.values()) == {"written"}
     checks = {(e.asset_key.path[-1], e.check_name): e.passed for e in result.get_asset_check_evaluations()}
-    assert checks["sweep_responses", "receipts"]
+    assert checks["behaviors", "receipts"]
     assert checks["responses", "receipts"]
 
     fitted = read(workplace.table("vectors", CELL))
@@ -110,8 +110,7 @@ def test_one_materialization_fits_sweeps_judges_and_reports_and_a_new_scale_cost
 def test_a_budget_of_kl_is_calibrated_and_a_gate_without_contrasting_prompts_is_refused(workplace, vector_bench):
     vector_bench(part={**PART, "unit": "kl", "strengths": [-0.05, 0.05]}, sweep={"random_directions": 0, "shuffled": 0})
     workplace.materialize(SHARED)
-    fitted_on = " or ".join(f'key:"small/{n}"' for n in ("fit_responses", "fit_outcomes", "fit_goal_values"))
-    workplace.materialize(f"{fitted_on} or group:vectors", CELL)
+    workplace.materialize('key:"small/vectors"', CELL)
     doses = read(workplace.table("dose_response", CELL))
     assert set(doses["unit"]) == {"kl"}
     assert doses.filter(pl.col("strength").is_not_null())["coefficient"].abs().min() > 0

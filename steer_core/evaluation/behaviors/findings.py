@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from schemas.sweeps import SweepFindings
 from steer_core.evaluation.behaviors.side_effects import JUDGED, OTHER, selectivity
@@ -256,6 +255,8 @@ def item_slopes(strengths: Floats, values: Floats) -> Floats:
 
 def rank_correlation(means: Floats, strengths: Floats) -> Floats:
     """Spearman's rank correlation of each row of means [draws, k] with strength; NaN where a row is constant."""
+    from scipy.stats import rankdata  # a second to import, and the definitions load this module
+
     ranks = rankdata(means, axis=1) - (len(strengths) + 1) / 2.0
     ranks[np.isnan(means).any(axis=1)] = np.nan
     order = rankdata(strengths) - (len(strengths) + 1) / 2.0

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from schemas.digest import digest_json
 from steer_core.evaluation.behaviors.findings import NEUTRAL
@@ -119,6 +118,8 @@ def calibrate(judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> 
 
 def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
     """Area under the ROC curve: the chance that a value of the first lies above one of the second, ties half."""
+    from scipy.stats import rankdata  # a second to import, and rarely wanted
+
     ranks = rankdata(np.concatenate([positive, negative]))
     n, m = len(positive), len(negative)
     return float((ranks[:n].sum() - n * (n + 1) / 2.0) / (n * m))

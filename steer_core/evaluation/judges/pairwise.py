@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import kendalltau
 
 from schemas.specs import Decoding, GoalSpec
 from steer_core.evaluation.judges.asking import Option, ask_expected, ask_text
@@ -126,6 +125,8 @@ def agreement(goal: str, compared: pl.DataFrame) -> Agreement:
     preference, order = judged["preference"].to_numpy(), judged["order"].to_numpy()
     tau = p_value = None
     if len(preference) > 1 and np.ptp(preference) > 0.0 and np.ptp(order) > 0.0:
+        from scipy.stats import kendalltau  # a second to import, and rarely wanted
+
         found = kendalltau(preference, order, variant="b")
         tau, p_value = float(found.statistic), float(found.pvalue)
     places = (judged["forward"] - judged["backward"]).to_numpy() / 2.0

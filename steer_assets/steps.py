@@ -1,0 +1,207 @@
+"""Run one declared table: find its inputs, skip it where it follows from the same, publish what it makes. No Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from schemas.contract import Contract
+from schemas.digest import digest_json
+from steer_assets.io import Part, Snapshot, footer_of, read_published, table_url
+from steer_assets.partitions import Cell, all_cells, held_against
+from steer_assets.settings import registry
+from steer_assets.tables import TableSpec, Work
+from steer_core.tables.errors import ContractError, SteerworksError, TableError
+from steer_core.tables.footer import Footer
+from steer_core.tables.snapshot import publish_table, table_exists
+from steer_core.tables.validation import check
+
+WRITTEN, UNCHANGED, NOT_HERE = "written", "unchanged", "not for this cell"
+
+
+class Catalog(Protocol):
+    """Who makes which table."""
+
+    def maker(self, table: str) -> TableSpec:
+        """The declaration that a table is an output of."""
+
+    def node_of(self, table: str) -> str:
+        """The node that a person materializes to get it."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What became of one table: `content` and `url` are empty for a table that the cell does not have."""
+
+    table: str
+    status: str
+    rows: int = 0
+    url: str = ""
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that was run or skipped: facts of its tables, and their rows."""
+
+    facts: tuple[Fact, ...]
+    frames: Mapping[str, pl.DataFrame]
+
+
+class BrokenContractError(SteerworksError):
+    """A body made rows that break the contract of the table `table`; nothing of the step was written."""
+
+    def __init__(self, table: str, error: ContractError) -> None:
+        super().__init__(f"{error}\nThis table was not written.")
+        self.table = table
+
+
+def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
+    """Bring the tables of one declaration up to date.
+
+    Raises:
+        SteerworksError: an input is missing, the body refuses, or what it made breaks its contract.
+    """
+    if not spec.applies(work):
+        return Done(tuple(Fact(name, NOT_HERE) for name in spec.outputs), {})
+    cell = work.cell.key if work.cell else None
+    urls = {name: table_url(work.root, work.bench.name, name, cell) for name in spec.outputs}
+    try:
+        inputs = {a: snapshot(a, spec, work, catalog) for a in spec.inputs}
+        footers = _footers(spec, work, inputs)
+        frames = _published(spec, work, footers, urls)
+        if frames is not None:
+            found = [Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()]
+            return Done(tuple(found), frames)
+        made = spec.body(work, **{a: s.frame(cells=a in spec.fan_in) for a, s in inputs.items()})
+    except SteerworksError as error:
+        raise SteerworksError(f"{spec.name}: {error}") from error
+    frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+    return Done(tuple(_publish(spec, frames, footers, urls)), frames)
+
+
+def snapshot(argument: str, spec: TableSpec, work: Work, catalog: Catalog) -> Snapshot:
+    """An input of a declaration, from storage.
+
+    Raises:
+        TableError: it is not there; says what to materialize first.
+    """
+    maker = catalog.maker(argument)
+    contract = maker.outputs[argument]
+    kind = spec.fan_in.get(argument)
+    parts = []
+    for cell in _cells(kind, work) if maker.grid else [None]:
+        there = work.of(cell)
+        key = cell.key if cell else ""
+        url = table_url(work.root, work.bench.name, argument, key or None)
+        own = kind != "grid" and (cell is None or cell == work.cell)
+        if not own and not table_exists(url):
+            continue
+        if not maker.applies(there):
+            # what lies there is of an earlier form of the method
+            parts += [Part.absent(key, contract)] if own else []
+        elif table_exists(url):
+            parts.append(Part.published(key, url))
+        elif argument in spec.lenient:
+            parts.append(Part.absent(key, contract))
+        else:
+            raise TableError(_missing(argument, catalog.node_of(argument), work, cell))
+    return Snapshot(tuple(parts), contract)
+
+
+def _cells(kind: str | None, work: Work) -> Sequence[Cell]:
+    if kind == "grid":
+        return sorted(all_cells(work.bench), key=lambda c: c.key)
+    here = work.here
+    others = controls_of(here) if kind == "controls" else []
+    return sorted([here, *others], key=lambda c: c.key)
+
+
+def controls_of(cell: Cell) -> list[Cell]:
+    """The cells of the same model that a cell is held against, in the order in which they can be run."""
+    methods = [registry().method(m) for m in held_against(cell.bench, cell.method.name)]
+    return [Cell(cell.bench, cell.model, m) for m in methods]
+
+
+def missing_controls(cell: Cell, root: str) -> list[str]:
+    """Keys of the cells that a cell is held against and that have no scores yet."""
+    return [
+        c.key
+        for c in controls_of(cell)
+        if c.why_impossible() is None and not table_exists(table_url(root, cell.bench.name, "steerability", c.key))
+    ]
+
+
+def _missing(table: str, node: str, work: Work, cell: Cell | None) -> str:
+    of_cell = f" of cell {cell.key}" if cell else ""
+    partition = f" --partition '{cell.key}'" if cell else ""
+    return (
+        f"there is no table {table!r}{of_cell} yet: materialize {work.bench.name}/{node}{of_cell} first "
+        f"(dagster asset materialize -m steer_assets.definitions --select 'key:\"{work.bench.name}/{node}\"'{partition})"
+    )
+
+
+def _footers(spec: TableSpec, work: Work, inputs: Mapping[str, Snapshot]) -> dict[str, Footer]:
+    digests = {f"{a}[{k}]" if k else a: d for a, s in inputs.items() for k, d in s.digests.items()}
+    spec_hash = digest_json([spec.name, spec.spec(work)])
+    return {
+        name: Footer(
+            contract=contract.table(),
+            contract_version=contract.version(),
+            code_version=spec.version,
+            spec_hash=spec_hash,
+            seed=work.bench.seed,
+            inputs=digests,
+        )
+        for name, contract in spec.outputs.items()
+    }
+
+
+def _published(
+    spec: TableSpec, work: Work, footers: Mapping[str, Footer], urls: Mapping[str, str]
+) -> dict[str, pl.DataFrame] | None:
+    """The published tables, if they follow from exactly this; None where there is work to do."""
+    frames = {}
+    for name, url in urls.items():
+        footer = footer_of(url)
+        if footer is None or footer.fingerprint != footers[name].fingerprint:
+            return None
+        try:
+            frames[name] = read_published(url, spec.outputs[name])
+        except (TableError, ContractError):
+            # damaged or edited: made again
+            return None
+    return frames if spec.intact is None or spec.intact(work, frames) else None
+
+
+def _publish(
+    spec: TableSpec, frames: Mapping[str, pl.DataFrame], footers: Mapping[str, Footer], urls: Mapping[str, str]
+) -> list[Fact]:
+    first = next(iter(spec.outputs))
+    for name, contract in spec.outputs.items():
+        # the first is checked as it is published, before anything is written
+        if name != first:
+            _check(name, frames[name], contract)
+    facts = []
+    for name, contract in spec.outputs.items():
+        try:
+            footer = publish_table(frames[name], contract, urls[name], footers[name])
+        except ContractError as error:
+            raise BrokenContractError(name, error) from error
+        facts.append(Fact(name, WRITTEN, frames[name].height, urls[name], footer.content))
+    return facts
+
+
+def _check(name: str, frame: pl.DataFrame, contract: type[Contract]) -> None:
+    try:
+        check(frame, contract)
+    except ContractError as error:
+        raise BrokenContractError(name, error) from error
+
+
+def _content(url: str) -> str:
+    footer = footer_of(url)
+    return footer.content if footer else ""
