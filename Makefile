@@ -35,7 +35,7 @@ check: .venv/.installed-dev
 	$(BIN)/dg check defs
 
 dev: .venv/.installed
-	$(BIN)/dagster dev --workspace workspace.yaml
+	@$(BIN)/python -m steer_assets.dev $(ARGS)
 
 clean:
 	rm -rf .steerworks .dagster_home

@@ -16,6 +16,7 @@ from steer_assets.compute import gpu_tags, let_go
 from steer_assets.contracts import table_schema
 from steer_assets.devices import DEVICES
 from steer_assets.partitions import Cell, cell_partitions, read_key
+from steer_assets.progress import says
 from steer_assets.settings import storage_root
 from steer_assets.steps import (
     NOT_HERE,
@@ -172,7 +173,8 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
             # checks must report even for a cell that is left out: they pass, and say why nothing was looked at
             yield dg.AssetCheckResult(passed=True, check_name=check.name, metadata={"left out": why})
         return
-    DEVICES.who, DEVICES.say = f"{bench.name} {cell.key if cell else ''}, run {context.run.run_id[:8]}", context.log.info
+    DEVICES.who = f"{bench.name}, {cell.key if cell else node.name}, run {context.run.run_id[:8]}"
+    DEVICES.say = lambda line: (context.log.info(line), says(line))
     said: dict[str, Any] = {}
     try:
         if node.controls and cell is not None:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 #: Seconds between two lines of the log: each is a row in Dagster's database.
 EVERY = 15.0
 
-#: Called with (what, done, total).
-Listener = Callable[[str, int, int], None]
+
+class Listener(Protocol):
+    """What the demo's bar is: told what this process does."""
+
+    def begins(self, what: str) -> None:
+        """A table is being made."""
+
+    def counts(self, what: str, done: int, total: int) -> None:
+        """So many of so many."""
+
+    def says(self, line: str) -> None:
+        """Something that a person should read now."""
+
 
 _listeners: list[Listener] = []
 
@@ -25,6 +36,18 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+def begins(what: str) -> None:
+    """Tell listeners that a table is being made."""
+    for listener in _listeners:
+        listener.begins(what)
+
+
+def says(line: str) -> None:
+    """Tell listeners something that a person should read now."""
+    for listener in _listeners:
+        listener.says(line)
 
 
 @dataclass
@@ -47,7 +70,7 @@ class Reporter:
     def __call__(self, done: int, total: int) -> None:
         """Pass it on; the log gets the end, and a line each `EVERY` seconds, with what is left at this rate."""
         for listener in _listeners:
-            listener(self.what, done, total)
+            listener.counts(self.what, done, total)
         now = time.monotonic()
         if self._first is None:
             # what was found in the journal costs no time and says nothing of the rate

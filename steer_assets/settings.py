@@ -25,6 +25,11 @@ def storage_root() -> str:
     return os.environ.get("STEERWORKS_ROOT") or str(home / ".steerworks")
 
 
+def pages_url() -> str:
+    """`STEERWORKS_PAGES`: the address at which the storage root can be browsed; by default the one of `make dev`."""
+    return (os.environ.get("STEERWORKS_PAGES") or "http://localhost:3001").rstrip("/")
+
+
 @functools.cache
 def registry() -> Registry:
     """What is configured, read once a process: partitions must not change under a running server."""

@@ -10,6 +10,7 @@ import polars as pl
 
 from schemas.contract import Contract
 from schemas.digest import digest_json
+from steer_assets import progress
 from steer_assets.io import Part, Snapshot, footer_of, read_published, table_url
 from steer_assets.partitions import Cell, all_cells, held_against
 from steer_assets.settings import registry
@@ -76,6 +77,7 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
         if frames is not None:
             found = [Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()]
             return Done(tuple(found), frames)
+        progress.begins(spec.name)
         made = spec.body(work, **{a: s.frame(cells=a in spec.fan_in) for a, s in inputs.items()})
     except SteerworksError as error:
         raise SteerworksError(f"{spec.name}: {error}") from error

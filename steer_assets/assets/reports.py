@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from schemas import Leaderboard, Reports
 from schemas.evaluation import HEADLINE
 from steer_assets.partitions import Cell, controls, held_against, valid_cells
-from steer_assets.settings import registry
+from steer_assets.settings import pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.methods import driver
@@ -54,7 +55,8 @@ def _said(name: str) -> Any:
         page = join(folder, manifest.filter(pl.col("kind") == "page")["file"][0])
         with open_file(join(folder, PREVIEW)) as file:
             preview = file.read().decode()
-        return {"report": dg.PathMetadataValue(page), "preview": dg.MarkdownMetadataValue(preview)}
+        link = f"{pages_url()}/{quote('/'.join([work.bench.name, *_folder(name, work.cell), page.rsplit('/', 1)[-1]]), safe='/=')}"
+        return {"page": dg.UrlMetadataValue(link), "file": dg.PathMetadataValue(page), "preview": dg.MarkdownMetadataValue(preview)}
 
     return said
 

@@ -7,18 +7,19 @@ import dagster as dg
 import pytest
 
 from steer_assets import compute, definitions
-from steer_assets.assets import ALL, CPU, GPU
+from steer_assets.assets import NODES
+from steer_assets.build import build_definitions
 from steer_assets.contracts import table_schema
-from steer_assets.jobs import refresh_job, refresh_schedule
+from steer_assets.jobs import cell_job, missing_cells, weekly_cells
 from steer_assets.partitions import all_cells, read_key, valid_cells
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
 
 
-def test_loading_the_definitions_imports_no_torch():
+def test_loading_the_definitions_imports_nothing_heavy():
     code = (
         "import steer_assets.definitions, steer_assets.cpu, steer_assets.gpu, sys;"
-        "heavy = {'torch', 'transformers', 'datasets', 'matplotlib', 'sklearn'} & set(sys.modules);"
+        "heavy = {'torch', 'transformers', 'datasets', 'matplotlib', 'sklearn', 'scipy.stats'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -33,7 +34,11 @@ def test_the_asset_graph_is_as_recorded(snapshot):
             "kinds": sorted(s.kinds),
             "owners": list(s.owners),
             "partitions": s.partitions_def.partition_dimension_names if s.partitions_def else None,
-            "columns": [c.name for c in s.metadata["dagster/column_schema"].columns],
+            "tables": {
+                name.removeprefix("columns of "): [c.name for c in schema.columns]
+                for name, schema in s.metadata.items()
+                if isinstance(schema, dg.TableSchema)
+            },
         }
         for s in specs
     }
@@ -47,15 +52,55 @@ def test_every_asset_is_described():
         assert spec.code_version, spec.key
 
 
-def test_each_location_has_its_own_tables_and_sees_the_others():
+def test_a_bench_is_eleven_nodes_and_every_table_belongs_to_one():
+    names = [n.name for n in NODES.all]
+    assert names == [
+        "seed_corpus", "goal_mappings", "probes", "contrasts", "vectors", "plans", "responses", "behaviors", "scores",
+        "steerability_report", "leaderboard",
+    ]  # fmt: skip
+    tables = [t for n in NODES.all for t in n.outputs]
+    assert len(tables) == len(set(tables)) == 40
+    # a node reads only what nodes before it make, so that their order is an order in which they can be run
+    for place, node in enumerate(NODES.all):
+        assert set(NODES.upstream(node)) <= set(names[:place]), node.name
+
+
+def test_a_cell_belongs_to_the_gpu_location_and_all_else_to_the_cpu_location():
     from steer_assets import cpu, gpu
 
-    assert {s.name for s in CPU} | {s.name for s in GPU} == {s.name for s in ALL}
-    whole = {s.key for s in definitions.defs.resolve_all_asset_specs()}
-    for location in (cpu.defs, gpu.defs):
-        assert {s.key for s in location.resolve_all_asset_specs()} == whole
-    runs = {k for a in gpu.defs.assets if isinstance(a, dg.AssetsDefinition) and a.is_executable for k in a.keys}
-    assert {k.path[-1] for k in runs} == {n for s in GPU for n in s.outputs}
+    runs = {
+        name: {a.key.path[-1] for a in location.defs.assets if a.is_executable}
+        for name, location in (("cpu", cpu), ("gpu", gpu))
+    }
+    assert runs["gpu"] == {n.name for n in NODES.all if n.grid}
+    assert runs["cpu"] == {n.name for n in NODES.all if not n.grid}
+    assert cpu.defs.executor is gpu.defs.executor is dg.in_process_executor
+
+
+def test_no_cell_is_downstream_of_another_cell():
+    graph = definitions.defs.resolve_asset_graph()
+    for name in (n.name for n in NODES.all if n.grid):
+        node = graph.get(dg.AssetKey(["tales", name]))
+        for parent in node.parent_keys:
+            upstream = graph.get(parent)
+            if upstream.partitions_def is None:
+                continue
+            mapping = graph.get_partition_mapping(node.key, parent)
+            found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+                node.partitions_def.subset_with_partition_keys(["direct|embedded"]),
+                node.partitions_def,
+                upstream.partitions_def,
+            )
+            keys = set(found.partitions_subset.get_partition_keys())
+            assert keys == {"direct|embedded"}, (name, parent)
+
+
+def test_jobs_schedules_sensors_and_assets_say_what_they_are_for():
+    everything = [*definitions.defs.jobs, *definitions.defs.schedules, *definitions.defs.sensors]
+    assert {d.name for d in everything} == {
+        "tales_cell", "tales_cell_with_controls", "tales_weekly", "tales_missing_cells", "follow_changes_everything",
+    }  # fmt: skip
+    assert all(d.description for d in everything)
 
 
 def test_keys_are_method_then_model():
@@ -76,12 +121,21 @@ def test_valid_cells_leave_out_what_does_not_fit():
 
 def test_the_schedule_asks_for_one_run_a_valid_cell():
     bench = registry().bench("tales")
-    job = refresh_job(bench, ALL)
-    schedule = refresh_schedule(bench, job)
+    schedule = weekly_cells(bench, cell_job(bench, list(NODES.all)))
     context = dg.build_schedule_context(scheduled_execution_time=__import__("datetime").datetime(2026, 1, 5))
     requests = schedule(context)
     assert [r.partition_key for r in requests] == [c.key for c in valid_cells(bench)]
     assert len({r.run_key for r in requests}) == len(requests)
+
+
+def test_the_sensor_asks_for_the_valid_cells_that_have_no_page(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEERWORKS_ROOT", str(tmp_path))
+    bench = registry().bench("tales")
+    page = tmp_path / "tales/report/model=embedded/method=copy/part.parquet"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    requests = missing_cells(bench, cell_job(bench, list(NODES.all)))(dg.build_sensor_context())
+    assert [r.partition_key for r in requests] == [c.key for c in valid_cells(bench) if c.method.name != "copy"]
 
 
 def test_column_schemas_carry_the_contract():
@@ -99,45 +153,40 @@ def test_an_unknown_executor_is_named(monkeypatch):
         compute.gpu_executor()
 
 
-def test_a_device_is_held_by_one_run_at_a_time(tmp_path, monkeypatch):
-    import filelock
-
-    monkeypatch.setattr(compute.tempfile, "gettempdir", lambda: str(tmp_path))
-    with compute.device_lease("cuda:0"):
-        (lock,) = tmp_path.iterdir()
-        with pytest.raises(filelock.Timeout):
-            filelock.FileLock(lock).acquire(timeout=0)
-    filelock.FileLock(lock).acquire(timeout=0)
-
-
 def test_scores_follow_new_responses_and_not_unchanged_ones(workplace):
-    from steer_assets.assets import CPU as here
-    from steer_assets.build import build_definitions
-
-    workplace.materialize("group:corpus or group:probes or group:contrasts")
-    workplace.materialize(
-        'group:vectors or group:responses or group:evaluation or group:behaviors or key:"small/report"', "copy|embedded"
-    )
-    defs = build_definitions(here, dg.in_process_executor, jobs=False)
+    workplace.materialize("group:small_shared")
+    workplace.materialize("group:small_cells", "copy|embedded")
+    defs = build_definitions(dg.in_process_executor, location="test", shared=False)
     first = dg.evaluate_automation_conditions(defs, workplace.instance)
     # the first update after switching on counts as a change, whatever it says
-    workplace.materialize("group:responses", "copy|embedded")
+    workplace.materialize('key:"small/responses"', "copy|embedded")
     first = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=first.cursor)
     # the same answers again: nothing to follow
-    workplace.materialize("group:responses", "copy|embedded")
+    workplace.materialize('key:"small/responses"', "copy|embedded")
     second = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=first.cursor)
-    values = dg.AssetKey(["small", "response_goal_values"])
-    assert second.get_num_requested(values) == 0
-    # other answers: the values of that cell follow
+    scores = dg.AssetKey(["small", "scores"])
+    assert second.get_num_requested(scores) == 0
+    # other answers: the scores of that cell follow
     part = {"kind": "prompt", "strategy": "rewrite"}
     workplace.configure(methods={"copy": {"control": True, "parts": [part]}})
-    workplace.materialize("group:responses", "copy|embedded")
+    workplace.materialize('key:"small/responses"', "copy|embedded")
     third = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=second.cursor)
-    assert set(third.get_requested_partitions(values)) == {"copy|embedded"}
+    assert set(third.get_requested_partitions(scores)) == {"copy|embedded"}
 
 
-def test_the_gpu_location_has_the_schedule():
+def test_the_leaderboard_follows_the_cells_that_are_there_though_others_are_not(workplace):
+    workplace.materialize("group:small_shared")
+    workplace.materialize("group:small_cells", "copy|embedded")
+    workplace.materialize("group:small_leaderboard")
+    defs = build_definitions(dg.in_process_executor, location="test")
+    first = dg.evaluate_automation_conditions(defs, workplace.instance)
+    workplace.materialize("group:small_cells", "direct|embedded")
+    second = dg.evaluate_automation_conditions(defs, workplace.instance, cursor=first.cursor)
+    assert second.get_num_requested(dg.AssetKey(["small", "leaderboard"])) == 1
+
+
+def test_the_gpu_location_launches_cells_and_the_cpu_location_does_not():
     from steer_assets import cpu, gpu
 
-    assert {s.name for s in gpu.defs.schedules} == {"weekly_refresh_tales"}
+    assert {s.name for s in gpu.defs.schedules} == {"tales_weekly"}
     assert not list(cpu.defs.schedules or [])

@@ -85,8 +85,10 @@ def test_one_materialization_fits_sweeps_judges_and_reports_and_a_new_scale_cost
     page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
     assert "cheerful" in page
 
-    status, _ = workplace.materialize(GRID, CELL)
-    assert set(status.values()) == {"unchanged"}
+    # the whole cell again, one node of it, and that node with all that it reads: nothing is fitted again
+    for select in (GRID, 'key:"small/vectors"', '+key:"small/vectors"', '+key:"small/behaviors"'):
+        status, _ = workplace.materialize(select, CELL)
+        assert set(status.values()) == {"unchanged"}, select
 
     # another scale of the judge: verdicts, figures and page; nothing is written or scored by the model
     vector_bench(behavior={**CHEERFUL, "scale": [1.0, 4.0]})

@@ -1,0 +1,76 @@
+"""What can be known to go wrong before anything runs: files and models that the configuration names and that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from schemas.specs import BehaviorSpec, BenchSpec
+from steer_assets.partitions import Cell
+from steer_assets.settings import config_folders, registry
+from steer_core.corpus.contrasts import source_digests
+from steer_core.models.info import describe_model
+from steer_core.tables.errors import ConfigError
+from steer_core.tables.snapshot import table_exists
+
+
+def check_bench(bench: BenchSpec, cells: Sequence[Cell]) -> None:
+    """Refuse a configuration whose files are not there.
+
+    Raises:
+        ConfigError: all of them at once, each with the file and entry that names it.
+    """
+    found = list(dict.fromkeys([*_corpus(bench), *_behaviors(bench), *_cells(bench, cells)]))
+    if found:
+        raise ConfigError("\n  - ".join(["nothing was run:", *found]))
+
+
+def _corpus(bench: BenchSpec) -> Iterator[str]:
+    for source in bench.corpus.sources:
+        path = getattr(source, "path", None)
+        if path is not None and not _there(path):
+            yield f"{_named('benches', bench.name)}: there is no file {path} (corpus source {source.name!r})"
+
+
+def _behaviors(bench: BenchSpec) -> Iterator[str]:
+    for name in bench.behaviors:
+        behavior: BehaviorSpec = registry().behavior(name)
+        for path in source_digests(behavior):
+            if not _there(path):
+                yield f"{_named('behaviors', name)}: there is no file {path}"
+
+
+def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
+    wanted = {c.model.name: c.model for c in cells} | (
+        {bench.meaning_model: registry().model(bench.meaning_model)} if bench.meaning_model else {}
+    )
+    broken = set()
+    for name, model in wanted.items():
+        try:
+            describe_model(model)
+        except (ConfigError, ValueError, OSError) as error:
+            broken.add(name)
+            yield f"{_named('models', name)}: {error}"
+    for cell in cells:
+        if cell.model.name in broken:
+            continue
+        try:
+            cell.why_impossible()
+        except (ConfigError, ValueError, OSError) as error:
+            yield f"{_named('methods', cell.method.name)}: {error}"
+
+
+def _there(path: str) -> bool:
+    # what only a network can tell is left to the run
+    return "://" in path or table_exists(str(Path(path).expanduser()))
+
+
+def _named(kind: str, name: str) -> str:
+    """The file and entry that decides: the last folder of the configuration that has it."""
+    for folder in reversed(config_folders()):
+        file = folder / f"{kind}.yaml"
+        if file.exists() and name in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}):
+            return f"{file}, entry {name!r}"
+    return f"{kind}.yaml, entry {name!r}"
