@@ -28,7 +28,7 @@ def follow_sensor(location: str) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         f"follow_changes_{location}",
         target=dg.AssetSelection.all(),
-        description="Launches scores, pages and tables once something before them has really changed. It never launches "
-        "what calls a model: that is asked for, or scheduled",
+        description="Launches scores, pages and tables once something before them has really changed; "
+        "never what calls a model: that is asked for, or scheduled",
         default_status=dg.DefaultSensorStatus.STOPPED,
     )

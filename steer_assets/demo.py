@@ -59,12 +59,12 @@ def run(bench_name: str, methods: list[str]) -> int:
     cells = [c for c in all_cells(bench) if "all" in methods or c.method.name in methods]
     check_bench(bench, cells)
     from steer_assets.assets import NODES
-    from steer_assets.definitions import defs
+    from steer_assets.build import build_definitions
     from steer_assets.nodes import BOARD, CELLS, SHARED
 
     groups = {g: [n.name for n in NODES.all if n.group == g] for g in (SHARED, CELLS, BOARD)}
     start = time.monotonic()
-    runner = _Runner(defs, bench_name)
+    runner = _Runner(build_definitions(dg.in_process_executor, location="demo"), bench_name)
     steps = 2 + len(cells)
     failed = runner.run(f"[1/{steps}] corpus, goal space, probes", groups[SHARED], None)
     ready, ok = not failed & set(NEEDED), not failed

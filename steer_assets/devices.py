@@ -1,7 +1,7 @@
 """The lease on a device of this machine: who wants it waits, and says for whom.
 
-An OS file lock rather than a Dagster pool: the kernel frees the lease of a run that is killed outright, and a waiter costs
-nothing. The lock is the device's, whoever and whichever project asks; beside it stands who holds it.
+An OS file lock rather than a Dagster pool: the kernel frees the lease of a run that is killed outright, and a waiter
+costs nothing. The lock is the device's, whoever and whichever project asks; in the file stands who holds it.
 """
 
 from __future__ import annotations

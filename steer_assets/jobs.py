@@ -22,7 +22,10 @@ def cell_job(bench: BenchSpec, nodes: list[Node], *, with_controls: bool = False
     config = {"ops": {f"{_slug(bench)}__{n.name}": {"config": {"with_controls": True}} for n in grid if n.controls}}
     name, said = f"{_slug(bench)}_cell", f"One cell of bench {bench.name}: pick a method and a model"
     if with_controls:
-        name, said = f"{name}_with_controls", f"{said}; controls that have no scores yet are made first, in the same run"
+        name, said = (
+            f"{name}_with_controls",
+            f"{said}; controls that have no scores yet are made first, in the same run",
+        )
     return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.assets(*(dg.AssetKey([bench.name, n.name]) for n in grid)),
@@ -56,8 +59,8 @@ def missing_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.
         job=job,
         name=f"{_slug(bench)}_missing_cells",
         minimum_interval_seconds=300,
-        description=f"Launches the possible cells of bench {bench.name} that have no page yet, once for each form of the "
-        "method",
+        description=f"Launches the possible cells of bench {bench.name} that have no page yet, "
+        "once for each form of the method",
     )
     def sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest]:
         return [

@@ -213,16 +213,15 @@ def _wanted_later(node: Node, nodes: Nodes, context: Any) -> bool:
     return bool(selected & set(later))
 
 
-def _run_tables(
-    node: Node, work: Work, nodes: Nodes
-) -> tuple[list[Fact], list[dg.AssetCheckResult], dict[str, Any]]:
+def _run_tables(node: Node, work: Work, nodes: Nodes) -> tuple[list[Fact], list[dg.AssetCheckResult], dict[str, Any]]:
     facts: list[Fact] = []
     checks: list[dg.AssetCheckResult] = []
     found: dict[str, Any] = {}
     for spec in node.tables:
         done = run_step(spec, work, nodes)
         facts += done.facts
-        found |= spec.metadata(work, done.frames) if spec.metadata and done.frames else {}
+        told = spec.metadata(work, done.frames) if spec.metadata and done.frames else {}
+        found |= {f"{spec.name}: {k}" if k in found else k: v for k, v in told.items()}
         checks += [_judged(s, work, done) for s in spec.science]
     return facts, checks, found
 

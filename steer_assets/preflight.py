@@ -1,4 +1,4 @@
-"""What can be known to go wrong before anything runs: files and models that the configuration names and that are not there."""
+"""What can be known before anything runs: files and models that the configuration names and that are not there."""
 
 from __future__ import annotations
 

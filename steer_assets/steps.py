@@ -1,4 +1,4 @@
-"""Run one declared table: find its inputs, skip it where it follows from the same, publish what it makes. No Dagster."""
+"""Run one declared table: find its inputs, skip it where it follows from the same, publish it. Knows no Dagster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from steer_core.tables.footer import Footer
 from steer_core.tables.snapshot import publish_table, table_exists
 from steer_core.tables.validation import check
 
-WRITTEN, UNCHANGED, NOT_HERE = "written", "unchanged", "not for this cell"
+WRITTEN, UNCHANGED, NOT_HERE = "written", "unchanged", "not here"
 
 
 class Catalog(Protocol):
@@ -140,9 +140,10 @@ def missing_controls(cell: Cell, root: str) -> list[str]:
 def _missing(table: str, node: str, work: Work, cell: Cell | None) -> str:
     of_cell = f" of cell {cell.key}" if cell else ""
     partition = f" --partition '{cell.key}'" if cell else ""
+    asset = f"{work.bench.name}/{node}"
     return (
-        f"there is no table {table!r}{of_cell} yet: materialize {work.bench.name}/{node}{of_cell} first "
-        f"(dagster asset materialize -m steer_assets.definitions --select 'key:\"{work.bench.name}/{node}\"'{partition})"
+        f"there is no table {table!r}{of_cell} yet: materialize {asset}{of_cell} first "
+        f"(dagster asset materialize -m steer_assets.definitions --select 'key:\"{asset}\"'{partition})"
     )
 
 

@@ -297,6 +297,3 @@ def arm_summary(work: Work, sweep_arms: pl.DataFrame, arm_scores: pl.DataFrame) 
     if not sweep_arms.height:
         return ArmSummary.empty(), SweepFindings.empty()
     return summary.summarise_arms(sweep_arms, arm_scores, draws=work.bench.bootstrap, seed=work.bench.seed)
-
-
-TABLES = [sweep_arms, sweep_responses, arm_measures, judgements, arm_summary]

@@ -40,6 +40,7 @@ def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
     DataIntegrity,
     version=core.VERSION,
     spec=lambda work: [source_of(b) for b in behaviors_of(work)],
+    applies=lambda work: bool(work.bench.behaviors),
     science=(
         Science(
             "data_integrity",

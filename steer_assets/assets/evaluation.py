@@ -127,6 +127,3 @@ def comparisons(work: Work, steerability: pl.DataFrame, goal_movements: pl.DataF
 def side_effects(work: Work, goal_movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.DataFrame:
     """What moves when a goal is asked for: the side-effect matrix with intervals."""
     return core.side_effects(goal_movements, steerability)
-
-
-TABLES = [response_goal_values, steerability, steerability_summary, comparisons, side_effects]

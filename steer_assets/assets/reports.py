@@ -55,8 +55,12 @@ def _said(name: str) -> Any:
         page = join(folder, manifest.filter(pl.col("kind") == "page")["file"][0])
         with open_file(join(folder, PREVIEW)) as file:
             preview = file.read().decode()
-        link = f"{pages_url()}/{quote('/'.join([work.bench.name, *_folder(name, work.cell), page.rsplit('/', 1)[-1]]), safe='/=')}"
-        return {"page": dg.UrlMetadataValue(link), "file": dg.PathMetadataValue(page), "preview": dg.MarkdownMetadataValue(preview)}
+        below = page.removeprefix(work.root.rstrip("/"))
+        return {
+            "page": dg.UrlMetadataValue(pages_url() + quote(below, safe="/=")),
+            "file": dg.PathMetadataValue(page),
+            "preview": dg.MarkdownMetadataValue(preview),
+        }
 
     return said
 

@@ -76,7 +76,7 @@ class Workplace:
     def status(self, events):
         """{table: status} of materializations, without the tables that a cell does not have."""
         facts = [r.data for e in events for r in e.materialization.metadata["tables"].records]
-        return {f["table"]: f["status"] for f in facts if f["status"] != "not for this cell"}
+        return {f["table"]: f["status"] for f in facts if f["status"] != "not here"}
 
     def table(self, name, cell=None):
         """Path of a published table."""
