@@ -83,7 +83,7 @@ class Steerability(Contract, table="steerability", key=("arm_id", "request_id"),
     error_permuted: float = pa.Field(
         nullable=True,
         ge=0.0,
-        description="Mean |z*' - zh| over the other requests on the text; null where there is none",
+        description="Mean |z*' - zh| over all requests on the text; null where there is no other",
     )
     meaning_content: float = pa.Field(
         nullable=True, ge=0.0, le=1.0, description="F1 of content-word stems with the source"

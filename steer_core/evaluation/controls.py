@@ -51,11 +51,12 @@ def worst_miscalibration(z0: Floats, z_star: Floats) -> Floats:
 
 
 def permuted_error(z0: Floats, z_star: Floats, z_hat: Floats, texts: NDArray[Any]) -> Floats:
-    """Mean |z*' - zh| of each row over the other requests on its source text: the chance level of its outcome.
+    """Mean |z*' - zh| of each row over all requests on its source text: the chance level of its outcome.
 
     Targets are start plus move, so those of another text tell something of that text: only requests on the same text
     are exchangeable for a method that does not read them. Its expected difference to `error` is 0, and exactly 0
-    where every request on a text gets the same answer. No draws: the mean over all exchanges is taken.
+    where every request on a text gets the same answer. No draws: it is what shuffles within the text give on average,
+    a row's own request included.
 
     Args:
         z0: starts, [n, d]; equal within a text.
@@ -65,12 +66,12 @@ def permuted_error(z0: Floats, z_star: Floats, z_hat: Floats, texts: NDArray[Any
         texts: source text of each row, [n].
 
     Returns:
-        Shape [n]; NaN where no other request on the text has an outcome.
+        Shape [n]; NaN where no other request on the text has an outcome: there is nothing to exchange.
     """
     found = np.full(len(z0), np.nan)
     for rows, distance in exchanges(z0, z_star, z_hat, texts):
         if len(rows) > 1:
-            found[rows] = (distance.sum(axis=1) - np.diag(distance)) / (len(rows) - 1)
+            found[rows] = distance.mean(axis=1)
     return found
 
 

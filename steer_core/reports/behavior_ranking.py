@@ -195,7 +195,7 @@ def _sentence(rows: pl.DataFrame, controls: Collection[str]) -> str:
         row for row in cells if row not in unheld and not all(verdict.startswith("yes") for verdict in _verdicts(row))
     ]
     if lost:
-        text += f" {plural(len(lost), 'cell')} cannot be told from random directions of equal size at both ends."
+        text += f" {plural(len(lost), 'cell')} cannot be told from random directions of equal size at one end or both."
     if unheld:
         were = "was" if len(unheld) == 1 else "were"
         text += f" {plural(len(unheld), 'cell')} {were} not held against random directions."

@@ -5,8 +5,11 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks import truth
+from steer_core.evaluation.controls import permutation_p, permuted_error
+from steer_core.evaluation.steerability import continuous_scores
 from steer_core.reports.contrast import Contrast
 from steer_core.reports.headline import listening
+from steer_core.statistics import slope_within
 from steer_core.statistics.power import BLIND
 
 WORLDS = 300
@@ -70,3 +73,26 @@ def test_a_random_vector_is_called_beyond_random_at_its_stated_rate(n):
         if what.startswith(f"{n} "):
             assert consistent(rate, 0.05, 1500), what
             assert (rate == 0.0) == (n < 19), what
+
+
+def test_the_demos_own_outcomes_have_the_right_chance_level():
+    """The reported case: shuffled across texts copy and rewrite came out worse than chance; within texts exactly at it."""
+    rows = truth.pl.read_parquet(truth.OUTCOMES).sort("method", "text", "request", "goal")
+    found = {}
+    for (method,), part in rows.group_by(["method"], maintain_order=True):
+        z0, z_star, z_hat = (
+            part[c].cast(truth.pl.Float64).fill_null(np.nan).to_numpy().reshape(512, 4)
+            for c in ("z0", "z_star", "z_hat")
+        )
+        texts = part["text"].to_numpy()[::4]
+        chance = permuted_error(z0, z_star, z_hat, texts)
+        own = continuous_scores(z0, z_star, z_hat).error
+        found[method] = np.nanmean(own), np.nanmean(chance)
+        p = permutation_p(z0, z_star, z_hat, texts, permutations=200, rng=np.random.default_rng(0))
+        assert (p == 1.0) == (method in ("copy", "rewrite"))
+        slopes = [slope_within((z_star - z0)[:, k], (z_hat - z0)[:, k], texts).slope for k in range(4)]
+        if method in ("copy", "rewrite"):
+            assert slopes == [0.0] * 4
+    for deaf in ("copy", "rewrite"):
+        assert found[deaf][0] == pytest.approx(found[deaf][1], abs=1e-6)
+    assert found["direct"] == (pytest.approx(0.336, abs=1e-3), pytest.approx(0.619, abs=1e-3))
