@@ -152,6 +152,7 @@ def report(
         # what is wrong in contrast data matters where something was fitted on it
         data_integrity=data_integrity if vectors.height else None,
         behaviors=registry().behaviors_of(work.bench),
+        links=_elsewhere(work),
         versions={
             "probes": probes.VERSION,
             "driver": driver.VERSION,
@@ -162,6 +163,17 @@ def report(
         },
     )
     return _write(work, "report", reports.build_cell_report(tables))
+
+
+def _elsewhere(work: Work) -> tuple[tuple[str, str], ...]:
+    """The leaderboard, this page's tables, and the pages of the other cells that have one by now."""
+    up = "../../.."
+    others = []
+    for cell in valid_cells(work.bench):
+        path = "/".join([*_folder("report", cell), "report.html"])
+        if cell.key != work.here.key and table_exists(work.url(path)):
+            others.append((f"{cell.method.name} on {cell.model.name}", quote(f"{up}/{path}", safe="/=.-_~")))
+    return (("Leaderboard", f"{up}/leaderboard_page/report.html"), ("Tables of this page", "tables/"), *others)
 
 
 def _cosines(vectors: pl.DataFrame, tensors: pl.DataFrame) -> pl.DataFrame | None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from steer_core.evaluation.behaviors.side_effects import JUDGED
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, signed, slug_words
+from steer_core.reports.numbers import number, p_value, percent, plural, signed, slug_words
 from steer_core.reports.sweeps import Sweep, strength_words
 from steer_core.statistics import LEVEL, least_controls
 
@@ -95,11 +95,20 @@ def _unreliable(tables: CellTables, concepts: Sequence[str]) -> list[str]:
 
 
 def _like_random(sweep: Sweep) -> list[str]:
-    rows = [sweep.found(f"p_random_{end}") for end in ("low", "high")]
-    ranked = [r for r in rows if r is not None and r["value"] is not None and r["n"] >= least_controls()]
-    if ranked and all(r["value"] > LEVEL for r in ranked):
-        return ["Random directions of equal size move it as far."]
-    return []
+    said = []
+    for end, words in (("low", "lowest"), ("high", "highest")):
+        found = sweep.found(f"p_random_{end}")
+        if (
+            found is not None
+            and found["value"] is not None
+            and found["n"] >= least_controls()
+            and found["value"] > LEVEL
+        ):
+            said.append(
+                f"At its {words} strength it cannot be told from random directions of equal size (rank p = "
+                f"{p_value(found['value'])})."
+            )
+    return said
 
 
 def _scale_end(sweep: Sweep) -> list[str]:

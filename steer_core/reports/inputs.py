@@ -39,6 +39,7 @@ class CellTables:
             beside the cell's distributions, and the source of the copy's binned median.
         missing_controls: control cells that were not there to compare with.
         versions: what made the tables: name -> version or hash, shown in the footer.
+        links: what the page links to, in words, and the path relative to its own folder.
         probe: probe of the headline; empty takes the first test probe among the requests.
         probe_arms: `schemas.ProbeArms`; None where the method has its headline alone.
         summary_of_arms: set by `of_probe`: the summary with all arms, where `summary` has the headline's.
@@ -78,6 +79,7 @@ class CellTables:
     control_steerability: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     missing_controls: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()
     probe: str = ""
     probe_arms: pl.DataFrame | None = None
     summary_of_arms: pl.DataFrame | None = None

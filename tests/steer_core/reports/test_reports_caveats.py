@@ -1,0 +1,83 @@
+"""What the page knows against its own claims stands on the first screen."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from fixture_sweeps import sweep_tables
+from fixture_tables import PROBE, cell_tables, typed
+
+import schemas
+from steer_core.reports.caveats import cell_caveats, sweep_caveats
+from steer_core.reports.inputs import of_probe
+from steer_core.reports.sweeps import sweeps
+
+
+@pytest.fixture(scope="module")
+def tables():
+    plain = of_probe(cell_tables(n_texts=8, per_text=4), PROBE)
+    swept = sweep_tables(behaviors=("cheerfulness",), n_items=8, draws=60, n_random=20)
+    return replace(plain, **{k: v for k, v in swept.items() if k in plain.__dataclass_fields__})
+
+
+def said(tables):
+    return " ".join(cell_caveats(tables))
+
+
+def of_sweep(tables):
+    return " ".join(sweep_caveats(tables, sweeps(tables)[0]))
+
+
+def test_many_failures_are_said_by_kind(tables):
+    cut = tables.steerability.with_columns(failure=pl.when(pl.int_range(pl.len()) < 12).then(pl.lit("truncated")))
+    assert "12 answers of 32 were cut off at the token limit." in said(replace(tables, steerability=cut))
+
+
+def test_a_vector_that_points_the_wrong_way_is_said(tables):
+    goal = tables.dose_response["goal"][0]
+    own = (pl.col("goal") == goal) & (pl.col("observed_goal") == goal)
+    turned = tables.dose_response.with_columns(
+        pl.when(own).then(-pl.col("move")).otherwise("move").alias("move"),
+        pl.when(own).then(-pl.col("high")).otherwise("low").alias("low"),
+        pl.when(own).then(-pl.col("low")).otherwise("high").alias("high"),
+    )
+    assert "points the wrong way" not in said(tables)
+    assert f"The vector of {goal.replace('_', ' ')} points the wrong way" in said(replace(tables, dose_response=turned))
+
+
+def test_a_direction_that_is_none_is_said_beside_the_behavior(tables):
+    weak = tables.vectors.with_columns(reliability=pl.lit(-0.05))
+    assert "There is hardly a direction of cheerfulness" in of_sweep(replace(tables, vectors=weak))
+    assert "−0.05" in of_sweep(replace(tables, vectors=weak))
+
+
+def test_a_start_near_the_end_of_the_scale_is_said(tables):
+    near = tables.arm_summary.with_columns(
+        mean=pl.when((pl.col("role") == "off") & (pl.col("measure") == "judged")).then(7.9).otherwise("mean")
+    )
+    assert "It starts at 7.9, near the end of the scale at 10: it can rise by 2.1 at most." in of_sweep(
+        replace(tables, arm_summary=near)
+    )
+
+
+def test_answers_that_were_cut_off_are_said(tables):
+    cut = tables.arm_summary.with_columns(mean=pl.when(pl.col("measure") == "truncated").then(1.0).otherwise("mean"))
+    assert "100\u00a0% of its answers were cut off at the token limit" in of_sweep(replace(tables, arm_summary=cut))
+
+
+def test_an_end_that_random_directions_reach_is_said(tables):
+    like = tables.sweep_findings.with_columns(
+        value=pl.when(pl.col("finding") == "p_random_high").then(2 / 21).otherwise("value")
+    )
+    text = of_sweep(replace(tables, sweep_findings=like))
+    assert "At its highest strength it cannot be told from random directions of equal size (rank p = 0.095)." in text
+    assert "lowest" not in text
+
+
+def test_a_page_without_vectors_has_nothing_of_them_to_say():
+    plain = of_probe(cell_tables(n_texts=8, per_text=4), PROBE)
+    assert (
+        cell_caveats(replace(plain, steerability=plain.steerability.with_columns(failure=pl.lit(None, pl.String))))
+        == ()
+    )
+    assert typed([], schemas.Vectors).is_empty()
