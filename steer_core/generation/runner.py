@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -150,8 +151,14 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+@functools.cache
+def _schema() -> pl.Schema:
+    """Columns of `responses`; pandera takes a millisecond, and this is asked for with every answer."""
+    return Responses.empty().schema
+
+
 def response_rows(rows: Sequence[Row]) -> pl.DataFrame:
     """Rows of `responses`, with `text_id` added and columns in order."""
     filled = [{**r, "text_id": digest_text(str(r["text"]))} for r in rows]
-    schema = Responses.empty().schema
+    schema = _schema()
     return pl.DataFrame(filled, schema=schema, orient="row").select(list(schema))

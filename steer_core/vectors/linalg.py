@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from steer_core.vectors.moments import Doubles
@@ -53,6 +52,8 @@ def rank_cut(values: Doubles) -> float:
 
 def solve(covariance: Doubles, vector: Doubles) -> Doubles:
     """S^+ v for a positive semidefinite S of shape [d, d] and v of shape [d]; empty directions of S are left out."""
+    import scipy.linalg  # the definitions load this module, and most processes fit nothing
+
     factor, failed = scipy.linalg.lapack.dpotrf(covariance, lower=True)
     if not failed:
         reciprocal_condition, _ = scipy.linalg.lapack.dpocon(factor, np.abs(covariance).sum(axis=0).max(), uplo="L")
@@ -88,6 +89,8 @@ def transport_map(source: Doubles, target: Doubles) -> Doubles:
 
 def leading_component(matrix: Doubles) -> Doubles:
     """Unit eigenvector of the largest eigenvalue of a symmetric matrix of shape [d, d]; shape [d], sign arbitrary."""
+    import scipy.linalg
+
     last = len(matrix) - 1
     _, basis = scipy.linalg.eigh(matrix, subset_by_index=[last, last])
     return np.asarray(basis[:, 0])
