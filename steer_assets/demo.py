@@ -6,32 +6,16 @@ Runs land in the same instance that `make dev` shows. What is up to date is not 
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
-import time
+from collections.abc import Callable
 
-import dagster as dg
-from dagster._core.instance.ref import InstanceRef
-
-from steer_assets.bar import Bar
-from steer_assets.io import table_url
-from steer_assets.partitions import Cell, all_cells
-from steer_assets.preflight import check_bench
-from steer_assets.progress import listening
-from steer_assets.settings import SHIPPED_CONFIG, registry, storage_root
+from steer_assets.partitions import chosen_cells
+from steer_assets.running import StoppedError, run_cells
+from steer_assets.settings import registry
 from steer_core.tables.errors import SteerworksError
-from steer_core.tables.files import join
-from steer_core.tables.snapshot import table_exists
 
 #: What the demo runs unless told otherwise: the two controls, a prompt, and a vector.
 METHODS = ("copy", "rewrite", "direct", "vector-mean-difference")
-#: Without these no cell can be run; a cell without a vector needs none of the other shared nodes.
-NEEDED = ("seed_corpus", "goal_mappings", "probes")
-
-
-class StoppedError(Exception):
-    """Somebody pressed Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,106 +24,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bench", default="tales", help="bench to run (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD", help="methods, or `all`")
     options = parser.parse_args(arguments)
+    return guarded(lambda: run(options.bench, options.methods))
+
+
+def run(bench_name: str, methods: list[str]) -> int:
+    """Materialize a bench: what the cells share, the cells, the leaderboard."""
+    bench = registry().bench(bench_name)
+    return run_cells(bench, chosen_cells(bench, methods))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; an error is one line and exit code 2, Ctrl-C 130."""
     try:
-        return run(options.bench, options.methods)
+        return command()
     except SteerworksError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (StoppedError, KeyboardInterrupt):
         print("\nStopped. What was written so far is kept: run it again to go on.", file=sys.stderr)
         return 130
-
-
-def run(bench_name: str, methods: list[str]) -> int:
-    """Materialize a bench: what the cells share, the cells, the leaderboard."""
-    bench = registry().bench(bench_name)
-    for method in methods:
-        if method != "all" and method not in bench.methods:
-            raise SteerworksError(f"bench {bench.name!r} has no method {method!r}; it has {', '.join(bench.methods)}")
-    cells = [c for c in all_cells(bench) if "all" in methods or c.method.name in methods]
-    check_bench(bench, cells)
-    from steer_assets.assets import NODES
-    from steer_assets.build import build_definitions
-    from steer_assets.nodes import BOARD, CELLS, SHARED
-
-    groups = {g: [n.name for n in NODES.all if n.group == g] for g in (SHARED, CELLS, BOARD)}
-    start = time.monotonic()
-    runner = _Runner(build_definitions(dg.in_process_executor, location="demo"), bench_name)
-    steps = 2 + len(cells)
-    failed = runner.run(f"[1/{steps}] corpus, goal space, probes", groups[SHARED], None)
-    ready, ok = not failed & set(NEEDED), not failed
-    for n, cell in enumerate(cells, 2):
-        why = cell.why_impossible()
-        if why:
-            print(f"[{n}/{steps}] {cell.key}: left out, {why}", flush=True)
-        elif ready:
-            # one red cell does not keep the others from being measured
-            ok = not runner.run(f"[{n}/{steps}] {cell.key}", groups[CELLS], cell) and ok
-    if table_exists(table_url(storage_root(), bench.name, "requests", None)):
-        ok = not runner.run(f"[{steps}/{steps}] leaderboard", groups[BOARD], None) and ok
-    if ok:
-        print(f"\nDone in {time.monotonic() - start:.0f} s.")
-    _list_pages(bench.name, cells)
-    return 0 if ok else 1
-
-
-def _list_pages(bench: str, cells: list[Cell]) -> None:
-    folders = {c.key: ("report", f"model={c.model.name}", f"method={c.method.name}") for c in cells}
-    pages = {k: join(storage_root(), bench, *f, "report.html") for k, f in folders.items()}
-    pages["leaderboard"] = join(storage_root(), bench, "leaderboard_page", "report.html")
-    there = {k: page for k, page in pages.items() if table_exists(page)}
-    print("\n".join(["", "Reports:", *(f"  {k:32} {page}" for k, page in there.items())]) if there else "", flush=True)
-
-
-class _Runner:
-    """Runs nodes in this process and says what each run did."""
-
-    def __init__(self, defs: dg.Definitions, bench: str) -> None:
-        self.job = defs.resolve_implicit_global_asset_job_def()
-        self.bench = bench
-        self.instance = _instance()
-        # errors are printed below, in one line
-        logging.getLogger("dagster").setLevel(logging.CRITICAL)
-
-    def run(self, title: str, names: list[str], cell: Cell | None) -> set[str]:
-        """Materialize nodes; returns the names of those that failed."""
-        start = time.monotonic()
-        with Bar(title) as bar, listening(bar):
-            result = self.job.execute_in_process(
-                instance=self.instance,
-                asset_selection=[dg.AssetKey([self.bench, name]) for name in names],
-                partition_key=cell.key if cell else None,
-                raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            )
-        seconds = time.monotonic() - start
-        failures = [e for e in result.all_events if e.is_step_failure]
-        if any(_interrupted(e) for e in failures) or (not result.success and not failures):
-            raise StoppedError
-        records = [
-            r.data["status"]
-            for e in result.get_asset_materialization_events()
-            for r in e.materialization.metadata["tables"].records
-        ]
-        counts = f"{records.count('written')} tables written, {records.count('unchanged')} unchanged ({seconds:.1f} s)"
-        bar.ends(f"FAILED after {seconds:.1f} s; {counts}" if failures else counts)
-        for event in failures:
-            said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
-            print(f"  {event.step_key}: {said.description if said and said.description else error}", flush=True)
-        return {str(e.step_key).removeprefix(f"{self.bench.replace('-', '_').replace('.', '_')}__") for e in failures}
-
-
-def _instance() -> dg.DagsterInstance:
-    """The instance of `DAGSTER_HOME`, without the capture of what is printed: it would take the terminal away."""
-    home = os.environ.setdefault("DAGSTER_HOME", str(SHIPPED_CONFIG.parent))
-    nothing = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides={"compute_logs": nothing}))
-
-
-def _interrupted(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error
-    names = {error.cls_name, error.cause.cls_name if error.cause else None} if error else set()
-    return bool(names & {"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from steer_assets.settings import SHIPPED_CONFIG, pages_url, storage_root
+from steer_assets.settings import dagster_home, pages_url, repository, storage_root
 from steer_core.tables.files import filesystem, is_local
 
 
@@ -51,9 +51,16 @@ def serving_pages() -> Iterator[str | None]:
 
 def main() -> int:
     """Run both until Ctrl-C; further arguments go to `dagster dev`."""
-    home = SHIPPED_CONFIG.parent
-    environment = {"DAGSTER_HOME": str(home), **os.environ}
-    command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml"), *sys.argv[1:]]
+    home = dagster_home()
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    clone = repository()
+    # a wheel brings no workspace file: the same two locations, named by their modules
+    locations = (
+        ["--workspace", str(clone / "workspace.yaml")]
+        if clone
+        else ["-m", "steer_assets.cpu", "-m", "steer_assets.gpu"]
+    )
+    command = [sys.executable, "-m", "dagster", "dev", *locations, *sys.argv[1:]]
     with serving_pages():
         process = subprocess.Popen(command, env=environment)
         # the terminal sends Ctrl-C to both; this one waits for the other to end in order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 from steer_assets.settings import registry
 from steer_core.methods.load import why_impossible
+from steer_core.tables.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,36 @@ def all_cells(bench: BenchSpec) -> list[Cell]:
     """The whole grid, controls first."""
     methods = sorted(map(registry().method, bench.methods), key=lambda m: not m.control)
     return [Cell(bench, registry().model(model), method) for model in bench.models for method in methods]
+
+
+def chosen_cells(bench: BenchSpec, methods: Sequence[str], models: Sequence[str] = ("all",)) -> list[Cell]:
+    """Cells of these methods and models, controls first; `all` takes all.
+
+    Raises:
+        ConfigError: the bench has no such method or model; says which it has.
+    """
+    for kind, asked, known in (("method", methods, bench.methods), ("model", models, bench.models)):
+        for name in asked:
+            if name != "all" and name not in known:
+                raise ConfigError(f"bench {bench.name!r} has no {kind} {name!r}; it has {', '.join(known)}")
+    return [
+        c
+        for c in all_cells(bench)
+        if ("all" in methods or c.method.name in methods) and ("all" in models or c.model.name in models)
+    ]
+
+
+def named_cell(bench: BenchSpec, name: str) -> Cell:
+    """The cell `method|model` that a person named; the model may be left out where the bench has one.
+
+    Raises:
+        ConfigError: no such cell, or several.
+    """
+    method, _, model = name.partition("|")
+    found = chosen_cells(bench, [method], [model or "all"])
+    if "all" in (method, model) or len(found) != 1:
+        raise ConfigError(f"{name!r} is not one cell: write method|model, one of {', '.join(c.key for c in found)}")
+    return found[0]
 
 
 def valid_cells(bench: BenchSpec) -> list[Cell]:

@@ -18,11 +18,30 @@ def config_folders() -> list[Path]:
     return [Path(p).expanduser() for p in named.split(os.pathsep) if p] if named else [SHIPPED_CONFIG]
 
 
+def repository() -> Path | None:
+    """The clone that this file lies in; None where the package was installed from a wheel."""
+    folder = Path(__file__).resolve().parent.parent
+    return folder if (folder / "pyproject.toml").exists() else None
+
+
 def storage_root() -> str:
     """`STEERWORKS_ROOT`: a folder or any fsspec URL; by default `.steerworks` in the repository, or where you are."""
-    repository = Path(__file__).resolve().parent.parent
-    home = repository if (repository / "pyproject.toml").exists() else Path.cwd()
-    return os.environ.get("STEERWORKS_ROOT") or str(home / ".steerworks")
+    return os.environ.get("STEERWORKS_ROOT") or str((repository() or Path.cwd()) / ".steerworks")
+
+
+def dagster_home() -> Path:
+    """`DAGSTER_HOME`, else the repository, with its `dagster.yaml`; from a wheel, `.dagster_home` where you are.
+
+    That folder is made, and tells Dagster to send nothing home.
+    """
+    named = os.environ.get("DAGSTER_HOME") or repository()
+    if named:
+        return Path(named)
+    home = Path.cwd() / ".dagster_home"
+    home.mkdir(exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+    return home
 
 
 def pages_url() -> str:

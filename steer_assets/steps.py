@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,9 @@ from steer_core.tables.errors import ContractError, SteerworksError, TableError
 from steer_core.tables.footer import Footer
 from steer_core.tables.snapshot import publish_table, table_exists
 from steer_core.tables.validation import check
+
+#: Set while everything is made anew, whether or not it is up to date: see `making_anew`.
+_anew: list[bool] = []
 
 WRITTEN, UNCHANGED, NOT_HERE = "written", "unchanged", "not here"
 
@@ -73,7 +77,7 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
     try:
         inputs = {a: snapshot(a, spec, work, catalog) for a in spec.inputs}
         footers = _footers(spec, work, inputs)
-        frames = _published(spec, work, footers, urls)
+        frames = None if _anew else _published(spec, work, footers, urls)
         if frames is not None:
             found = [Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()]
             return Done(tuple(found), frames)
@@ -83,6 +87,29 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
         raise SteerworksError(f"{spec.name}: {error}") from error
     frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
     return Done(tuple(_publish(spec, frames, footers, urls)), frames)
+
+
+def is_current(spec: TableSpec, work: Work, catalog: Catalog) -> bool:
+    """Whether the tables of a declaration follow from what lies there now, by their footers alone.
+
+    Raises:
+        TableError: an input is missing or cannot be read.
+    """
+    cell = work.cell.key if work.cell else None
+    inputs = {a: snapshot(a, spec, work, catalog) for a in spec.inputs}
+    found = {n: footer_of(table_url(work.root, work.bench.name, n, cell)) for n in spec.outputs}
+    footers = _footers(spec, work, inputs)
+    return all(f is not None and f.fingerprint == footers[n].fingerprint for n, f in found.items())
+
+
+@contextlib.contextmanager
+def making_anew() -> Iterator[None]:
+    """Make every table again for a while, up to date or not; answers are still taken from the journal."""
+    _anew.append(True)
+    try:
+        yield
+    finally:
+        _anew.pop()
 
 
 def snapshot(argument: str, spec: TableSpec, work: Work, catalog: Catalog) -> Snapshot:

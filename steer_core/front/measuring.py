@@ -236,26 +236,36 @@ def compare(one: Measured, other: Measured) -> str:
     Raises:
         SteerworksError: they were measured on different requests.
     """
+    return compare_scores(one.name, one.tables["steerability"], other.name, other.tables["steerability"])
+
+
+def compare_scores(one: str, scores: pl.DataFrame, other: str, other_scores: pl.DataFrame) -> str:
+    """`compare` on rows of `schemas.Steerability`, under two names; the headline arm of each."""
+    from schemas.evaluation import HEADLINE
     from steer_core.evaluation.columns import to_array
     from steer_core.statistics import paired_contrast
 
-    a, b = (m.tables["steerability"].select("request_id", "text_id", "error_worst") for m in (one, other))
+    a, b = (
+        s.filter(arm_id=HEADLINE).select("request_id", "text_id", "error_worst", "goal_space_id")
+        for s in (scores, other_scores)
+    )
+    if set(a["goal_space_id"]) != set(b["goal_space_id"]):
+        raise SteerworksError(f"{one} and {other} were measured in different goal spaces: measure both again")
     if set(a["request_id"]) != set(b["request_id"]):
         raise SteerworksError(
-            f"{one.name} and {other.name} answered different requests: measure both with the same bench, texts and "
-            "requests"
+            f"{one} and {other} answered different requests: measure both with the same bench, texts and requests"
         )
     paired = a.join(b.select("request_id", other="error_worst"), on="request_id")
     found = paired_contrast(to_array(paired["error_worst"]), to_array(paired["other"]), paired["text_id"].to_numpy())
     span = f"[{_end(found.low)} to {_end(found.high)}]"
     size = f"{found.difference:+.3f} {span} of error, {found.n} requests on {found.n_clusters} texts"
     if found.low is None or found.high is None:
-        return f"{one.name} against {other.name}: too few texts for an interval ({size})."
+        return f"{one} against {other}: too few texts for an interval ({size})."
     if found.high < 0:
-        return f"{one.name} is better than {other.name}: {size}."
+        return f"{one} is better than {other}: {size}."
     if found.low > 0:
-        return f"{one.name} is worse than {other.name}: {size}."
-    return f"{one.name} and {other.name} cannot be told apart: {size}."
+        return f"{one} is worse than {other}: {size}."
+    return f"{one} and {other} cannot be told apart: {size}."
 
 
 def _scored(name: str, here: Bench, responses: pl.DataFrame, outcomes: pl.DataFrame, model: str) -> Measured:

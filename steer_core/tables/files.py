@@ -160,6 +160,11 @@ def sweep_folder(folder: Path) -> None:
     _remove(folder.glob(".*.tmp"))
 
 
+def sweep_tree(folder: str) -> None:
+    """Remove what killed writers left anywhere below a local folder; files of living processes stay."""
+    _remove(Path(folder).rglob(".*.tmp"))
+
+
 def _sweep(target: Path) -> None:
     """Remove what killed writers left beside the target; files of living processes stay."""
     _remove(target.parent.glob(f".{target.name}.*.tmp"))

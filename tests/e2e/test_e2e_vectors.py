@@ -82,8 +82,8 @@ def test_a_vector_moves_cheerfulness_with_its_strength_and_no_random_direction_d
     assert found["judged", "spearman"]["value"] >= 0.9
     assert found["judged", "effect_low"]["high"] < 0
     assert found["judged", "effect_high"]["low"] > 0
-    # the margin over the farthest of the random directions, its interval above 0
-    assert found["judged", "beyond_random_low"]["low"] > 0
-    assert found["judged", "beyond_random_high"]["low"] > 0
+    # the most extreme of the vector and its 20 random directions, at either end
+    assert found["judged", "p_random_low"]["value"] == pytest.approx(1 / 21)
+    assert found["judged", "p_random_high"]["value"] == pytest.approx(1 / 21)
     for end in ("ratio_low", "ratio_high"):
         assert found["perplexity", end]["high"] < 1.25

@@ -82,7 +82,7 @@ def test_contrasts_that_fail_keep_neither_other_cells_nor_the_leaderboard_from_b
     said = capsys.readouterr().out
     assert "small__contrasts: " in said
     assert "pairs.jsonl" in said
-    assert "[3/4] direct|embedded ... 10 tables written" in said
+    assert "[3/4] direct|embedded ... 11 tables written" in said
     assert "[4/4] leaderboard ... 2 tables written" in said
     assert workplace.table("leaderboard").exists()
 

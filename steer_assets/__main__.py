@@ -1,0 +1,182 @@
+"""Steerworks from the command line: what is there, what it would cost, run it, compare, open the page.
+
+steerworks cells                       every cell with its state, age and cost
+steerworks plan direct                 requests, tokens and time before anything is asked of a model
+steerworks run copy direct             bring cells up to date
+steerworks compare direct rewrite      one cell against another, request by request
+steerworks open direct                 its page, in the browser
+steerworks rebuild direct              make its tables again; answers come from the journal
+steerworks clean                       merge journals, drop what killed writers left behind
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import webbrowser
+from pathlib import Path
+
+import polars as pl
+
+from schemas.specs import BenchSpec
+from steer_assets.demo import guarded
+from steer_assets.partitions import Cell, chosen_cells, named_cell
+from steer_assets.settings import registry, storage_root
+from steer_core.tables.errors import ConfigError, SteerworksError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 where a cell failed, 2 for a mistake, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    return guarded(lambda: int(options.command(_bench(options.bench), options) or 0))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steerworks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--bench", help="bench; may be left out where one is configured, or one is called tales")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, said: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=said, description=said, parents=[shared])
+        added.set_defaults(command=run)
+        return added
+
+    command("cells", cells, "list the cells: state, age, answers, tokens, time of the model")
+    for name, run, said in (
+        ("plan", plan, "requests, tokens and time of cells, and every mistake in the configuration at once"),
+        ("run", run_, "bring cells up to date; what is up to date is skipped"),
+        ("rebuild", rebuild, "make all tables of cells again; answers that stand in the journal are not asked again"),
+    ):
+        added = command(name, run, said)
+        added.add_argument("methods", nargs="+", metavar="METHOD", help="methods, or `all`")
+        added.add_argument("--models", nargs="+", default=["all"], metavar="MODEL", help="models (default: all)")
+    added = command("compare", compare, "compare two cells, paired by request")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("other", help="method, or method|model")
+    added = command("open", open_, "open a cell's page in the browser; without a cell the leaderboard")
+    added.add_argument("cell", nargs="?", help="method, or method|model")
+    added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
+    command("clean", clean, "merge small files of the journals and drop what killed writers left behind")
+    return parser
+
+
+def _bench(name: str | None) -> BenchSpec:
+    benches = registry().benches
+    if name is None and len(benches) == 1:
+        return next(iter(benches.values()))
+    if name is None and "tales" not in benches:
+        raise ConfigError(f"name a bench with --bench; configured are {', '.join(benches)}")
+    return registry().bench(name or "tales")
+
+
+def cells(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """List every cell of the bench."""
+    from steer_assets.assets import NODES
+    from steer_assets.partitions import all_cells
+    from steer_assets.status import State, listing, status_of
+
+    found = [status_of(cell, NODES, storage_root()) for cell in all_cells(bench)]
+    _print(listing([s for s in found if s.state is not State.IMPOSSIBLE], datetime.datetime.now(datetime.UTC)))
+    print("".join(f"\n{s.cell.key}: impossible, {s.why}" for s in found if s.state is State.IMPOSSIBLE))
+
+
+def plan(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Print what cells will ask of their models; makes what all cells share, and fits nothing."""
+    from steer_assets.planned import plan_cells
+
+    rows, unplanned = plan_cells(bench, chosen_cells(bench, options.methods, options.models))
+    if rows.height:
+        _print(rows)
+        known = rows["seconds at most"].drop_nulls()
+        print(
+            f"\nTogether at most {rows['calls at most'].sum():,} calls, {rows['new tokens at most'].sum():,} new tokens"
+            + (f", {known.sum():.0f} s of the model at its speed so far." if known.len() else "; speed not yet known.")
+        )
+    for key, why in unplanned.items():
+        print(f"{key}: {why}")
+
+
+def run_(bench: BenchSpec, options: argparse.Namespace) -> int:
+    """Bring cells up to date."""
+    from steer_assets.running import run_cells
+
+    return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+
+
+def rebuild(bench: BenchSpec, options: argparse.Namespace) -> int:
+    """Make the tables of cells again."""
+    from steer_assets.running import run_cells
+    from steer_assets.steps import making_anew
+
+    with making_anew():
+        return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+
+
+def compare(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Print whether one cell is better than another."""
+    from steer_core.front.measuring import compare_scores
+
+    one, other = named_cell(bench, options.cell), named_cell(bench, options.other)
+    print(compare_scores(one.key, _scores(one), other.key, _scores(other)))
+
+
+def _scores(cell: Cell) -> pl.DataFrame:
+    from schemas import Steerability
+    from steer_assets.io import read_published, table_url
+    from steer_core.tables.snapshot import table_exists
+
+    url = table_url(storage_root(), cell.bench.name, "steerability", cell.key)
+    if not table_exists(url):
+        raise SteerworksError(f"{cell.key} has no scores yet: steerworks run {cell.method.name}")
+    probe = cell.bench.test_probes[0]
+    return read_published(url, Steerability).filter(probe=probe)
+
+
+def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Open a page."""
+    from steer_assets.running import page_of
+    from steer_core.tables.files import filesystem, is_local
+    from steer_core.tables.snapshot import table_exists
+
+    cell = named_cell(bench, options.cell) if options.cell else None
+    page = page_of(bench.name, cell)
+    if not table_exists(page):
+        raise SteerworksError(f"there is no page {page} yet: steerworks run {cell.method.name if cell else 'METHOD'}")
+    print(page)
+    if not options.only_print:
+        fs, path = filesystem(page)
+        if not is_local(fs):
+            raise SteerworksError(f"{page} is not on this machine: copy its folder here to read it")
+        webbrowser.open(Path(path).resolve().as_uri())
+
+
+def clean(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Compact the journals of a bench."""
+    from steer_assets.cleaning import clean_journals
+
+    for name, before, after in clean_journals(bench, storage_root()):
+        print(f"{name}: {before} files before, {after} now")
+
+
+def _print(rows: pl.DataFrame) -> None:
+    """A table to read: numbers to the right, words to the left, what is not known as a dash."""
+    numeric = [t.is_numeric() for t in rows.dtypes]
+    lines = [rows.columns, *([_shown(v) for v in r] for r in rows.iter_rows())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, numeric, strict=True)
+        print("  ".join(v.rjust(w) if n else v.ljust(w) for v, w, n in cells).rstrip())
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
