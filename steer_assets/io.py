@@ -105,7 +105,10 @@ class Snapshot:
                 method, model = part.cell.split("|")
                 rows = rows.with_columns(method=pl.lit(method), model=pl.lit(model))
             frames.append(rows)
-        return pl.concat(frames) if frames else self.contract.empty()
+        if frames:
+            return pl.concat(frames)
+        nothing = self.contract.empty()
+        return nothing.with_columns(method=pl.lit(""), model=pl.lit("")) if cells else nothing
 
 
 def footer_of(url: str) -> Footer | None:

@@ -17,6 +17,7 @@ from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.methods import driver
 from steer_core.steering.vector import from_tables
+from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import join, open_file, write_bytes
 from steer_core.tables.snapshot import table_exists
 from steer_core.vectors.algebra import compare
@@ -220,6 +221,8 @@ def leaderboard(
     for row in costs.filter(~pl.col("current")).iter_rows(named=True):
         work.log.warning("%(method)s|%(model)s answered another draw of probe %(probe)s: left out", row)
     costs = costs.filter("current").drop("current")
+    if not costs.height:
+        raise SteerworksError(f"no cell of bench {work.bench.name!r} has answers on its probes yet: run one first")
     of_current = [
         _of_valid_cells(work, rows).join(costs, on=["model", "method", "probe"], how="semi")
         for rows in (steerability_summary, steerability)

@@ -18,27 +18,44 @@ from steer_core.tables import Journal
 
 CONFIG = Path(__file__).parents[2] / "config"
 KILLS = 10
-METHODS = ["direct", "closed-loop"]
+#: A cell of prompts, and one that is fitted, gets doses, and is swept over a behavior with a judge.
+BENCHES = {
+    "prompt": {"methods": ["direct", "closed-loop"]},
+    "vector": {
+        "methods": ["vector-mean-difference"],
+        "goals": ["text_length", "sentiment"],
+        "decoding": {"max_new_tokens": 128},
+        "train_probe": "pool",
+        "behaviors": ["cheer"],
+        "sweep": {"strengths": [-0.4, 0.4], "random_directions": 2, "shuffled": 1, "max_new_tokens": 32},
+    },
+}
+BEHAVIOR = {
+    "source": {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": 24, "n_items": 6},
+    "positive_prompt": "You are a cheerful person.",
+}
 #: Times and what depends on them may differ between two honest runs.
 TIMED = {"seconds"}
 
 
-def bench() -> dict:
+def bench(kind: str) -> dict:
+    pool = {"name": "pool", "split": "train", "n_texts": 20, "n_goals_per_text": 6, "active": 1, "weighting": "none"}
     return {
-        "corpus": {"sources": [{"kind": "grammar", "n_texts": 60, "seed": 1}], "min_words": 5},
+        "corpus": {"sources": [{"kind": "grammar", "n_texts": 400, "seed": 1}], "min_words": 5},
         "goals": ["reading_difficulty", "text_length", "formality", "sentiment"],
-        "probes": [{"name": "main", "n_texts": 10, "n_goals_per_text": 4, "active": 2, "weighting": "none"}],
+        "probes": [{"name": "main", "n_texts": 10, "n_goals_per_text": 4, "active": 2, "weighting": "none"}, pool],
         "models": ["embedded"],
-        "methods": METHODS,
         "decoding": {"max_new_tokens": 48},
         "batch_size": 4,
         "bootstrap": 50,
         "permutations": 5,
+        **BENCHES[kind],
     }
 
 
-def start(folder: Path, name: str) -> subprocess.Popen:
-    (folder / "benches.yaml").write_text(yaml.safe_dump({"small": bench()}))
+def start(folder: Path, kind: str, name: str) -> subprocess.Popen:
+    (folder / "benches.yaml").write_text(yaml.safe_dump({"small": bench(kind)}))
+    (folder / "behaviors.yaml").write_text(yaml.safe_dump({"cheer": BEHAVIOR}))
     (folder / name).mkdir(exist_ok=True)
     environment = {
         **os.environ,
@@ -47,7 +64,7 @@ def start(folder: Path, name: str) -> subprocess.Popen:
         "DAGSTER_HOME": str(folder / name),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "steer_assets.demo", "--bench", "small", "--methods", *METHODS]
+    command = [sys.executable, "-m", "steer_assets.demo", "--bench", "small", "--methods", "all"]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -72,25 +89,26 @@ def tables(root: Path) -> dict[str, pl.DataFrame]:
 
 
 @pytest.mark.e2e
-def test_ten_kills_change_no_table_and_no_row_is_generated_twice(tmp_path):
+@pytest.mark.parametrize("kind", BENCHES)
+def test_ten_kills_change_no_table_and_no_row_is_generated_twice(tmp_path, kind):
     begun = time.monotonic()
-    finish(start(tmp_path, "whole"))
+    finish(start(tmp_path, kind, "whole"))
     whole = time.monotonic() - begun
     rng = random.Random(20261)
     for _ in range(KILLS):
-        process = start(tmp_path, "killed")
+        process = start(tmp_path, kind, "killed")
         time.sleep(rng.uniform(0.25, 0.9) * whole)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    finish(start(tmp_path, "killed"))
+    finish(start(tmp_path, kind, "killed"))
     expected, found = tables(tmp_path / "whole" / "root"), tables(tmp_path / "killed" / "root")
     assert set(found) == set(expected)
     for name, frame in expected.items():
         assert found[name].equals(frame), name
     # a kill between a compacted segment and the deletion of its parts leaves rows twice on disk, and once to readers
-    journals = {p.parent for p in (tmp_path / "killed" / "root").glob("small/journal/**/*.parquet")}
+    journals = {p.parent for p in (tmp_path / "killed" / "root").glob("small/journal/model=*/*.parquet")}
     rows = Counter(i for folder in journals for i in Journal(str(folder), Responses).read()["response_id"])
     assert rows
     assert set(rows.values()) == {1}
     # and once more: nothing is left to do
-    assert "0 tables written" in finish(start(tmp_path, "killed"))
+    assert "0 tables written" in finish(start(tmp_path, kind, "killed"))

@@ -87,6 +87,16 @@ def test_contrasts_that_fail_keep_neither_other_cells_nor_the_leaderboard_from_b
     assert workplace.table("leaderboard").exists()
 
 
+def test_a_leaderboard_of_no_cell_says_that_one_must_be_run_first(workplace, home, capsys):
+    part = {"kind": "vector", "estimator": "mean-difference", "layers": [1], "strengths": [-0.4, 0.4]}
+    workplace.bench = {**workplace.bench, "methods": ["pushed"]}
+    workplace.configure(methods={"pushed": {"parts": [part]}}, decoding={"max_new_tokens": 2})
+    assert main(["--bench", "small", "--methods", "all"]) == 1
+    said = capsys.readouterr().out
+    assert "goal_contrasts: goal 'reading_difficulty' gets 0 contrast pairs" in said
+    assert "small__leaderboard: leaderboard: no cell of bench 'small' has answers on its probes yet" in said
+
+
 @pytest.mark.e2e
 def test_ctrl_c_ends_the_demo_at_once_with_one_line_and_starts_no_further_cell(workplace, tmp_path):
     workplace.bench = {**workplace.bench, "methods": ["best-of-8", "consensus-of-8"]}
