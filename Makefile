@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check dev install clean evidence-truth
+.PHONY: demo test check docs dev install clean evidence-truth evidence-engine evidence-journal evidence-cells
 
 # the embedded model is too small for two threads to pay, and they thrash where another process wants a core
 demo: .venv/.installed
@@ -33,6 +33,11 @@ check: .venv/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/dagster definitions validate --workspace workspace.yaml --log-level warning
 	$(BIN)/dg check defs
+	$(BIN)/mkdocs build --strict --quiet --site-dir .site
+
+# the documentation as a site, in .site; every link is checked
+docs: .venv/.installed-dev
+	$(BIN)/mkdocs build --strict --site-dir .site
 
 dev: .venv/.installed
 	@$(BIN)/python -m steer_assets.dev $(ARGS)
@@ -43,3 +48,15 @@ clean:
 # how often a page would be wrong, in simulated worlds (half an hour on one core); figures to benchmarks/results
 evidence-truth: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --worlds $${WORLDS:-4000} --out benchmarks/results/truth.json
+
+# answers equal, then plain batches against refilled ones (three minutes)
+evidence-engine: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.refill > benchmarks/results/refill.txt
+
+# a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
+evidence-journal: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
+
+# what a cell costs beyond the imports, fresh and unchanged; how often weights are loaded (five minutes)
+evidence-cells: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_cell > benchmarks/results/one_cell.txt
