@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 import webbrowser
 from pathlib import Path
@@ -29,7 +30,14 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 where a cell failed, 2 for a mistake, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
-    return guarded(lambda: int(options.command(_bench(options.bench), options) or 0))
+    try:
+        code = guarded(lambda: int(options.command(_bench(options.bench), options) or 0))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read has seen enough (`| head`); Python would complain again as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -263,6 +263,7 @@ def judgements(
                     arm_answers, arms, items, found, judge_id=judge.judge_id, measure=measure, **scales
                 )
             )
+    kept.compact()
     # two behaviors on one attribute share a judge
     return pl.concat(verdicts).unique(Judgements.key(), maintain_order=True), pl.concat(measures)
 
