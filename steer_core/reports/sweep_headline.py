@@ -122,7 +122,9 @@ def _ranked(where: str, p: float, n: int, kind: str, kinds: str) -> str:
     if n == 1:
         return f"at {where} the one {kind} of equal size {'moves' if as_far else 'does not move'} it as far"
     count = "none" if as_far == 0 else str(as_far)
-    return f"at {where} {count} of {n} {kinds} of equal size move{'s' if as_far < 2 else ''} it as far or farther{rank}"
+    return (
+        f"at {where}, {count} of {n} {kinds} of equal size move{'s' if as_far < 2 else ''} it as far or farther{rank}"
+    )
 
 
 def _trend(sweep: Sweep) -> list[str]:

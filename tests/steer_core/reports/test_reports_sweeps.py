@@ -96,7 +96,7 @@ def test_the_headline_is_that_of_the_tables(swept, page):
     low, high = main["mean"][0], main["mean"][-1]
     said = f"moves from {off:.1f} unsteered to {low:.1f} at −2 and {high:.1f} at +2 on a scale of 0 to 10"
     assert f"cheerfulness {said}" in page.said
-    assert "At −2 none of 5 random directions of equal size moves it as far or farther" in page.said
+    assert "At −2, none of 5 random directions of equal size moves it as far or farther" in page.said
     assert "5 random directions cannot carry a verdict: that takes 19 of them." in page.said
 
 
@@ -161,7 +161,7 @@ def test_a_vector_within_its_random_directions_is_not_said_to_be_beyond_them():
     sweep = one(small(lift=0.02))
     assert sweep.found("p_random_high")["value"] > 0.05
     said = " ".join(sentences(sweep))
-    assert re.search(r"at \+2 \d+ of \d+ random directions of equal size moves? it as far or farther", said)
+    assert re.search(r"at \+2, \d+ of \d+ random directions of equal size moves? it as far or farther", said)
     assert "moves farther than" not in said
 
 
@@ -388,7 +388,7 @@ def test_a_control_that_went_as_far_the_other_way_counts(plain):
         n=pl.when(pl.col("finding").str.starts_with("p_random")).then(20).otherwise("n"),
     )
     said = " ".join(sentences(one({**plain, "sweep_findings": findings})))
-    assert "at +2 1 of 20 random directions of equal size moves it as far or farther (rank p = 0.095)" in said
+    assert "at +2, 1 of 20 random directions of equal size moves it as far or farther (rank p = 0.095)" in said
 
 
 def test_random_directions_that_can_carry_a_verdict_give_one(plain):
