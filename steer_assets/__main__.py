@@ -126,7 +126,7 @@ def rebuild(bench: BenchSpec, options: argparse.Namespace) -> int:
 
 def compare(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Print whether one cell is better than another."""
-    from steer_core.front.measuring import compare_scores
+    from steer_core.front.measured import compare_scores
 
     one, other = named_cell(bench, options.cell), named_cell(bench, options.other)
     print(compare_scores(one.key, _scores(one), other.key, _scores(other)))

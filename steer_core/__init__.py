@@ -18,22 +18,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steer_core.front.measuring import Measured, Swept, compare, measure, score_answers, sweep
+    from steer_core.front.measured import Measured, compare
+    from steer_core.front.measuring import measure, score_answers
     from steer_core.front.model import Model, load
+    from steer_core.front.sweeping import Swept, sweep
     from steer_core.front.vector import Vector, read_vector
 
 #: Public name -> module that has it.
 _PUBLIC = {
-    "Measured": "measuring",
+    "Measured": "measured",
     "Model": "model",
-    "Swept": "measuring",
+    "Swept": "sweeping",
     "Vector": "vector",
-    "compare": "measuring",
+    "compare": "measured",
     "load": "model",
     "measure": "measuring",
     "read_vector": "vector",
     "score_answers": "measuring",
-    "sweep": "measuring",
+    "sweep": "sweeping",
 }
 
 __all__ = [
