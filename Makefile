@@ -24,7 +24,7 @@ install: .venv/.installed
 
 # two workers with one thread each: torch slows down badly when its threads outnumber free cores
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .
