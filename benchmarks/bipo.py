@@ -24,8 +24,8 @@ import torch
 import transformers
 
 from steer_core.vectors.preference.capture import capture
-from steer_core.vectors.preference.encoding import EncodedPair
 from steer_core.vectors.preference.objectives import PUBLISHED_SEED, Bipo
+from steer_core.vectors.preference.pair_tokens import EncodedPair
 from steer_core.vectors.preference.training import Schedule, train_vector
 
 BETA = 0.1

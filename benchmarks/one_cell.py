@@ -29,7 +29,7 @@ def _measure(methods: list[str]) -> None:
     begun = time.process_time()
     import torch
 
-    from steer_assets.assets import NODES
+    from steer_assets.assets import nodes_of
     from steer_assets.nodes import CELLS, SHARED
     from steer_assets.partitions import chosen_cells
     from steer_assets.running import Runner
@@ -40,9 +40,9 @@ def _measure(methods: list[str]) -> None:
     bench = registry().bench("tales")
     runner = Runner(bench.name)
     print(f"imports and definitions: {time.process_time() - begun:.1f} s of processor time")
-    runner.run("shared nodes", [n.name for n in NODES.all if n.group == SHARED], None)
+    runner.run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED], None)
     loads = _counting(loading)
-    names = [n.name for n in NODES.all if n.group == CELLS]
+    names = [n.name for n in nodes_of(bench).all if n.group == CELLS]
     for cell in chosen_cells(bench, methods):
         for when in ("fresh", "unchanged"):
             before, cpu, wall = loads(), time.process_time(), time.perf_counter()

@@ -19,13 +19,14 @@ from schemas import Responses
 from steer_assets.measuring import measure_texts
 from steer_assets.settings import registry, storage_root
 from steer_core.evaluation import evaluate
+from steer_core.generation.run import Run
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.methods import Artifact, load_method
 from steer_core.methods.driver import run_method
 from steer_core.methods.protocol import Item
 from steer_core.models import load_model
 from steer_core.statistics import paired_contrast
-from steer_core.steering.controls import random_like
+from steer_core.steering.random_vectors import random_like
 from steer_core.steering.vector import from_tables
 from steer_core.tables import Journal
 from steer_core.tables.files import join
@@ -64,8 +65,8 @@ def main() -> None:
         backend.add_vectors(drawn.values())
         items = [_with(i, {old: new.id for old, new in drawn.items()}) for i in artifact.items]
         made = run_method(
-            method, requests, request_goals, bench.goals, artifact=Artifact(tuple(items)), backend=backend,
-            journal=journal, ruler=None, seed=bench.seed, batch_size=bench.batch_size,
+            method, requests, request_goals, bench.goals,
+            Run(journal, backend, seed=bench.seed, batch_size=bench.batch_size), artifact=Artifact(tuple(items)),
         )  # fmt: skip
         texts = pl.concat([made.outcomes.select("text_id", "text"), requests.select("text_id", "text")])
         values = measure_texts(bench, texts.unique("text_id"))

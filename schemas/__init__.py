@@ -20,7 +20,7 @@ from schemas.evaluation import (
 from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
-from schemas.responses import Artifacts, Outcomes, Responses
+from schemas.responses import Artifacts, Outcomes, PartTensors, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, Judgements, SweepArms, SweepFindings
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
@@ -45,6 +45,7 @@ __all__ = [
     "Judgements",
     "Leaderboard",
     "Outcomes",
+    "PartTensors",
     "PreferencePairs",
     "ProbeArms",
     "ProbeDiagnostics",

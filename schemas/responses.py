@@ -75,6 +75,17 @@ class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version
     seconds: float = pa.Field(ge=0.0, description="Wall time over all attempts")
 
 
+class PartTensors(Contract, table="part_tensors", key=("part", "name")):
+    """Arrays that parts learnt, for kinds that have no table of their own for them."""
+
+    part: str = pa.Field(description="Label of the part that learnt it")
+    name: str = pa.Field(description="What it is called among the part's tensors")
+    digest: str = pa.Field(description="Digest of type, shape and numbers: what plans refer to it by")
+    dtype: str = pa.Field(description="Type, as NumPy writes it")
+    shape: str = pa.Field(description="Shape, as JSON")
+    data: pl.Binary = pa.Field(description="The numbers, in C order")
+
+
 class Artifacts(Contract, table="artifacts", key=("part", "kind", "item"), version=2):
     """What the parts of a method fitted: one JSON document a row (edit ideas, examples, doses)."""
 

@@ -10,9 +10,22 @@ from schemas.contract import Contract
 SITES = ["residual", "attention", "mlp"]
 
 
-class Vectors(Contract, table="vectors", key=("concept", "layer", "site", "control", "seed")):
+def _of_one_part(rows: pl.DataFrame, contract: type[Contract]) -> pl.DataFrame:
+    """Rows of a version that knew one vector part a method."""
+    return rows.with_columns(part=pl.lit("vector")).select(list(contract.to_schema().columns))
+
+
+class Vectors(Contract, table="vectors", key=("part", "concept", "layer", "site", "control", "seed"), version=2):
     """One fitted steering vector (or affine map) a row; its numbers are in `vector_tensors`."""
 
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew one vector part a method."""
+        return _of_one_part(rows, cls) if version == 1 else None
+
+    part: str = pa.Field(
+        description="Label of the method's part that it is of: its kind, numbered where a kind occurs again"
+    )
     vector_id: str = pa.Field(description="Digest of operator, tensors, scalars, layer, site and model")
     concept: str = pa.Field(description="Behavior or goal that it stands for")
     control: str = pa.Field(
@@ -47,9 +60,19 @@ class VectorTensors(Contract, table="vector_tensors", key=("vector_id", "tensor"
     values: pl.List(pl.Float32) = pa.Field(description="Values, one a hidden dimension")  # type: ignore[valid-type]
 
 
-class ActivationMap(Contract, table="activation_map", key=("concept", "layer", "site", "example_id")):
+class ActivationMap(
+    Contract, table="activation_map", key=("part", "concept", "layer", "site", "example_id"), version=2
+):
     """Activations of the contrast examples in the plane of their two main components, for a look."""
 
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew one vector part a method."""
+        return _of_one_part(rows, cls) if version == 1 else None
+
+    part: str = pa.Field(
+        description="Label of the method's part that it is of: its kind, numbered where a kind occurs again"
+    )
     concept: str = pa.Field(description="Behavior or goal")
     layer: int = pa.Field(ge=0, description="0-based decoder layer")
     site: str = pa.Field(isin=SITES, description="Where in the layer")
@@ -62,16 +85,19 @@ class ActivationMap(Contract, table="activation_map", key=("concept", "layer", "
     )
 
 
-class DoseResponse(Contract, table="dose_response", key=("goal", "observed_goal", "strength"), version=2):
+class DoseResponse(Contract, table="dose_response", key=("part", "goal", "observed_goal", "strength"), version=3):
     """How far each strength of a goal's vector moves each goal, measured on the training pool."""
 
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
-        """Version 1 fitted the prompt's move without the start: that line has no slope on it."""
-        if version != 1:
-            return None
-        return rows.with_columns(prompt_start=pl.lit(0.0)).select(list(cls.to_schema().columns))
+        """Version 1 fitted the prompt's move without the start: no slope on it. Version 2 knew one vector part."""
+        if version == 1:
+            rows = rows.with_columns(prompt_start=pl.lit(0.0))
+        return _of_one_part(rows, cls) if version in (1, 2) else None
 
+    part: str = pa.Field(
+        description="Label of the method's part that it is of: its kind, numbered where a kind occurs again"
+    )
     goal: str = pa.Field(description="Goal whose vector is applied")
     observed_goal: str = pa.Field(description="Goal whose movement is reported")
     strength: float = pa.Field(nullable=True, description="Strength, in `unit`; null: the base prompt without a vector")

@@ -83,11 +83,11 @@ def _bench(name: str | None) -> BenchSpec:
 
 def cells(bench: BenchSpec, options: argparse.Namespace) -> None:
     """List every cell of the bench."""
-    from steer_assets.assets import NODES
+    from steer_assets.assets import nodes_of
     from steer_assets.partitions import all_cells
     from steer_assets.status import State, listing, status_of
 
-    found = [status_of(cell, NODES, storage_root()) for cell in all_cells(bench)]
+    found = [status_of(cell, nodes_of(bench), storage_root()) for cell in all_cells(bench)]
     _print(listing([s for s in found if s.state is not State.IMPOSSIBLE], datetime.datetime.now(datetime.UTC)))
     print("".join(f"\n{s.cell.key}: impossible, {s.why}" for s in found if s.state is State.IMPOSSIBLE))
 
@@ -116,12 +116,11 @@ def run_(bench: BenchSpec, options: argparse.Namespace) -> int:
 
 
 def rebuild(bench: BenchSpec, options: argparse.Namespace) -> int:
-    """Make the tables of cells again."""
+    """Make the tables of cells again; what all cells share stays as it is, where it is up to date."""
     from steer_assets.running import run_cells
     from steer_assets.steps import making_anew
 
-    with making_anew():
-        return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+    return run_cells(bench, chosen_cells(bench, options.methods, options.models), around_cells=making_anew)
 
 
 def compare(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import datetime
 
 import dagster as dg
 
-from steer_assets.assets import NODES
+from steer_assets.assets import nodes_of
 from steer_assets.automation import follow_sensor
 from steer_assets.jobs import cell_job, missing_cells, weekly_cells
 from steer_assets.nodes import build_asset
@@ -29,10 +29,11 @@ def build_definitions(
         cells: run the cells: with them come the jobs, the schedule and the sensor that launch cells.
         shared: run what all cells share, and the leaderboard.
     """
-    here = [n for n in NODES.all if (cells if n.grid else shared)]
     assets, jobs, schedules, sensors = [], [], [], [follow_sensor(location)]
     for bench in registry().benches.values():
-        assets += [build_asset(node, bench, NODES) for node in here]
+        nodes = nodes_of(bench)
+        here = [n for n in nodes.all if (cells if n.grid else shared)]
+        assets += [build_asset(node, bench, nodes) for node in here]
         if cells:
             job = cell_job(bench, here)
             jobs += [job, cell_job(bench, here, with_controls=True)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +17,16 @@ from schemas.digest import digest_text
 from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.settings import registry, storage_root
 from steer_core.goals.cache import GoalCache
-from steer_core.goals.measure import measure
+from steer_core.goals.measure import measure, measure_stream
 from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
 from steer_core.models.info import model_folder
 from steer_core.models.loading import digest_folder
+from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import filesystem, is_local, join, open_file
 
 if TYPE_CHECKING:
-    from steer_core.methods.driver import Ruler
+    from steer_core.generation.run import Listener, Ruler
     from steer_core.tables.journal import Journal
 
 #: Parts of the journal that a speed is read from.
@@ -65,6 +69,49 @@ def measure_texts(bench: BenchSpec, texts: pl.DataFrame) -> pl.DataFrame:
         cache = GoalCache(join(path, "goal_value_cache"))
     workers = min(os.cpu_count() or 1, 8) if texts.height >= WORTH_WORKERS else 1
     return measure(texts.select("text_id", "text"), list(scorers_of(bench).values()), workers=workers, cache=cache)
+
+
+@contextlib.contextmanager
+def measuring_aside(bench: BenchSpec, device: str, workers: int = 2) -> Iterator[Listener | None]:
+    """A listener whose texts are measured by other processes while the model writes on; their values go to the cache.
+
+    None on a CPU, where measuring would take the time of the model, and where the storage keeps no cache: texts are
+    then measured when all are written. A scorer that fails stops nothing here; it fails where its values are wanted.
+
+    Args:
+        bench: its goals are measured.
+        device: where the model runs.
+        workers: processes.
+    """
+    fs, path = filesystem(storage_root())
+    if device == "cpu" or not is_local(fs):
+        yield None
+        return
+    waiting: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
+
+    def batches() -> Iterator[pl.DataFrame]:
+        seen: set[str] = set()
+        while (texts := waiting.get()) is not None:
+            new = [t for t in dict.fromkeys(texts) if t not in seen]
+            seen.update(new)
+            yield pl.DataFrame({"text_id": [digest_text(t) for t in new], "text": new}, schema=_TEXTS)
+
+    def work() -> None:
+        cache = GoalCache(join(path, "goal_value_cache"))
+        with contextlib.suppress(SteerworksError):
+            for _ in measure_stream(batches(), list(scorers_of(bench).values()), workers=workers, cache=cache):
+                pass
+
+    thread = threading.Thread(target=work, name="measuring", daemon=True)
+    thread.start()
+    try:
+        yield lambda texts: waiting.put(list(texts))
+    finally:
+        waiting.put(None)
+        thread.join()
+
+
+_TEXTS = {"text_id": pl.String, "text": pl.String}
 
 
 def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:

@@ -24,6 +24,7 @@ from steer_assets.steps import (
     Done,
     Fact,
     controls_of,
+    is_current,
     missing_controls,
     run_step,
 )
@@ -71,8 +72,8 @@ class Node:
 class Nodes:
     """All nodes of a bench, in an order in which they can be run: who makes which table, who reads whom."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self.all = tuple(nodes)
+    def __init__(self, nodes: Sequence[Node], bench: BenchSpec) -> None:
+        self.all, self.bench = tuple(nodes), bench
         self._makers = {name: (node, spec) for node in nodes for spec in node.tables for name in spec.outputs}
 
     def maker(self, table: str) -> TableSpec:
@@ -85,13 +86,22 @@ class Nodes:
 
     def upstream(self, node: Node) -> list[str]:
         """Names of the nodes whose tables a node reads."""
-        read = {self.node_of(a) for t in node.tables for a in t.inputs} - {node.name}
+        read = {self.node_of(a) for t in node.tables for a in t.reads(self.bench)} - {node.name}
         return [n.name for n in self.all if n.name in read]
 
     @cached_property
     def model_nodes(self) -> list[str]:
         """Nodes of a cell that may call its model, in the order in which they run."""
         return [n.name for n in self.all if n.calls_model]
+
+    @cached_property
+    def behind_scores(self) -> list[Node]:
+        """The nodes whose tables a cell's scores follow from, those with the scores included: what a control takes."""
+        wanted = {n.name for n in self.all if n.controls}
+        for node in reversed(self.all):
+            if node.name in wanted:
+                wanted |= set(self.upstream(node))
+        return [n for n in self.all if n.name in wanted]
 
     def priority(self, node: Node) -> int:
         """Dagster takes the highest first."""
@@ -101,7 +111,7 @@ class Nodes:
 #: What to do about controls that have no scores yet.
 WITH_CONTROLS = {
     "with_controls": dg.Field(
-        bool, default_value=False, description="Make the controls that have no scores yet first, in this run"
+        bool, default_value=False, description="Make the controls without scores, or with old ones, first, in this run"
     )
 }
 
@@ -250,31 +260,51 @@ def _version(facts: Sequence[Fact]) -> str:
 
 
 def _controls(nodes: Nodes, work: Work, context: Any, make: bool) -> Mapping[str, Any]:
-    """Name the controls without scores; on request make them first, in this run."""
+    """Name the controls without scores, or with old ones; on request make them first, in this run."""
     missing = missing_controls(work.here, work.root)
-    if not missing:
-        return {}
-    if not make:
-        context.log.warning(
-            "%s is held against %s, which have no scores yet: materialize those, and this again; or run job "
-            "%s_cell_with_controls",
-            work.here.key,
-            ", ".join(missing),
-            _slug(work.bench.name),
+    old = [c.key for c in controls_of(work.here) if c.key not in missing and not _current(c, nodes, work)]
+    if make:
+        for cell in controls_of(work.here):
+            if cell.key in (*missing, *old):
+                context.log.info("control %s first", cell.key)
+                _make_control(cell, nodes, work, context)
+        return {"controls made": ", ".join([*missing, *old])} if missing or old else {}
+    said = {}
+    for title, keys, why in (
+        ("missing controls", missing, "which have no scores yet"),
+        ("controls out of date", old, "whose scores are out of date"),
+    ):
+        if keys:
+            context.log.warning(
+                "%s is held against %s, %s: materialize those, and this again; or run job %s_cell_with_controls",
+                work.here.key,
+                ", ".join(keys),
+                why,
+                _slug(work.bench.name),
+            )
+            said[title] = ", ".join(keys)
+    return said
+
+
+def _current(cell: Cell, nodes: Nodes, work: Work) -> bool:
+    """Whether a control's scores follow from what lies there now."""
+    if cell.why_impossible() is not None:
+        return True
+    there = work.of(cell)
+    try:
+        return all(
+            is_current(t, there, nodes) for n in nodes.behind_scores if n.grid for t in n.tables if t.applies(there)
         )
-        return {"missing controls": ", ".join(missing)}
-    for cell in controls_of(work.here):
-        if cell.key in missing:
-            context.log.info("control %s first", cell.key)
-            _make_control(cell, nodes, work, context)
-    return {"controls made": ", ".join(missing)}
+    except SteerworksError:
+        # an input is gone, or its file cannot be read
+        return False
 
 
 def _make_control(cell: Cell, nodes: Nodes, work: Work, context: Any) -> None:
     there = work.of(cell)
     DEVICES.keep = True
     for node in nodes.all:
-        if node.grid and (node.controls or node.name in ("vectors", "plans", "responses")):
+        if node.grid and node in nodes.behind_scores:
             facts, _, found = _run_tables(node, there, nodes)
             context.log_event(
                 dg.AssetMaterialization(

@@ -7,17 +7,27 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from schemas import Contract, GoalSpaceTable, RequestGoals, Requests
 from schemas.specs import BenchSpec
+from steer_assets.assets import nodes_of
+from steer_assets.assets.asking import method_of
+from steer_assets.assets.fits import fit_cell, fitting_kinds, kind_of, pool_method
+from steer_assets.assets.responses import token_counter
+from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
-from steer_assets.nodes import SHARED
+from steer_assets.nodes import SHARED, Nodes
 from steer_assets.partitions import Cell
 from steer_assets.preflight import check_bench
 from steer_assets.settings import storage_root
 from steer_assets.status import node_is_current
-from steer_assets.steps import Done, run_step
+from steer_assets.steps import run_step
 from steer_assets.tables import Work
+from steer_core.goals.space import GoalSpace
+from steer_core.methods import preview
+from steer_core.methods.part import Composed, arms_of, parts_of
+from steer_core.methods.protocol import Artifact, Method
 
-PLANS, FITTING = "plans", "vectors"
+PLANS = "plans"
 
 
 def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -31,31 +41,71 @@ def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, d
         ConfigError: every mistake in the configuration at once.
         SteerworksError: what the cells share, or a plan, cannot be made.
     """
-    from steer_assets.assets import NODES
-
     check_bench(bench, cells)
+    nodes = nodes_of(bench)
     shared = Work(bench, storage_root(), logging.getLogger(__name__))
-    for node in NODES.all:
+    for node in nodes.all:
         if node.group == SHARED:
             for spec in node.tables:
-                run_step(spec, shared, NODES)
-    named = {n.name: n for n in NODES.all}
+                run_step(spec, shared, nodes)
+    plans = next(n for n in nodes.all if n.name == PLANS)
     rows: list[dict[str, object]] = []
-    unplanned = {}
+    said = {}
     for cell in cells:
         work = shared.of(cell)
         if why := cell.why_impossible():
-            unplanned[cell.key] = f"impossible, {why}"
-            continue
-        if not node_is_current(named[FITTING], work, NODES):
-            unplanned[cell.key] = (
-                "not planned: it is fitted first, which asks the model "
-                f"(steerworks run {cell.method.name}; Ctrl-C keeps what was fitted)"
-            )
-            continue
-        made = [run_step(spec, work, NODES) for spec in named[PLANS].tables]
-        rows += _probe_rows(cell, made) + _sweep_rows(cell, made, work)
-    return pl.DataFrame(rows, schema=_SCHEMA), unplanned
+            said[cell.key] = f"impossible, {why}"
+        elif _fitted(work, nodes):
+            made = [run_step(spec, work, nodes).frames for spec in plans.tables]
+            tables = {name: frame for frames in made for name, frame in frames.items()}
+            rows += _rows_of(cell, tables["run_plans"], "probe") + _sweep_rows(cell, tables.get("sweep_arms"), work)
+        else:
+            rows += _unfitted(work)
+            said[cell.key] = "is fitted first; the arms of its sweeps are known when it is"
+    return pl.DataFrame(rows, schema=_SCHEMA), said
+
+
+def _fitted(work: Work, nodes: Nodes) -> bool:
+    """Whether everything that the plans read is there and follows from what lies there now."""
+    plans = next(n for n in nodes.all if n.name == PLANS)
+    before = set(nodes.upstream(plans))
+    return all(node_is_current(n, work, nodes) for n in nodes.all if n.grid and n.name in before)
+
+
+def _unfitted(work: Work) -> list[dict[str, object]]:
+    """What fitting a cell asks for, and its probe: prompts as they are before anything was learnt."""
+    bench, cell, method = work.bench, work.here, method_of(work)
+    fit, pool = fit_cell(work), pool_method(work)
+    rows = (
+        [] if pool is None else _rows_of(cell, _preview(work, method_of(work, pool), [str(bench.train_probe)]), "fit")
+    )
+    speed, length = seconds_per_token(work.journal), bench.decoding.max_new_tokens
+    for module in fitting_kinds(bench).values():
+        for part in (p for p in parts_of(method) if p.spec.kind == kind_of(module)):
+            for step in module.FITS:
+                if step.calls is not None:
+                    calls = step.calls(part, fit)
+                    rows.append(_row(cell, f"fit, {step.name} of {part.label}", calls, calls * length, speed))
+    base = method.base if isinstance(method, Composed) else method
+    arms = 1 + len(arms_of(method, Artifact()))
+    return rows + _rows_of(cell, _preview(work, base, bench.test_probes), "probe", times=arms)
+
+
+def _preview(work: Work, method: Method, probes: Sequence[str]) -> pl.DataFrame:
+    def read(name: str, contract: type[Contract]) -> pl.DataFrame:
+        return read_published(table_url(work.root, work.bench.name, name, None), contract)
+
+    requests = read("requests", Requests)
+    return preview.plan_run(
+        method,
+        requests.filter(pl.col("probe").is_in(list(probes))),
+        read("request_goals", RequestGoals),
+        GoalSpace.from_table(read("goal_space", GoalSpaceTable)).goals,
+        artifact=Artifact(),
+        count_tokens=token_counter(work),
+        seconds_per_token=seconds_per_token(work.journal),
+        max_new_tokens=work.bench.decoding.max_new_tokens,
+    )
 
 
 _SCHEMA = {
@@ -69,35 +119,31 @@ _SCHEMA = {
 }
 
 
-def _probe_rows(cell: Cell, made: Sequence[Done]) -> list[dict[str, object]]:
-    plans = made[0].frames["run_plans"]
+def _row(cell: Cell, of: str, calls: int, new_tokens: int, speed: float | None) -> dict[str, object]:
+    """A row of the plan; what is not known is null."""
+    seconds = None if speed is None else new_tokens * speed
+    figures = {"calls at most": calls, "new tokens at most": new_tokens, "seconds at most": seconds}
+    return {"cell": cell.key, "of": of, "requests": None, "prompt tokens": None, **figures}
+
+
+def _rows_of(cell: Cell, plans: pl.DataFrame, what: str, times: int = 1) -> list[dict[str, object]]:
+    """A row a probe; `times` as many where it is also asked at further arms."""
     return [
         {
             "cell": cell.key,
-            "of": f"probe {r['probe']}",
+            "of": f"{what} {r['probe']}",
             "requests": r["n_requests"],
-            "calls at most": r["max_calls"],
-            "prompt tokens": r["prompt_tokens"],
-            "new tokens at most": r["max_new_tokens"],
-            "seconds at most": r["seconds"],
+            "calls at most": r["max_calls"] * times,
+            "prompt tokens": None if r["prompt_tokens"] is None else r["prompt_tokens"] * times,
+            "new tokens at most": r["max_new_tokens"] * times,
+            "seconds at most": None if r["seconds"] is None else r["seconds"] * times,
         }
         for r in plans.iter_rows(named=True)
     ]
 
 
-def _sweep_rows(cell: Cell, made: Sequence[Done], work: Work) -> list[dict[str, object]]:
-    arms = made[1].frames.get("sweep_arms")
+def _sweep_rows(cell: Cell, arms: pl.DataFrame | None, work: Work) -> list[dict[str, object]]:
     if arms is None or not arms.height:
         return []
-    speed, tokens = seconds_per_token(work.journal), int(arms["max_new_tokens"].sum())
-    return [
-        {
-            "cell": cell.key,
-            "of": f"sweep of {arms.height} arms",
-            "requests": None,
-            "calls at most": int(arms["n_calls"].sum()),
-            "prompt tokens": None,
-            "new tokens at most": tokens,
-            "seconds at most": None if speed is None else tokens * speed,
-        }
-    ]
+    calls, tokens = int(arms["n_calls"].sum()), int(arms["max_new_tokens"].sum())
+    return [_row(cell, f"sweep of {arms.height} arms", calls, tokens, seconds_per_token(work.journal))]

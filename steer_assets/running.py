@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
@@ -29,18 +31,27 @@ class StoppedError(Exception):
     """Somebody pressed Ctrl-C."""
 
 
-def run_cells(bench: BenchSpec, cells: Sequence[Cell]) -> int:
+def run_cells(
+    bench: BenchSpec,
+    cells: Sequence[Cell],
+    around_cells: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> int:
     """Materialize what the cells share, the cells, the leaderboard; returns an exit code.
+
+    Args:
+        bench: the bench.
+        cells: which.
+        around_cells: a context that each cell is run in, and nothing else.
 
     Raises:
         ConfigError: files or models that the configuration names are not there, all of them at once.
         StoppedError: Ctrl-C.
     """
     check_bench(bench, cells)
-    from steer_assets.assets import NODES
+    from steer_assets.assets import nodes_of
     from steer_assets.nodes import BOARD, CELLS, SHARED
 
-    groups = {g: [n.name for n in NODES.all if n.group == g] for g in (SHARED, CELLS, BOARD)}
+    groups = {g: [n.name for n in nodes_of(bench).all if n.group == g] for g in (SHARED, CELLS, BOARD)}
     start = time.monotonic()
     runner = Runner(bench.name)
     steps = 2 + len(cells)
@@ -52,7 +63,8 @@ def run_cells(bench: BenchSpec, cells: Sequence[Cell]) -> int:
             print(f"[{n}/{steps}] {cell.key}: left out, {why}", flush=True)
         elif ready:
             # one red cell does not keep the others from being measured
-            ok = not runner.run(f"[{n}/{steps}] {cell.key}", groups[CELLS], cell) and ok
+            with around_cells():
+                ok = not runner.run(f"[{n}/{steps}] {cell.key}", groups[CELLS], cell) and ok
     if table_exists(table_url(storage_root(), bench.name, "requests", None)):
         ok = not runner.run(f"[{steps}/{steps}] leaderboard", groups[BOARD], None) and ok
     if ok:

@@ -75,7 +75,7 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
     cell = work.cell.key if work.cell else None
     urls = {name: table_url(work.root, work.bench.name, name, cell) for name in spec.outputs}
     try:
-        inputs = {a: snapshot(a, spec, work, catalog) for a in spec.inputs}
+        inputs = {a: snapshot(a, spec, work, catalog) for a in spec.reads(work.bench)}
         footers = _footers(spec, work, inputs)
         frames = None if _anew else _published(spec, work, footers, urls)
         if frames is not None:
@@ -96,7 +96,7 @@ def is_current(spec: TableSpec, work: Work, catalog: Catalog) -> bool:
         TableError: an input is missing or cannot be read.
     """
     cell = work.cell.key if work.cell else None
-    inputs = {a: snapshot(a, spec, work, catalog) for a in spec.inputs}
+    inputs = {a: snapshot(a, spec, work, catalog) for a in spec.reads(work.bench)}
     found = {n: footer_of(table_url(work.root, work.bench.name, n, cell)) for n in spec.outputs}
     footers = _footers(spec, work, inputs)
     return all(f is not None and f.fingerprint == footers[n].fingerprint for n, f in found.items())

@@ -94,7 +94,7 @@ class TableSpec:
     science: tuple[Science, ...]
     metadata: Callable[[Work, Mapping[str, pl.DataFrame]], dict[str, Any]] | None
     intact: Callable[[Work, Mapping[str, pl.DataFrame]], bool] | None
-    inputs: tuple[str, ...]
+    reads: Callable[[BenchSpec], tuple[str, ...]]
 
     @property
     def description(self) -> str:
@@ -116,6 +116,7 @@ def table(
     science: tuple[Science, ...] = (),
     metadata: Callable[[Work, Mapping[str, pl.DataFrame]], dict[str, Any]] | None = None,
     intact: Callable[[Work, Mapping[str, pl.DataFrame]], bool] | None = None,
+    also: Callable[[BenchSpec], tuple[str, ...]] = lambda bench: (),
 ) -> Callable[[Callable[..., Any]], TableSpec]:
     """Declare a table.
 
@@ -135,9 +136,12 @@ def table(
         science: checks on the rows.
         metadata: metadata from the rows.
         intact: whether files beside the table are still there.
+        also: further tables that the body reads, as keyword arguments: those that depend on a bench's kinds of parts.
     """
 
     def declare(body: Callable[..., Any]) -> TableSpec:
+        parameters = list(inspect.signature(body).parameters.values())[1:]
+        named = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         called = names or ((body.__name__,) if len(contracts) == 1 else tuple(c.table() for c in contracts))
         return TableSpec(
             name=body.__name__,
@@ -154,7 +158,7 @@ def table(
             science=science,
             metadata=metadata,
             intact=intact,
-            inputs=tuple(inspect.signature(body).parameters)[1:],
+            reads=lambda bench: tuple(dict.fromkeys((*named, *also(bench)))),
         )
 
     return declare

@@ -19,12 +19,12 @@ from steer_core.goals.analysis import Analyzer, TextAnalysis
 from steer_core.goals.scorer import load_scorer
 from steer_core.methods.load import code_digest, load_method
 from steer_core.methods.part import refused
-from steer_core.methods.protocol import Artifact, GoalTarget, Request
+from steer_core.methods.protocol import Artifact, GoalTarget, Item, Request
 from steer_core.models.loading import load_model
 from steer_core.registry import load_registry
-from steer_core.steering.controls import random_like
 from steer_core.steering.operators import load_operator
 from steer_core.steering.plan import Extension, Plan
+from steer_core.steering.random_vectors import random_like
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimator import load_estimator
@@ -55,12 +55,17 @@ def configured(tmp_path, monkeypatch):
     shutil.copytree(FOLDER, tmp_path / "mine", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "extensions.yaml").write_text("folders: [mine]\n")
     (tmp_path / "methods.yaml").write_text(
-        "biased:\n  parts: [{kind: prompt, strategy: shouting}, {kind: logit-bias, goal: formality, tokens: [7]}]\n"
+        "biased:\n  parts: [{kind: prompt, strategy: shouting}, {kind: logit-bias, goal: formality}]\n"
     )
     yield load_registry([tmp_path])
     monkeypatch.undo()
     extensions.available.cache_clear()
     load_operator.cache_clear()
+
+
+#: What the toy part would have learnt: token 7 alone.
+BIAS = np.eye(1, 1408, 7, dtype=np.float32)[0]
+LEARNT = Artifact((Item("bias", {"tensor": tensor_digest(BIAS)}, "formality", part="logit-bias"),))
 
 
 def request(move):
@@ -93,7 +98,7 @@ def test_every_kind_is_one_file(configured):
 
 def test_a_third_kind_of_part_is_a_method_of_the_configuration(configured):
     method = load_method(configured.method("biased"), MODEL, BENCH, {"formality": GOAL})
-    (plan,) = method.step(request(0.3), Artifact(), ())
+    (plan,) = method.step(request(0.3), LEARNT, ())
     assert plan.messages[-1].content.startswith("REWRITE THIS!!!")
     (rule,) = plan.extensions
     assert (rule.name, rule.settings) == ("logit-bias", {"by": pytest.approx(0.3)})
@@ -104,27 +109,26 @@ def test_a_third_kind_of_part_is_a_method_of_the_configuration(configured):
 def test_the_engine_carries_out_the_parts_rule_row_by_row(configured):
     method = load_method(configured.method("biased"), MODEL, BENCH, {"formality": GOAL})
     backend = TransformersBackend(load_model(MODEL))
-    bias = method.parts[0].tensor
-    (plan,) = method.step(request(0.3), Artifact(), ())
+    (plan,) = method.step(request(0.3), LEARNT, ())
     pushed = replace(plan, extensions=(replace(plan.extensions[0], settings={"by": 1e4}),))
     plain = replace(plan, extensions=())
     with pytest.raises(SteerworksError, match="needs tensor .* `add_tensors`"):
         answer_all(backend, [Call(pushed, 0, 0)])
-    backend.add_tensors({tensor_digest(bias): bias})
+    backend.add_tensors({tensor_digest(BIAS): BIAS})
     calls = [Call(p, 0, 0) for p in (plain, pushed, plain)]
     first, biased, again = answer_all(backend, calls)
     # only its own row is pushed to write the one token, to the end
     assert biased.completion_tokens == 12
     assert biased.raw == backend.loaded.tokenizer.decode([7] * 12, skip_special_tokens=True)
     assert first.raw == again.raw == answer_all(backend, [Call(plain, 0, 0)])[0].raw
-    assert TransformersBackend(load_model(MODEL), batching="plain").add_tensors({tensor_digest(bias): bias}) is None
+    assert TransformersBackend(load_model(MODEL), batching="plain").add_tensors({tensor_digest(BIAS): BIAS}) is None
 
 
 def test_an_engine_that_does_not_know_the_rule_refuses_by_name(configured):
     method = load_method(configured.method("biased"), MODEL, BENCH, {"formality": GOAL})
     deaf = Capabilities("openai", None, scores=True)
     assert refused(method, deaf) == "openai backend cannot carry out the extension 'logit-bias'"
-    (plan,) = method.step(request(0.3), Artifact(), ())
+    (plan,) = method.step(request(0.3), LEARNT, ())
     with pytest.raises(
         SteerworksError, match="openai backend cannot carry out the extension 'logit-bias'; it knows: none"
     ):

@@ -1,79 +1,87 @@
 """Asset bodies, one file a stage; here, how their tables make up the nodes that a person meets."""
 
-from steer_assets.assets import behaviors, contrasts, corpus, evaluation, probes, reports, responses, vectors
+from __future__ import annotations
+
+from schemas.specs import BenchSpec
+from steer_assets.assets import behaviors, contrasts, corpus, evaluation, fits, probes, reports, responses
 from steer_assets.nodes import BOARD, CELLS, SHARED, Node, Nodes
 
-#: In the order in which a run takes them.
-NODES = Nodes(
-    [
-        Node("seed_corpus", (corpus.seed_corpus,), "Texts that requests start from", SHARED),
-        Node(
-            "goal_mappings",
-            (corpus.corpus_goal_values, corpus.goal_space),
-            "The goals measured on the corpus, and the goal space that they span",
-            SHARED,
-        ),
-        Node(
-            "probes",
-            (probes.probes,),
-            "Requests with their targets, and how evenly they cover the goal space",
-            SHARED,
-        ),
-        Node(
-            "contrasts",
-            (contrasts.behavior_contrasts,),
-            "What vectors are fitted on, and what behaviors are tested with",
-            SHARED,
-        ),
-        Node(
-            "vectors",
-            (
-                responses.fit_responses,
-                vectors.goal_contrasts,
-                vectors.vectors,
-                vectors.dose_response,
-                responses.artifacts,
-            ),
-            "What the method is fitted on, and what it learns there: vectors, doses, examples",
-            CELLS,
-        ),
-        Node(
-            "plans",
-            (responses.run_plans, behaviors.sweep_arms),
-            "Before the probe and the sweep run: prompts to read, arms, and what they will cost",
-            CELLS,
-        ),
-        Node(
-            "responses",
-            (responses.responses,),
-            "Every answer of the cell, and what was chosen for each request",
-            CELLS,
-        ),
-        Node(
-            "behaviors",
-            (behaviors.sweep_responses, behaviors.arm_measures, behaviors.judgements, behaviors.arm_summary),
-            "Behaviors under the cell's vector: answers of all arms, verdicts, measures, findings",
-            CELLS,
-        ),
-        Node(
-            "scores",
-            (
-                evaluation.response_goal_values,
-                evaluation.steerability,
-                evaluation.steerability_summary,
-                evaluation.comparisons,
-                evaluation.side_effects,
-            ),
-            "How far each answer went, how far off the road, and how that compares with the controls",
-            CELLS,
-            controls=True,
-        ),
-        Node("steerability_report", (reports.report,), "The cell's page", CELLS),
-        Node(
-            "leaderboard",
-            (reports.leaderboard, reports.leaderboard_page),
-            "All cells that are there, ranked, and the page",
-            BOARD,
-        ),
-    ]
+#: What all cells share.
+_SHARED = (
+    Node("seed_corpus", (corpus.seed_corpus,), "Texts that requests start from", SHARED),
+    Node(
+        "goal_mappings",
+        (corpus.corpus_goal_values, corpus.goal_space),
+        "The goals measured on the corpus, and the goal space that they span",
+        SHARED,
+    ),
+    Node(
+        "probes",
+        (probes.probes,),
+        "Requests with their targets, and how evenly they cover the goal space",
+        SHARED,
+    ),
+    Node(
+        "contrasts",
+        (contrasts.behavior_contrasts,),
+        "What vectors are fitted on, and what behaviors are tested with",
+        SHARED,
+    ),
 )
+#: Of each cell, before its parts are fitted; and after.
+_BEFORE = (
+    Node(
+        "fit_responses",
+        (fits.fit_responses,),
+        "Answers to the training pool, which the method's parts are fitted on; never to the probe",
+        CELLS,
+    ),
+)
+_AFTER = (
+    Node(
+        "plans",
+        (fits.artifacts, responses.run_plans, behaviors.sweep_arms),
+        "Before the probe and the sweep run: what was learnt, prompts to read, arms, and what they will cost",
+        CELLS,
+    ),
+    Node(
+        "responses",
+        (responses.responses,),
+        "Every answer of the cell, and what was chosen for each request",
+        CELLS,
+    ),
+    Node(
+        "behaviors",
+        (behaviors.sweep_responses, behaviors.arm_measures, behaviors.judgements, behaviors.arm_summary),
+        "Behaviors under the cell's steering: answers of all arms, verdicts, measures, findings",
+        CELLS,
+    ),
+    Node(
+        "scores",
+        (
+            evaluation.response_goal_values,
+            evaluation.steerability,
+            evaluation.steerability_summary,
+            evaluation.comparisons,
+            evaluation.side_effects,
+        ),
+        "How far each answer went, how far off the road, and how that compares with the controls",
+        CELLS,
+        controls=True,
+    ),
+    Node("steerability_report", (reports.report,), "The cell's page", CELLS),
+    Node(
+        "leaderboard",
+        (reports.leaderboard, reports.leaderboard_page),
+        "All cells that are there, ranked, and the page",
+        BOARD,
+    ),
+)
+
+
+def nodes_of(bench: BenchSpec) -> Nodes:
+    """The nodes of a bench, in the order in which a run takes them.
+
+    Kinds of parts that its methods are made of bring a node each; kinds that it does not use bring none.
+    """
+    return Nodes([*_SHARED, *_BEFORE, *fits.fitting_nodes(bench), *_AFTER], bench)

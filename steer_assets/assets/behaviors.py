@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from schemas import ArmAnswers, ArmScores, ArmSummary, Judgements, Responses, SweepArms, SweepFindings
 from schemas.specs import BehaviorSpec, Decoding, ModelSpec
+from steer_assets.assets.asking import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
-from steer_assets.assets.vectors import steering_backend, vector_part
+from steer_assets.assets.fits import fit_cell, fitted_tables, swept_part
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
-from steer_core.evaluation.behaviors import planner, run, scores, side_effects, summary
+from steer_core.evaluation.arms import answers, choices, measures
+from steer_core.evaluation.behaviors import asked as asking_of
+from steer_core.evaluation.behaviors import side_effects, summary, sweep
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.goals.space import GoalSpace
 from steer_core.methods.cleaning import clean_answer, is_refusal
-from steer_core.steering.compose import CONDITION, gate_of
-from steer_core.steering.vector import SteeringVector, from_tables
+from steer_core.methods.part import Part
 from steer_core.tables.journal import Journal
 
 
 def _swept(work: Work) -> list[BehaviorSpec]:
-    """Behaviors that this cell is swept on: those of the bench, where the method has a vector."""
-    return behaviors_of(work) if vector_part(work) is not None else []
+    """Behaviors that this cell is swept on: those of the bench, where a part of the method can be swept."""
+    return behaviors_of(work) if swept_part(work) is not None else []
 
 
 def _decoding(work: Work) -> Decoding:
@@ -41,26 +43,14 @@ def _plain(behavior: BehaviorSpec) -> list[Any]:
     return [behavior.name, behavior.positive_prompt, behavior.negative_prompt]
 
 
-def _vectors(work: Work, vectors: pl.DataFrame, tensors: pl.DataFrame) -> list[SteeringVector]:
-    """The behaviors' vectors with their controls; random ones are drawn again from their seeds."""
-    part = vector_part(work)
-    assert part is not None
-    names = [b.name for b in _swept(work)]
-    own = vectors.filter(pl.col("concept").is_in(names) | (pl.col("control") == CONDITION))
-    found = from_tables(own, tensors.join(own, on="vector_id", how="semi"))
-    for name in names:
-        found = planner.with_random(found, name, work.bench.sweep, layers=_main_layers(work, vectors), seed=part.seed)
-    return found
-
-
-def _main_layers(work: Work, vectors: pl.DataFrame) -> tuple[int, ...]:
-    """Layers that the method itself steers: those of its goals; the sweep's further layers are fitted for behaviors."""
-    of_goals = vectors.filter(pl.col("concept").is_in(list(work.bench.goals)) & (pl.col("control") == ""))
-    return tuple(of_goals["layer"].unique().sort())
+def _part(work: Work) -> Part:
+    part = swept_part(work)
+    assert part is not None  # tables here are of cells that have one
+    return part
 
 
 def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    cost = planner.cost_of(frames["sweep_arms"])
+    cost = sweep.cost_of(frames["sweep_arms"])
     said: dict[str, Any] = {"arms": cost.arms, "texts to write": cost.calls, "continuations to score": cost.scored}
     # how fast the model is belongs to the run: in the table it would make the same arms another table
     speed = seconds_per_token(work.journal)
@@ -70,42 +60,24 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 @table(
     SweepArms,
     names=("sweep_arms",),
-    version=planner.VERSION,
+    version=sweep.VERSION,
     spec=lambda work: [
         [_plain(b) for b in _swept(work)],
-        vector_part(work) and vector_part(work).model_dump(mode="json"),  # type: ignore[union-attr]
+        _part(work).label,
+        _part(work).spec.model_dump(mode="json"),
         work.bench.sweep.model_dump(mode="json"),
     ],
     applies=lambda work: bool(_swept(work)),
     grid=True,
     metadata=_cost,
+    also=fitted_tables,
 )
-def sweep_arms(
-    work: Work, behavior_items: pl.DataFrame, vectors: pl.DataFrame, vector_tensors: pl.DataFrame
-) -> pl.DataFrame:
+def sweep_arms(work: Work, behavior_items: pl.DataFrame, **fitted: pl.DataFrame) -> pl.DataFrame:
     """The grid before it runs: every setting of the sweep with its controls, and what it will cost."""
-    part = vector_part(work)
-    if part is None or not _swept(work):
-        return SweepArms.empty()
-    known = _vectors(work, vectors, vector_tensors)
-    written = set(behavior_items["behavior"])
-    for behavior in _swept(work):
-        if behavior.name not in written:
-            work.log.warning("behavior %r has no test items: it is not swept", behavior.name)
-    planned = [
-        planner.plan_arms(
-            behavior,
-            part,
-            work.bench.sweep,
-            known,
-            behavior_items,
-            layers=_main_layers(work, vectors),
-            gate=gate_of(known),
-        )
-        for behavior in _swept(work)
-        if behavior.name in written
-    ]
-    return pl.concat([SweepArms.empty(), *planned])
+    part = _part(work)
+    if others := [p.label for p in own_parts(work) if p.sweeps and p.label != part.label]:
+        work.log.warning("behaviors are swept over part %r alone, not over %s", part.label, ", ".join(others))
+    return part.sweep(fit_cell(work), {**fitted, "behavior_items": behavior_items})
 
 
 def _answered(work: Work) -> list[Any] | None:
@@ -118,51 +90,36 @@ def _answered(work: Work) -> list[Any] | None:
     Responses,
     ArmAnswers,
     names=("sweep_responses", "arm_answers"),
-    version=run.VERSION,
+    version=asking_of.VERSION,
     spec=_answered,
     applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
     science=(RECEIPTS,),
+    also=fitted_tables,
 )
 def sweep_responses(
-    work: Work,
-    sweep_arms: pl.DataFrame,
-    behavior_items: pl.DataFrame,
-    vectors: pl.DataFrame,
-    vector_tensors: pl.DataFrame,
+    work: Work, sweep_arms: pl.DataFrame, behavior_items: pl.DataFrame, **fitted: pl.DataFrame
 ) -> tuple[pl.DataFrame, ...]:
     """Open answers of all arms, in shared batches; only arms that were never answered cost anything."""
-    if not sweep_arms.height:
-        return Responses.empty(), ArmAnswers.empty()
-    with device_lease(device_of(work.here.model)):
-        swept = run.run_arms(
-            sweep_arms,
-            behavior_items,
-            _vectors(work, vectors, vector_tensors),
-            backend_for(work.here.model),
-            work.journal,
-            model_identity=work.here.model.identity,
-            decoding=_decoding(work),
-            seed=work.bench.seed,
-            batch_size=work.bench.batch_size,
-            samples=work.bench.sweep.samples,
-            clean=clean_answer,
-            progress=work.progress("answers"),
-        )
+    asked = asking_of.asked_of(sweep_arms, behavior_items)
+    with asking(work, "answers") as run:
+        _part(work).give_sweep(run.asking, fit_cell(work), fitted)
+        swept = answers.write(asked, run, _decoding(work), samples=work.bench.sweep.samples, clean=clean_answer)
     return swept.responses, swept.answers
 
 
 @table(
     ArmScores,
     names=("arm_measures",),
-    version=scores.VERSION,
+    version=measures.VERSION,
     spec=_answered,
     applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
+    also=fitted_tables,
 )
 def arm_measures(
     work: Work,
@@ -170,35 +127,31 @@ def arm_measures(
     behavior_items: pl.DataFrame,
     sweep_responses: pl.DataFrame,
     arm_answers: pl.DataFrame,
-    vectors: pl.DataFrame,
-    vector_tensors: pl.DataFrame,
     goal_space: pl.DataFrame,
+    **fitted: pl.DataFrame,
 ) -> pl.DataFrame:
     """What needs the model or the ruler: propensity, perplexity, KL, length, refusals, positions in goal space."""
-    if not sweep_arms.height:
-        return ArmScores.empty()
-    swept = run.SweepRun(sweep_responses, arm_answers)
+    written, decoding = answers.Written(sweep_responses, arm_answers), _decoding(work)
+    asked = asking_of.asked_of(sweep_arms, behavior_items)
     # what controls do to a neutral set, and their KL, is nobody's question, and most arms are controls
-    own, neutral = sweep_arms.filter(~pl.col("role").is_in(["random", "shuffled"])), pl.col("group") == "neutral"
-    with device_lease(device_of(work.here.model)):
-        backend = steering_backend(work, vectors, vector_tensors)
-        known = _vectors(work, vectors, vector_tensors)
-        backend.add_vectors(known)
-        common: dict[str, Any] = {
-            "model_identity": work.here.model.identity,
-            "decoding": _decoding(work),
-            "batch_size": work.bench.batch_size,
-        }
+    controls = set(sweep_arms.filter(pl.col("role").is_in(["random", "shuffled"]))["arm_id"])
+    own = [one for one in asked if one.arm.arm_id not in controls]
+    wanted = [one for one in asked if one.arm.arm_id not in controls or one.item.group != "neutral"]
+    with asking(work, "measures") as run:
+        _part(work).give_sweep(run.asking, fit_cell(work), fitted)
         found = [
-            run.score_items(sweep_arms, behavior_items.filter(~neutral), known, backend, **common),
-            run.score_items(own, behavior_items.filter(neutral), known, backend, **common),
-            scores.perplexity_scores(swept, sweep_arms, behavior_items, backend, **common),
-            scores.kl_scores(swept, own, behavior_items, backend, **common),
+            choices.score(wanted, run, decoding, asking_of.choice_measures),
+            measures.perplexity_scores(written, asked, run, decoding),
+            measures.kl_scores(written, own, run, decoding),
         ]
-    found.append(scores.answer_scores(swept, sweep_arms, behavior_items, refused=is_refusal))
-    ruler = ruler_of(work.bench, GoalSpace.from_table(goal_space))
-    found.append(side_effects.goal_scores(arm_answers, sweep_arms, behavior_items, ruler))
+    found.append(measures.form_scores(written, asked))
+    found.append(measures.text_scores(written, asked, _refusals))
+    found.append(side_effects.goal_scores(written, asked, ruler_of(work.bench, GoalSpace.from_table(goal_space))))
     return pl.concat(found)
+
+
+def _refusals(texts: Sequence[str]) -> list[dict[str, float | None]]:
+    return [{"refused": float(is_refusal(text))} for text in texts]
 
 
 def _judged_by(work: Work) -> list[Any]:
@@ -260,7 +213,12 @@ def judgements(
             measure = side_effects.JUDGED if own else f"{side_effects.OTHER}{behavior.name}"
             measures.append(
                 side_effects.judged_scores(
-                    arm_answers, arms, items, found, judge_id=judge.judge_id, measure=measure, **scales
+                    arm_answers,
+                    asking_of.asked_of(arms, items),
+                    found,
+                    judge_id=judge.judge_id,
+                    measure=measure,
+                    **scales,
                 )
             )
     kept.compact()
@@ -295,6 +253,4 @@ def _lease(work: Work, behavior: BehaviorSpec) -> contextlib.AbstractContextMana
 )
 def arm_summary(work: Work, sweep_arms: pl.DataFrame, arm_scores: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
     """Means with intervals clustered by item, paired differences to the unsteered arm, and the sweep's findings."""
-    if not sweep_arms.height:
-        return ArmSummary.empty(), SweepFindings.empty()
     return summary.summarise_arms(sweep_arms, arm_scores, draws=work.bench.bootstrap, seed=work.bench.seed)

@@ -11,20 +11,17 @@ import polars as pl
 
 from schemas import Leaderboard, Reports
 from schemas.evaluation import HEADLINE
+from steer_assets.assets.fits import fitted_tables, swept_part
 from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.methods import driver
-from steer_core.steering.vector import from_tables
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import join, open_file, write_bytes
 from steer_core.tables.snapshot import table_exists
-from steer_core.vectors.algebra import compare
 
 PREVIEW = "preview.md"
-#: Operators whose vectors are directions, and so have cosines; the others are maps.
-DIRECTIONS = ("add", "add_norm_preserving", "ablate")
 
 
 def _folder(name: str, cell: Cell | None) -> list[str]:
@@ -69,7 +66,7 @@ def _said(name: str) -> Any:
 def _words(work: Work) -> list[Any]:
     goals = registry().goals_of(work.bench)
     behaviors = {n: b.model_dump(mode="json") for n, b in registry().behaviors_of(work.bench).items()}
-    swept = behaviors if work.here.method.of_kind("vector") else None
+    swept = behaviors if swept_part(work) is not None else None
     return [work.here.method.description, swept, {n: g.model_dump(mode="json") for n, g in goals.items()}]
 
 
@@ -84,6 +81,7 @@ def _words(work: Work) -> list[Any]:
     lenient=("behavior_items", "data_integrity"),
     metadata=_said("report"),
     intact=_intact("report"),
+    also=fitted_tables,
 )
 def report(
     work: Work,
@@ -99,10 +97,6 @@ def report(
     steerability_summary: pl.DataFrame,
     comparisons: pl.DataFrame,
     side_effects: pl.DataFrame,
-    vectors: pl.DataFrame,
-    vector_tensors: pl.DataFrame,
-    activation_map: pl.DataFrame,
-    dose_response: pl.DataFrame,
     sweep_arms: pl.DataFrame,
     sweep_responses: pl.DataFrame,
     arm_answers: pl.DataFrame,
@@ -112,6 +106,7 @@ def report(
     sweep_findings: pl.DataFrame,
     behavior_items: pl.DataFrame,
     data_integrity: pl.DataFrame,
+    **fitted: pl.DataFrame,
 ) -> pl.DataFrame:
     """The cell's page: headline beside the controls, behaviors, side effects, examples; with stills and tables."""
     cell = work.here
@@ -138,10 +133,7 @@ def report(
         method_description=cell.method.description,
         control_steerability={m: of[m] for m in against if m in of},
         missing_controls=tuple(m for m in against if m not in of),
-        vectors=vectors,
-        activation_map=activation_map,
-        vector_cosines=_cosines(vectors, vector_tensors),
-        dose_response=dose_response,
+        fitted={name: rows for name, rows in fitted.items() if rows.height},
         sweep_arms=sweep_arms,
         arm_summary=arm_summary,
         sweep_findings=sweep_findings,
@@ -151,7 +143,7 @@ def report(
         sweep_responses=sweep_responses,
         behavior_items=behavior_items,
         # what is wrong in contrast data matters where something was fitted on it
-        data_integrity=data_integrity if vectors.height else None,
+        data_integrity=data_integrity if any(rows.height for rows in fitted.values()) else None,
         behaviors=registry().behaviors_of(work.bench),
         links=_elsewhere(work),
         versions={
@@ -175,14 +167,6 @@ def _elsewhere(work: Work) -> tuple[tuple[str, str], ...]:
         if cell.key != work.here.key and table_exists(work.url(path)):
             others.append((f"{cell.method.name} on {cell.model.name}", quote(f"{up}/{path}", safe="/=.-_~")))
     return (("Leaderboard", f"{up}/leaderboard_page/report.html"), ("Tables of this page", "tables/"), *others)
-
-
-def _cosines(vectors: pl.DataFrame, tensors: pl.DataFrame) -> pl.DataFrame | None:
-    """Cosines of the real vectors with one another, layer by layer; None where there is nothing to compare."""
-    directed = vectors.filter((pl.col("control") == "") & pl.col("operator").is_in(DIRECTIONS))
-    if directed.height < 2:
-        return None
-    return compare(from_tables(directed, tensors.join(directed, on="vector_id", how="semi")))
 
 
 def _cells(work: Work) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -17,14 +17,15 @@ from steer_core.front.bench import Bench, open_bench
 from steer_core.front.measured import Measured
 from steer_core.front.model import Model
 from steer_core.front.vector import Vector
-from steer_core.methods.part import Composed, Part
+from steer_core.generation.run import Run
+from steer_core.methods.part import Composed, PlainPart
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Setting, Traits
 from steer_core.steering.plan import Message, Plan
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.journal import Journal
 
 if TYPE_CHECKING:
-    from steer_core.methods.driver import Run
+    from steer_core.methods.driver import Answered
 
 #: Shuffles behind the rank p of listening, and draws of medians' intervals.
 SHUFFLES, DRAWS = 200, 1000
@@ -75,22 +76,12 @@ def measure(
         )
     if vector is not None and strength is not None:
         asking.backend.add_vectors(vector.parts)
-        built = Composed(built, (cast(Part, _Fixed(vector, strength)),), built.traits)
+        built = Composed(built, (_Fixed(vector, strength),), built.traits)
         name = f"{name}+{vector.name}@{strength:g}"
     with tempfile.TemporaryDirectory() as folder:
-        run = run_method(
-            built,
-            here.probe.requests,
-            here.probe.request_goals,
-            here.spec.goals,
-            artifact=Artifact(),
-            backend=asking.backend if built.traits.calls_model else None,
-            journal=Journal(folder, Responses),
-            ruler=here.ruler if built.traits.measures else None,
-            seed=seed,
-            batch_size=here.spec.batch_size,
-        )
-    return _scored(name, here, run.responses, run.outcomes, asking.loaded.spec.name)
+        run = Run(Journal(folder, Responses), asking.backend, here.ruler, seed, here.spec.batch_size)
+        made = run_method(built, here.probe.requests, here.probe.request_goals, here.spec.goals, run)
+    return _scored(name, here, made.responses, made.outcomes, asking.loaded.spec.name)
 
 
 def score_answers(
@@ -152,23 +143,13 @@ def _scored(name: str, here: Bench, responses: pl.DataFrame, outcomes: pl.DataFr
     return Measured(name, tables, here, model)
 
 
-def _taken(answers: Mapping[str, str], here: Bench) -> Run:
+def _taken(answers: Mapping[str, str], here: Bench) -> Answered:
     """Answers as they are, as if a method had given them."""
     from steer_core.methods.driver import run_method
 
     with tempfile.TemporaryDirectory() as folder:
-        return run_method(
-            _Given(answers),
-            here.probe.requests,
-            here.probe.request_goals,
-            here.spec.goals,
-            artifact=Artifact(),
-            backend=None,
-            journal=Journal(folder, Responses),
-            ruler=None,
-            seed=0,
-            batch_size=1,
-        )
+        run = Run(Journal(folder, Responses))
+        return run_method(_Given(answers), here.probe.requests, here.probe.request_goals, here.spec.goals, run)
 
 
 def _copied(here: Bench) -> pl.DataFrame:
@@ -224,28 +205,13 @@ class _Given:
         return raw, True
 
 
-class _Fixed:
+class _Fixed(PlainPart):
     """A vector at one strength, whatever is asked."""
 
     def __init__(self, vector: Vector, strength: float) -> None:
         self.spec: PartSpec = VectorPart(estimator=vector.parts[0].estimator)
-        self.label, self.fits_on = "vector", None
+        self.label = "vector"
         self.steps = vector.interventions(strength)
-
-    def combine(self, base: Method, before: Sequence[Any]) -> None:
-        pass
-
-    def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
-        return Artifact()
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
         return replace(plan, interventions=(*plan.interventions, *self.steps))
-
-    def arms(self, artifact: Artifact) -> tuple[Any, ...]:
-        return ()
-
-    def at(self, arm: Any) -> _Fixed:
-        return self
-
-    def refuse(self, capabilities: Any) -> str | None:
-        return None

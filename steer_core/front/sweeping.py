@@ -14,6 +14,7 @@ from schemas.specs import BehaviorSpec, SweepSpec
 from schemas.vector_part import VectorPart
 from steer_core.front.model import Model
 from steer_core.front.vector import Vector
+from steer_core.generation.run import Run
 from steer_core.tables.journal import Journal
 
 #: Draws of the rank correlations' intervals.
@@ -77,7 +78,10 @@ def sweep(
         ConfigError: no such behavior, or one without test items.
     """
     from steer_core.corpus.contrasts import build_contrasts
-    from steer_core.evaluation.behaviors import planner, run, scores, side_effects, summary
+    from steer_core.evaluation.arms import answers, choices, measures
+    from steer_core.evaluation.behaviors import asked as asking
+    from steer_core.evaluation.behaviors import side_effects, summary
+    from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
     from steer_core.evaluation.judges import judge as judging
     from steer_core.evaluation.judges.load import load_judge
     from steer_core.methods.cleaning import clean_answer, is_refusal
@@ -89,33 +93,30 @@ def sweep(
     part = VectorPart(estimator=vector.parts[0].estimator, layers=layers, unit=vector.unit, strengths=tuple(strengths))
     sweep_spec = SweepSpec(random_directions=random_directions, shuffled=0, max_new_tokens=max_new_tokens)
     own = [replace(p, concept=spec.name, lineage={**p.lineage, "seed": 0}) for p in vector.parts]
-    known = planner.with_random(own, spec.name, sweep_spec, layers=layers)
-    arms = planner.plan_arms(spec, part, sweep_spec, known, items, layers=layers)
-    common: dict[str, Any] = {
-        "model_identity": model.loaded.spec.identity,
-        "decoding": sweep_decoding(sweep_spec),
-        "batch_size": 64,
-    }
+    known = with_random(own, spec.name, sweep_spec, layers=layers)
+    arms = plan_arms(spec, part, sweep_spec, known, items, layers=layers)
+    asked, decoding = asking.asked_of(arms, items), sweep_decoding(sweep_spec)
+    asking.give_vectors(model.backend, asked, known)
     with tempfile.TemporaryDirectory() as folder:
-        swept = run.run_arms(
-            arms, items, known, model.backend, Journal(folder, Responses), seed=0, clean=clean_answer, **common
-        )
-    found = [
-        run.score_items(arms, items, known, model.backend, **common),
-        scores.answer_scores(swept, arms, items, refused=is_refusal),
-        scores.perplexity_scores(swept, arms, items, model.backend, **common),
-    ]
+        run = Run(Journal(folder, Responses), model.backend)
+        swept = answers.write(asked, run, decoding, clean=clean_answer)
+        found = [
+            choices.score(asked, run, decoding, asking.choice_measures),
+            measures.form_scores(swept, asked),
+            measures.text_scores(swept, asked, lambda texts: [{"refused": float(is_refusal(t))} for t in texts]),
+            measures.perplexity_scores(swept, asked, run, decoding),
+        ]
     if spec.judge.kind == "ground_truth":
         judge = load_judge(spec)
         verdicts = judging.judge_cases(judge, judging.cases_of(swept.answers, items))
-        found.append(side_effects.judged_scores(swept.answers, arms, items, verdicts, judge_id=judge.judge_id))
+        found.append(side_effects.judged_scores(swept.answers, asked, verdicts, judge_id=judge.judge_id))
     table, findings = summary.summarise_arms(arms, pl.concat(found), draws=DRAWS, seed=0)
-    answers = (
+    said = (
         swept.answers.join(arms.filter(pl.col("role").is_in(["off", "vector"])), on="arm_id")
         .join(items.select("item_id", prompt="messages"), on="item_id")
         .select("strength", "prompt", "text")
     )
-    return Swept(spec.name, table, findings, answers)
+    return Swept(spec.name, table, findings, said)
 
 
 def sweep_decoding(spec: SweepSpec) -> Any:

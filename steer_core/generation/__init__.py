@@ -10,7 +10,7 @@ from steer_core.generation.backend import (
     Stats,
     answer_all,
 )
-from steer_core.generation.runner import run_calls
+from steer_core.generation.journalled import run_calls
 
 __all__ = [
     "Backend",

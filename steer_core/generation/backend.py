@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from schemas.digest import digest_json
 from schemas.vector_part import Site
@@ -15,6 +15,9 @@ from steer_core.steering.plan import Plan
 from steer_core.steering.positions import FORMS
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
+
+if TYPE_CHECKING:
+    from steer_core.models.loading import LoadedModel
 
 #: What a plan can be asked for.
 Verb = Literal["generate", "score", "diverge"]
@@ -204,8 +207,21 @@ class Backend(Protocol):
         ...
 
     @property
+    def model_identity(self) -> str:
+        """`ModelSpec.identity` of the model that answers; plans of others are refused."""
+        ...
+
+    @property
     def execution(self) -> str:
         """Execution fingerprint: everything outside the plan that may change an answer."""
+        ...
+
+    def weights(self) -> LoadedModel:
+        """The loaded model, for what reads its activations or trains on it.
+
+        Raises:
+            SteerworksError: the engine holds no weights in this process.
+        """
         ...
 
     def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:

@@ -13,7 +13,7 @@ import torch  # noqa: TID253  (this module exists for torch code; it is imported
 from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
 
 from steer_core.generation.backend import Finished, Generation, Stats
-from steer_core.generation.encoding import pad_left
+from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import regime_of
 from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
 from steer_core.generation.stream import Prompt, Waiting

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steer_core.generation.encoding import pad_left
+from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import Regime
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention

@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache, DynamicLayer  # noqa: TID253
 from steer_core.generation.backend import Call, Finished, Generation, Stats
 from steer_core.generation.cache import RowCache
 from steer_core.generation.decoding import Rule
-from steer_core.generation.encoding import pad_left
+from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.sampling import Draws, NotFiniteError, next_tokens
 from steer_core.steering.running import Running
 from steer_core.tables.errors import SteerworksError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.digest import canonical_json
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
 from steer_core.generation.decoding import Array, available_rules, build_rule, tensor_digest
-from steer_core.generation.encoding import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.reading import Read, read_logits
 from steer_core.generation.regimes import regime_of
 from steer_core.models.loading import LoadedModel
@@ -110,6 +110,10 @@ class TransformersBackend:
 
             self._steering = Steering(self.loaded.model, self._vectors, self.loaded.fingerprint)
         return self._steering
+
+    def weights(self) -> LoadedModel:
+        """The loaded model."""
+        return self.loaded
 
     def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
         """Let plans refer to further vectors, by id.

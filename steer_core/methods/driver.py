@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,18 +12,16 @@ from schemas.digest import canonical_json, digest_json, digest_text
 from schemas.evaluation import HEADLINE
 from schemas.responses import Outcomes, Responses
 from steer_core.generation.backend import Backend, Call
-from steer_core.generation.runner import Progress, Row, printable, response_rows, stream_calls
+from steer_core.generation.journalled import Row, printable, response_rows, stream_calls
+from steer_core.generation.run import Run
 from steer_core.methods.cleaning import is_refusal
 from steer_core.methods.part import Arm, Composed
 from steer_core.methods.protocol import Artifact, Choose, GoalTarget, Method, Observation, Request
 from steer_core.tables.errors import SteerworksError
-from steer_core.tables.journal import Journal
 
 #: Bumped when the same method, requests and answers give other tables.
 VERSION = "1"
 
-#: Texts to positions in goal space, one mapping goal -> z (None: undefined) a text.
-Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
 #: Rounds after which a method that never chooses is stopped.
 MOST_ROUNDS = 100
 
@@ -44,7 +42,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class Run:
+class Answered:
     """What running a method gives: every attempt, and the choice for each request."""
 
     responses: pl.DataFrame
@@ -68,16 +66,11 @@ def run_method(
     requests: pl.DataFrame,
     request_goals: pl.DataFrame,
     goals: Sequence[str],
+    run: Run,
     *,
-    artifact: Artifact,
-    backend: Backend | None,
-    journal: Journal,
-    ruler: Ruler | None,
-    seed: int,
-    batch_size: int,
+    artifact: Artifact | None = None,
     arms: Sequence[Arm] = (),
-    progress: Progress | None = None,
-) -> Run:
+) -> Answered:
     """Run a method on all requests, as it is and at further arms, all in one stream.
 
     Calls stream: a request's next round starts when its own answers are in, whatever the others do.
@@ -87,19 +80,15 @@ def run_method(
         requests: rows of `requests`.
         request_goals: rows of `request_goals`.
         goals: axes of the goal space, in order.
-        artifact: what the method was fitted to.
-        backend: what generates; None only for methods that call no model.
-        journal: of this model; answers in it are not generated again.
-        ruler: measures texts; needed by methods that measure.
-        seed: the bench's seed.
-        batch_size: most rows under way at a time.
+        run: who answers, where answers are kept, what measures them; the rows in all that its progress is told are
+            those asked for so far.
+        artifact: what the method was fitted to; None: nothing.
         arms: settings that every request is also asked at.
-        progress: told whenever rows have been journalled; the rows in all are those asked for so far.
 
     Raises:
         SteerworksError: a backend or ruler is missing, the backend cannot execute a plan, or a method never chooses.
     """
-    if method.traits.measures and ruler is None:
+    if method.traits.measures and run.ruler is None:
         raise SteerworksError("this method measures its attempts, and no ruler was given")
     probes = dict(requests.select("request_id", "probe").iter_rows())
     variants = {HEADLINE: method}
@@ -109,21 +98,20 @@ def run_method(
         variants |= {arm.arm_id: method.at(arm) for arm in arms}
     asked = requests_from(requests, request_goals, goals)
     states = [_State(m, arm_id, r, probes[r.request_id]) for arm_id, m in variants.items() for r in asked]
-    rounds = _Rounds(method, artifact, states, backend, journal, ruler if method.traits.measures else None, seed)
+    rounds = _Rounds(method, artifact or Artifact(), states, run)
     rounds.advance()
     if rounds.queue:
-        assert backend is not None
-        rounds.longest_first(backend)
+        rounds.longest_first(run.asking)
         done = len(rounds.rows)
 
         def told(written: int) -> None:
-            if progress is not None:
-                progress(done + written, len(rounds.rows) + len(rounds.waiting))
+            if run.progress is not None:
+                run.progress(done + written, len(rounds.rows) + len(rounds.waiting))
 
-        for _, row in stream_calls(rounds.calls(), backend, journal, batch_size, told=told):
+        for _, row in stream_calls(rounds.calls(), run, told=told):
             rounds.answered(row)
     outcomes = _outcomes(method, states, rounds.rows)
-    return Run(_responses(rounds.rows), outcomes)
+    return Answered(_responses(rounds.rows), outcomes)
 
 
 class _Rounds:
@@ -135,21 +123,12 @@ class _Rounds:
         waiting: response id -> the requests that wait for it.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        artifact: Artifact,
-        states: Sequence[_State],
-        backend: Backend | None,
-        journal: Journal,
-        ruler: Ruler | None,
-        seed: int,
-    ) -> None:
-        self.method, self.artifact, self.backend, self.ruler, self.seed = method, artifact, backend, ruler, seed
+    def __init__(self, method: Method, artifact: Artifact, states: Sequence[_State], run: Run) -> None:
+        self.method, self.artifact, self.run = method, artifact, run
+        self.backend, self.ruler = run.backend, run.ruler if method.traits.measures else None
         self.rows: dict[str, Row] = {}
         self.queue: deque[tuple[str, Call]] = deque()
         self.waiting: dict[str, list[_State]] = {}
-        self._journal = journal
         self._ready = list(states)
 
     def calls(self) -> Iterator[Call | None]:
@@ -166,7 +145,9 @@ class _Rounds:
     def answered(self, row: Row) -> None:
         """An answer has come: requests that have all of theirs are ready for their next round."""
         response_id = str(row["response_id"])
-        self.rows[response_id] = _cleaned(self.method, row)
+        self.rows[response_id] = cleaned = _cleaned(self.method, row)
+        if self.run.listener is not None:
+            self.run.listener([str(cleaned["text"])])
         for state in self.waiting.pop(response_id):
             if all(i in self.rows for _, i in state.asked):
                 self._ready.append(state)
@@ -180,7 +161,9 @@ class _Rounds:
             asked = [pair for state in ready for pair in self._step(state)]
             new = {i for _, _, i in asked if i not in self.rows and i not in self.waiting}
             held = (
-                {str(r["response_id"]): r for r in self._journal.read(list(new)).iter_rows(named=True)} if new else {}
+                {str(r["response_id"]): r for r in self.run.journal.read(list(new)).iter_rows(named=True)}
+                if new
+                else {}
             )
             for state, call, response_id in asked:
                 self._ask(state, call, response_id, held)
@@ -222,7 +205,7 @@ class _Rounds:
         for plan in step:
             sample = samples.get(plan.id, 0)
             samples[plan.id] = sample + 1
-            call = Call(plan, sample, sample_seed(self.seed, plan.id, sample))
+            call = Call(plan, sample, sample_seed(self.run.seed, plan.id, sample))
             response_id = call.response_id(self.backend.execution)
             state.asked.append((call, response_id))
         return [(state, call, response_id) for call, response_id in state.asked]

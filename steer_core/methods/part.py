@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
 from schemas.digest import canonical_json, digest_json
 from schemas.evaluation import HEADLINE, ProbeArms
 from schemas.parts import PartSpec
-from steer_core.generation.backend import Capabilities
+from schemas.sweeps import SweepArms
+from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Traits
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
+
+if TYPE_CHECKING:
+    from steer_core.methods.fit_steps import FitCell
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,28 @@ class Arm:
 class Part(Protocol):
     """A part that is applied to plans.
 
-    Attributes:
-        spec: its settings.
-        label: its name within the method, and in the artifact.
-        fits_on: strategy whose answers to the training pool it is fitted on; None: it needs none.
+    `PlainPart` has all of it but `apply`, so that a part says only what is its own.
     """
 
-    spec: PartSpec
-    label: str
-    fits_on: str | None
+    @property
+    def spec(self) -> PartSpec:
+        """Its settings."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Its name within the method, and in the artifact."""
+        ...
+
+    @property
+    def fits_on(self) -> str | None:
+        """Strategy whose answers to the training pool it is fitted on; None: it needs none."""
+        ...
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether behaviors can be swept over its settings."""
+        ...
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """Look whether it goes with the strategy and the parts before it.
@@ -69,6 +86,14 @@ class Part(Protocol):
 
     def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
         """Items that follow from the answers to the training pool alone, each with the part's label."""
+        ...
+
+    def collect(self, tables: Mapping[str, pl.DataFrame]) -> Artifact:
+        """Items that follow from the tables that its kind's steps have fitted, each with the part's label."""
+        ...
+
+    def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Hand the engine what its plans refer to by digest: vectors, tensors, adapters."""
         ...
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
@@ -90,6 +115,66 @@ class Part(Protocol):
     def refuse(self, capabilities: Capabilities) -> str | None:
         """Why an engine cannot carry out what it adds, by name; None where it can."""
         ...
+
+    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """Rows of `sweep_arms`: the settings that the bench's behaviors are swept over; asked only where it `sweeps`.
+
+        The tables are those that its kind has fitted, and `behavior_items`.
+        """
+        ...
+
+    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Hand the engine what the arms of `sweep` refer to, controls included."""
+        ...
+
+
+class PlainPart:
+    """A part to build on: it goes with everything, fits nothing, has no arms, and is not swept.
+
+    A subclass has `spec` and `label`, and says what it `apply`s.
+    """
+
+    spec: PartSpec
+    label: str
+    fits_on: str | None = None
+    sweeps: bool = False
+
+    def combine(self, base: Method, before: Sequence[Part]) -> None:
+        """It goes with every strategy and part."""
+
+    def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
+        """Nothing."""
+        return Artifact()
+
+    def collect(self, tables: Mapping[str, pl.DataFrame]) -> Artifact:
+        """Nothing."""
+        return Artifact()
+
+    def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Nothing."""
+
+    def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
+        """The plan as it is."""
+        return plan
+
+    def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
+        """None."""
+        return ()
+
+    def at(self, arm: Arm) -> Part:
+        """Itself: it has no settings to be at."""
+        return self
+
+    def refuse(self, capabilities: Capabilities) -> str | None:
+        """Nothing to refuse."""
+        return None
+
+    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """Nothing: it is not swept."""
+        return SweepArms.empty()
+
+    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +247,11 @@ def compose(base: Method, parts: Sequence[Part]) -> Method:
     return Composed(base, tuple(parts), replace(base.traits, fits_on=next(iter(wanted), None)))
 
 
+def parts_of(method: Method) -> tuple[Part, ...]:
+    """The parts that are applied to the strategy's plans; none for a strategy alone."""
+    return method.parts if isinstance(method, Composed) else ()
+
+
 def arms_of(method: Method, artifact: Artifact) -> tuple[Arm, ...]:
     """Arms of a method beside its headline; none for a strategy alone."""
     return method.arms(artifact) if isinstance(method, Composed) else ()
@@ -176,7 +266,7 @@ def arms_table(arms: Sequence[Arm]) -> pl.DataFrame:
 
 def refused(method: Method, capabilities: Capabilities) -> str | None:
     """Why an engine cannot run a method, by the first part that it cannot carry out; None where it can."""
-    for part in method.parts if isinstance(method, Composed) else ():
+    for part in parts_of(method):
         if (why := part.refuse(capabilities)) is not None:
             return why
     return None

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from steer_core.evaluation.behaviors.side_effects import JUDGED
-from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, p_value, percent, plural, signed, slug_words
-from steer_core.reports.sweeps import Sweep, strength_words
+from steer_core.reports.inputs import CellTables
+from steer_core.reports.numbers import number, p_value, percent, plural
+from steer_core.reports.sections import fitted_caveats
+from steer_core.reports.sweeps import Sweep
 from steer_core.statistics import LEVEL, least_controls
 
-#: Cosine of the directions of two halves of the data below which there is hardly a direction.
-RELIABLE = 0.3
 #: Share of answers that failed, or were cut off, from which it is said first.
 MANY = 0.05
 #: Share of a judge's scale beyond which the unsteered model stands near its end.
@@ -21,15 +18,15 @@ NEAR_END = 0.25
 
 
 def cell_caveats(tables: CellTables) -> tuple[str, ...]:
-    """Of the requests: failures, vectors that move their goal the wrong way, and directions that are none."""
-    return (*_failures(tables), *_wrong_way(tables), *_unreliable(tables, tables.axes))
+    """Of the requests: failures, and what the fits know against what is said of the goals."""
+    return (*_failures(tables), *fitted_caveats(tables, tables.axes))
 
 
 def sweep_caveats(tables: CellTables, sweep: Sweep) -> tuple[str, ...]:
     """Of one behavior: no direction, random ones do as much, the scale's end, answers that were cut off."""
     if sweep.layers is None or sweep.measure is None:
         return ()
-    return (*_unreliable(tables, [sweep.behavior]), *_like_random(sweep), *_scale_end(sweep), *_cut_off(sweep))
+    return (*fitted_caveats(tables, [sweep.behavior]), *_like_random(sweep), *_scale_end(sweep), *_cut_off(sweep))
 
 
 def _failures(tables: CellTables) -> list[str]:
@@ -49,49 +46,6 @@ _FAILED = {
     "refused": "are refusals",
     "undefined": "have no value on a goal",
 }
-
-
-def _wrong_way(tables: CellTables) -> list[str]:
-    """Goals whose vector moves them down with strength, or up against it, beyond its interval."""
-    doses = filled(tables.dose_response)
-    if doses is None:
-        return []
-    said = []
-    own = doses.filter(
-        pl.col("goal") == pl.col("observed_goal"), "usable", pl.col("strength").is_not_null(), pl.col("strength") != 0
-    )
-    for (goal,), rows in own.group_by(["goal"], maintain_order=True):
-        against = rows.filter(
-            ((pl.col("strength") > 0) & (pl.col("high") < 0)) | ((pl.col("strength") < 0) & (pl.col("low") > 0))
-        )
-        along = rows.filter(
-            ((pl.col("strength") > 0) & (pl.col("low") > 0)) | ((pl.col("strength") < 0) & (pl.col("high") < 0))
-        )
-        if against.height > along.height:
-            worst = against.sort(pl.col("move").abs(), descending=True).row(0, named=True)
-            said.append(
-                f"The vector of {slug_words(str(goal))} points the wrong way: {signed(worst['move'])} at strength "
-                f"{strength_words(worst['strength'], worst['unit'])} on the training pool."
-            )
-        elif rows.height and not along.height:
-            said.append(f"No strength of the vector of {slug_words(str(goal))} moved it on the training pool.")
-    return said
-
-
-def _unreliable(tables: CellTables, concepts: Sequence[str]) -> list[str]:
-    vectors = filled(tables.vectors)
-    if vectors is None:
-        return []
-    said = []
-    for concept in concepts:
-        known = vectors.filter(pl.col("concept") == concept, pl.col("control") == "").drop_nulls("reliability")
-        if known.height and max(known["reliability"]) < RELIABLE:
-            best = number(max(known["reliability"]))
-            said.append(
-                f"There is hardly a direction of {slug_words(concept)}: vectors of two halves of its data have a "
-                f"cosine of {best}."
-            )
-    return said
 
 
 def _like_random(sweep: Sweep) -> list[str]:

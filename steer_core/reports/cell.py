@@ -26,8 +26,8 @@ from steer_core.reports.inputs import CellTables, headline_probe, of_probe, scor
 from steer_core.reports.numbers import interval, number, percent, span
 from steer_core.reports.page import Axis, page
 from steer_core.reports.per_goal import per_goal_table
+from steer_core.reports.sections import fitted_sections
 from steer_core.reports.sweep_section import SweepSection, change, sweep_figures, sweep_sections
-from steer_core.reports.vector_section import vector_section
 
 __all__ = ["CellTables", "build_cell_report"]
 
@@ -35,8 +35,8 @@ __all__ = ["CellTables", "build_cell_report"]
 def build_cell_report(tables: CellTables) -> ReportFiles:
     """Builds a cell's page, stills and tables from its published tables. The same tables give the same bytes.
 
-    The page is about the headline probe (`inputs.headline_probe`); other probes get one line each. A method with
-    vectors also gets its behaviors and its vectors; without their tables those sections are absent.
+    The page is about the headline probe (`inputs.headline_probe`); other probes get one line each. A method
+    whose parts were fitted or swept also gets sections on that; without their tables those are absent.
 
     Args:
         tables: the cell's tables, each in its contract.
@@ -52,9 +52,10 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
     goals = per_goal_table(here)
     shown = examples(here)
     behaviors, swept = sweep_sections(here)
-    vectors, of_vectors = vector_section(here, [section.sweep for section in behaviors])
+    fitted = fitted_sections(here, [section.sweep for section in behaviors])
+    of_fitted = [figure for section in fitted for figure in section.figures]
     arms = arms_figure(here)
-    drawn = (*_figures(here, head, goals), *([arms] if arms else []), *swept, *of_vectors)
+    drawn = (*_figures(here, head, goals), *([arms] if arms else []), *swept, *of_fitted)
     figures = {figure.name: render(figure) for figure in drawn}
     html = page(
         "cell.html.jinja",
@@ -67,7 +68,7 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         examples=shown,
         arms=arms,
         behaviors=behaviors,
-        vectors=vectors,
+        fitted=fitted,
         change=change,
         probes=here.probe_diagnostics.to_dicts(),
         others=[_one_line(of_probe(tables, name)) for name in scored_probes(tables) if name != here.probe],

@@ -43,12 +43,9 @@ class CellTables:
         probe: probe of the headline; empty takes the first test probe among the requests.
         probe_arms: `schemas.ProbeArms`; None where the method has its headline alone.
         summary_of_arms: set by `of_probe`: the summary with all arms, where `summary` has the headline's.
-        vectors: `schemas.Vectors`; this and what follows is None or empty where the method has no vector, and the
-            sections made from it are then absent.
-        activation_map: `schemas.ActivationMap`.
-        vector_cosines: columns left, right, layer, site, cosine, as `steer_core.vectors.algebra.compare` gives them.
-        dose_response: `schemas.DoseResponse`.
-        sweep_arms: `schemas.SweepArms`.
+        fitted: tables that the method's parts were fitted to, by name; kinds that the method lacks have none, and the
+            sections made from them (`steer_core.reports.sections`) are then absent.
+        sweep_arms: `schemas.SweepArms`; this and what follows is None or empty where nothing was swept.
         arm_summary: `schemas.ArmSummary`.
         sweep_findings: `schemas.SweepFindings`.
         arm_scores: `schemas.ArmScores`: judged values of the examples, and which items go against the vector.
@@ -83,10 +80,7 @@ class CellTables:
     probe: str = ""
     probe_arms: pl.DataFrame | None = None
     summary_of_arms: pl.DataFrame | None = None
-    vectors: pl.DataFrame | None = None
-    activation_map: pl.DataFrame | None = None
-    vector_cosines: pl.DataFrame | None = None
-    dose_response: pl.DataFrame | None = None
+    fitted: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     sweep_arms: pl.DataFrame | None = None
     arm_summary: pl.DataFrame | None = None
     sweep_findings: pl.DataFrame | None = None

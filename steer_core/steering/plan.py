@@ -20,6 +20,11 @@ class Message:
     content: str
 
 
+def messages_of(data: str) -> tuple[Message, ...]:
+    """The turns of a conversation, from its JSON: a list of objects with `role` and `content`."""
+    return tuple(Message(m["role"], m["content"]) for m in json.loads(data))
+
+
 @dataclass(frozen=True)
 class Extension:
     """Something done to a call that this package does not know: a decoding rule, a trained intervention.

@@ -96,13 +96,19 @@ class SteeringVector:
         return digest_json([place, numbers, dict(sorted(self.scalars.items()))])
 
 
-def to_tables(vectors: Iterable[SteeringVector]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of `vectors` and `vector_tensors`."""
+def to_tables(vectors: Iterable[SteeringVector], part: str = "vector") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of `vectors` and `vector_tensors`.
+
+    Args:
+        vectors: what is written.
+        part: label of the method's part that they are of.
+    """
     rows: list[dict[str, Any]] = []
     numbers: dict[tuple[str, str, int], Floats] = {}
     for v in vectors:
         rows.append(
             {
+                "part": part,
                 "vector_id": v.id,
                 "concept": v.concept,
                 "control": v.control,

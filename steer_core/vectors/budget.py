@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import polars as pl
 
 from schemas.specs import Decoding
-from steer_core.evaluation.behaviors.kl_budget import calibrate_kl
-from steer_core.generation.backend import Call, answer_all
-from steer_core.generation.transformers_backend import TransformersBackend
-from steer_core.steering.plan import Message, Plan
+from steer_core.generation.backend import Backend, Call, answer_all
+from steer_core.steering.plan import Plan, messages_of
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
+from steer_core.vectors.kl_curves import calibrate_kl
 
 #: Operators whose KL grows from 0 with the coefficient.
 ADDITIVE = ("add", "add_norm_preserving", "ablate")
@@ -22,7 +20,7 @@ PROMPTS, TOKENS = 16, 32
 
 
 def calibrate_vectors(
-    backend: TransformersBackend,
+    backend: Backend,
     vectors: Sequence[SteeringVector],
     examples: pl.DataFrame,
     budgets: Sequence[float],
@@ -43,7 +41,6 @@ def calibrate_vectors(
     Raises:
         SteerworksError: a concept has no prompts, or a budget is out of reach.
     """
-    identity = backend.loaded.spec.identity
     answered: dict[str, tuple[list[Plan], list[str]]] = {}
     found = []
     for vector in vectors:
@@ -56,7 +53,7 @@ def calibrate_vectors(
                 f"coefficient 0, or cannot be raised at will; it goes with {', '.join(ADDITIVE)}"
             )
         if vector.concept not in answered:
-            answered[vector.concept] = _answers(backend, examples, vector.concept, identity)
+            answered[vector.concept] = _answers(backend, examples, vector.concept)
         plans, texts = answered[vector.concept]
         backend.add_vectors([vector])
         start = 0.1 * vector.scalars.get("residual_norm", 1.0) / (vector.norm or 1.0)
@@ -64,13 +61,11 @@ def calibrate_vectors(
     return found
 
 
-def _answers(
-    backend: TransformersBackend, examples: pl.DataFrame, concept: str, identity: str
-) -> tuple[list[Plan], list[str]]:
+def _answers(backend: Backend, examples: pl.DataFrame, concept: str) -> tuple[list[Plan], list[str]]:
     prompts = examples.filter(pl.col("concept") == concept)["messages"].unique(maintain_order=True)[:PROMPTS]
     decoding = Decoding(max_new_tokens=TOKENS)
-    turns = [tuple(Message(m["role"], m["content"]) for m in json.loads(p)) for p in prompts]
-    plans = [Plan(identity, decoding, messages=t) for t in turns]
+    turns = [messages_of(p) for p in prompts]
+    plans = [Plan(backend.model_identity, decoding, messages=t) for t in turns]
     generated = answer_all(backend, [Call(p, 0, 0) for p in plans])
     kept = [(p, g.raw) for p, g in zip(plans, generated, strict=True) if g.raw.strip()]
     if not kept:

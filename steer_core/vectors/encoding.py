@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from schemas.contrasts import PreferencePairs
 from schemas.digest import digest_json, digest_text
 from schemas.specs import Decoding
-from steer_core.generation.encoding import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.models.loading import LoadedModel
-from steer_core.steering.plan import Message, Plan
+from steer_core.steering.plan import Plan, messages_of
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 Tokens = NDArray[np.int32]
@@ -173,7 +172,7 @@ def _splits(pairs: pl.DataFrame, validation_share: float) -> list[str]:
 
 
 def _prompt_tokens(loaded: LoadedModel, messages: str) -> Tokens:
-    turns = tuple(Message(m["role"], m["content"]) for m in json.loads(messages))
+    turns = messages_of(messages)
     plan = Plan(model=loaded.spec.identity, decoding=Decoding.model_construct(), messages=turns)
     ids = encode_plan(plan, loaded.tokenizer, bool(loaded.info.chat), loaded.spec.template_options)
     return np.asarray(ids, dtype=np.int32)

@@ -48,6 +48,7 @@ def fit_cell(
     *,
     condition: pl.DataFrame | None = None,
     log: Callable[[str], None] | None = None,
+    label: str = "vector",
 ) -> CellFit:
     """Fit everything that the probe and the sweep of a vector method use.
 
@@ -59,6 +60,7 @@ def fit_cell(
         sweep: further layers and seeds, and how many controls of shuffled labels the behaviors get.
         condition: rows of `contrast_examples` of the gate's condition, where the part has a gate.
         log: told what is being fitted.
+        label: of the part.
 
     Raises:
         SteerworksError: a concept cannot be fitted; names it.
@@ -84,10 +86,12 @@ def fit_cell(
         latest = min((*main, *sweep.layers)) - sublayer
         known = ContrastExamples.empty() if condition is None else condition
         found.append(fit_gate(loaded, known, part.gate, latest))
-    return CellFit(tuple(found), map_activations(loaded, fitted_on, points, part.read))
+    return CellFit(tuple(found), map_activations(loaded, fitted_on, points, part.read, label))
 
 
-def map_activations(loaded: LoadedModel, examples: pl.DataFrame, points: Sequence[Point], read: Any) -> pl.DataFrame:
+def map_activations(
+    loaded: LoadedModel, examples: pl.DataFrame, points: Sequence[Point], read: Any, label: str = "vector"
+) -> pl.DataFrame:
     """Activations of contrast examples in the plane of their two main components, concept by concept.
 
     Args:
@@ -95,6 +99,7 @@ def map_activations(loaded: LoadedModel, examples: pl.DataFrame, points: Sequenc
         examples: rows of `contrast_examples`; the first `SHOWN` of each concept are shown.
         points: where activations are read.
         read: positions that are read, as in `VectorPart.read`.
+        label: of the part.
 
     Returns:
         Rows of `activation_map`; none for concepts with fewer than three examples or with one class only.
@@ -111,13 +116,13 @@ def map_activations(loaded: LoadedModel, examples: pl.DataFrame, points: Sequenc
             for point, found in batch.rows.items():
                 at[point][batch.indices] = found
         for point, x in at.items():
-            first, second = _components(x).T
+            first, second = (axis.tolist() for axis in _components(x).T)
             positive, negative = x[labels == 1].mean(axis=0), x[labels == 0].mean(axis=0)
             difference = positive - negative
-            along = (x - negative) @ difference / max(float(difference @ difference), 1e-30)
+            along = ((x - negative) @ difference / max(float(difference @ difference), 1e-30)).tolist()
             ids = chosen["example_id"].to_list()
             rows += [
-                (concept, point.layer, point.site, ids[i], int(labels[i]), *map(float, (first[i], second[i], along[i])))
+                (label, concept, point.layer, point.site, ids[i], int(labels[i]), first[i], second[i], along[i])
                 for i in range(len(x))
             ]
     return pl.DataFrame(rows, schema=ActivationMap.empty().schema, orient="row")

@@ -11,11 +11,12 @@ from schemas import Responses
 from schemas.specs import CorpusSpec, ProbeSpec
 from steer_core.corpus import build_corpus, candidate_texts
 from steer_core.evaluation import closed_form_of_copy, compare, evaluate, summarise
+from steer_core.generation.run import Run
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.goals.measure import measure
 from steer_core.goals.scorer import load_scorer
 from steer_core.goals.space import GoalSpace, fit_goal_space
-from steer_core.methods import Artifact, load_method
+from steer_core.methods import load_method
 from steer_core.methods.driver import run_method
 from steer_core.models import load_model
 from steer_core.probes import draw_probes
@@ -44,7 +45,7 @@ def scored(tmp_path_factory):
     def run(method: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         made = run_method(
             load_method(registry.method(method), model, bench, goals), probe.requests, probe.request_goals, bench.goals,
-            artifact=Artifact(), backend=backend, journal=journal, ruler=None, seed=0, batch_size=64,
+            Run(journal, backend),
         )  # fmt: skip
         texts = made.outcomes.unique("text_id").select("text_id", "text")
         reached = pl.concat([values, measure(texts, list(scorers.values()))]).unique(["text_id", "scorer_id"])

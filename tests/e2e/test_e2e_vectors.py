@@ -9,14 +9,16 @@ from schemas import Responses
 from schemas.specs import Decoding, SweepSpec
 from schemas.vector_part import VectorPart
 from steer_core.corpus.contrasts import build_contrasts
-from steer_core.evaluation.behaviors.planner import plan_arms, with_random
-from steer_core.evaluation.behaviors.run import run_arms
-from steer_core.evaluation.behaviors.scores import perplexity_scores
+from steer_core.evaluation.arms.answers import write
+from steer_core.evaluation.arms.measures import perplexity_scores
+from steer_core.evaluation.behaviors.asked import asked_of, give_vectors
 from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
+from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.receipts import check_receipts
+from steer_core.generation.run import Run
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models import load_model
 from steer_core.registry import load_registry
@@ -56,11 +58,10 @@ def test_a_vector_moves_cheerfulness_with_its_strength_and_no_random_direction_d
     vectors = fit_vectors(backend.loaded, data.examples, part, halves=False)
     vectors = with_random(vectors, behavior.name, SWEEP, layers=part.layers)
     arms = plan_arms(behavior, part, SWEEP, vectors, items)
-    identity, decoding = backend.loaded.spec.identity, Decoding(max_new_tokens=SWEEP.max_new_tokens)
-    swept = run_arms(
-        arms, items, vectors, backend, Journal(str(tmp_path), Responses), model_identity=identity, decoding=decoding,
-        seed=0, batch_size=64,
-    )  # fmt: skip
+    asked, decoding = asked_of(arms, items), Decoding(max_new_tokens=SWEEP.max_new_tokens)
+    give_vectors(backend, asked, vectors)
+    run = Run(Journal(str(tmp_path), Responses), backend)
+    swept = write(asked, run, decoding)
     receipts = check_receipts(swept.responses)
     assert receipts.ok
     assert receipts.steered == receipts.receipts > 0
@@ -69,10 +70,8 @@ def test_a_vector_moves_cheerfulness_with_its_strength_and_no_random_direction_d
     verdicts = judge_cases(judge, cases_of(swept.answers, items))
     scores = pl.concat(
         [
-            judged_scores(swept.answers, arms, items, verdicts, judge_id=judge.judge_id),
-            perplexity_scores(
-                swept, arms, items, backend, model_identity=identity, decoding=decoding, batch_size=64
-            ),
+            judged_scores(swept.answers, asked, verdicts, judge_id=judge.judge_id),
+            perplexity_scores(swept, asked, run, decoding),
         ]
     )  # fmt: skip
     _, findings = summarise_arms(arms, scores, draws=1000, seed=0)

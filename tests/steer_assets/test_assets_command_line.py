@@ -10,7 +10,7 @@ import yaml
 
 from schemas import Responses
 from steer_assets.__main__ import main
-from steer_assets.assets import NODES
+from steer_assets.assets import nodes_of
 from steer_assets.io import table_url
 from steer_assets.settings import registry
 from steer_assets.status import State, age, status_of
@@ -32,7 +32,7 @@ def states():
     from steer_assets.partitions import all_cells
     from steer_assets.settings import storage_root
 
-    return {c.method.name: status_of(c, NODES, storage_root()) for c in all_cells(bench)}
+    return {c.method.name: status_of(c, nodes_of(bench), storage_root()) for c in all_cells(bench)}
 
 
 def test_cells_go_from_not_run_to_up_to_date_and_out_of_date_with_their_cost(bench, capsys):

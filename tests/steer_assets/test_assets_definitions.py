@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from steer_assets import compute, definitions
-from steer_assets.assets import NODES
+from steer_assets.assets import nodes_of
 from steer_assets.build import build_definitions
 from steer_assets.contracts import table_schema
 from steer_assets.jobs import cell_job, missing_cells, weekly_cells
@@ -52,17 +52,18 @@ def test_every_asset_is_described():
         assert spec.code_version, spec.key
 
 
-def test_a_bench_is_eleven_nodes_and_every_table_belongs_to_one():
-    names = [n.name for n in NODES.all]
+def test_a_bench_is_twelve_nodes_and_every_table_belongs_to_one():
+    nodes = nodes_of(registry().bench("tales"))
+    names = [n.name for n in nodes.all]
     assert names == [
-        "seed_corpus", "goal_mappings", "probes", "contrasts", "vectors", "plans", "responses", "behaviors", "scores",
-        "steerability_report", "leaderboard",
+        "seed_corpus", "goal_mappings", "probes", "contrasts", "fit_responses", "vectors", "plans", "responses", "behaviors",
+        "scores", "steerability_report", "leaderboard",
     ]  # fmt: skip
-    tables = [t for n in NODES.all for t in n.outputs]
+    tables = [t for n in nodes.all for t in n.outputs]
     assert len(tables) == len(set(tables)) == 41
     # a node reads only what nodes before it make, so that their order is an order in which they can be run
-    for place, node in enumerate(NODES.all):
-        assert set(NODES.upstream(node)) <= set(names[:place]), node.name
+    for place, node in enumerate(nodes.all):
+        assert set(nodes.upstream(node)) <= set(names[:place]), node.name
 
 
 def test_a_cell_belongs_to_the_gpu_location_and_all_else_to_the_cpu_location():
@@ -72,14 +73,14 @@ def test_a_cell_belongs_to_the_gpu_location_and_all_else_to_the_cpu_location():
         name: {a.key.path[-1] for a in location.defs.assets if a.is_executable}
         for name, location in (("cpu", cpu), ("gpu", gpu))
     }
-    assert runs["gpu"] == {n.name for n in NODES.all if n.grid}
-    assert runs["cpu"] == {n.name for n in NODES.all if not n.grid}
+    assert runs["gpu"] == {n.name for n in nodes_of(registry().bench("tales")).all if n.grid}
+    assert runs["cpu"] == {n.name for n in nodes_of(registry().bench("tales")).all if not n.grid}
     assert cpu.defs.executor is gpu.defs.executor is dg.in_process_executor
 
 
 def test_no_cell_is_downstream_of_another_cell():
     graph = definitions.defs.resolve_asset_graph()
-    for name in (n.name for n in NODES.all if n.grid):
+    for name in (n.name for n in nodes_of(registry().bench("tales")).all if n.grid):
         node = graph.get(dg.AssetKey(["tales", name]))
         for parent in node.parent_keys:
             upstream = graph.get(parent)
@@ -121,7 +122,7 @@ def test_valid_cells_leave_out_what_does_not_fit():
 
 def test_the_schedule_asks_for_one_run_a_valid_cell():
     bench = registry().bench("tales")
-    schedule = weekly_cells(bench, cell_job(bench, list(NODES.all)))
+    schedule = weekly_cells(bench, cell_job(bench, list(nodes_of(registry().bench("tales")).all)))
     context = dg.build_schedule_context(scheduled_execution_time=__import__("datetime").datetime(2026, 1, 5))
     requests = schedule(context)
     assert [r.partition_key for r in requests] == [c.key for c in valid_cells(bench)]
@@ -134,7 +135,9 @@ def test_the_sensor_asks_for_the_valid_cells_that_have_no_page(tmp_path, monkeyp
     page = tmp_path / "tales/report/model=embedded/method=copy/part.parquet"
     page.parent.mkdir(parents=True)
     page.touch()
-    requests = missing_cells(bench, cell_job(bench, list(NODES.all)))(dg.build_sensor_context())
+    requests = missing_cells(bench, cell_job(bench, list(nodes_of(registry().bench("tales")).all)))(
+        dg.build_sensor_context()
+    )
     assert [r.partition_key for r in requests] == [c.key for c in valid_cells(bench) if c.method.name != "copy"]
 
 

@@ -41,7 +41,7 @@ def test_a_cell_whose_method_lacks_a_part_makes_nothing_for_it(workplace):
     assert not OPTIONAL & there
     # the node itself is done all the same, and what follows it runs
     assert set(materialized(result)) == {
-        "vectors", "plans", "responses", "behaviors", "scores", "steerability_report",
+        "fit_responses", "plans", "responses", "behaviors", "scores", "steerability_report",
     }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_missing_controls_are_named_and_on_request_made_first(workplace):
     of = {}
     for e in result.get_asset_materialization_events():
         of.setdefault(e.partition, set()).add(e.asset_key.path[-1])
-    made = {"vectors", "plans", "responses", "scores"}
+    made = {"fit_responses", "plans", "responses", "scores"}
     assert of["copy|embedded"] == of["rewrite|embedded"] == made
     assert status["comparisons"] == status["report"] == "written"
     compared = pl.read_parquet(workplace.table("comparisons", "direct|embedded"), hive_partitioning=False)
@@ -99,7 +99,7 @@ def test_what_calls_the_model_runs_first_and_lets_go_of_it_before_scores_and_pag
     monkeypatch.setattr(nodes, "run_step", watched)
     _, result = workplace.materialize(GRID, "direct|embedded")
     order = [e.step_key.removeprefix("small__") for e in result.all_events if e.is_step_success]
-    assert order == ["vectors", "plans", "responses", "behaviors", "scores", "steerability_report"]
+    assert order == ["fit_responses", "plans", "responses", "behaviors", "scores", "steerability_report"]
     # the answers took the device and kept it, with the weights, for the sweep
     assert held["sweep_responses"] == (["cpu"], 1)
     assert held["response_goal_values"] == held["report"] == ([], 0)
@@ -168,7 +168,7 @@ def test_rows_that_break_their_contract_turn_the_check_red_and_nothing_is_writte
         """Not a goal space."""
         return pl.DataFrame({"goal": ["formality"]})
 
-    nodes = Nodes([Node("bad", (bad_space,), "Broken", GROUP)])
+    nodes = Nodes([Node("bad", (bad_space,), "Broken", GROUP)], registry().bench("small"))
     asset = build_asset(nodes.all[0], registry().bench("small"), nodes)
     result = dg.materialize([asset], instance=workplace.instance, raise_on_error=False)
     (check,) = result.get_asset_check_evaluations()

@@ -1,5 +1,7 @@
 """A vector cell through Dagster: one materialization fits, sweeps, judges and reports a behavior."""
 
+import json
+
 import polars as pl
 import pytest
 import yaml
@@ -9,6 +11,7 @@ from steer_core.generation.receipts import check_receipts
 SHARED = "group:small_shared"
 GRID = "group:small_cells"
 CELL = "pushed|embedded"
+FITS = 'key:"small/fit_responses" or key:"small/vectors"'
 PART = {
     "kind": "vector",
     "estimator": "mean-difference",
@@ -112,14 +115,36 @@ def test_one_materialization_fits_sweeps_judges_and_reports_and_a_new_scale_cost
 def test_a_budget_of_kl_is_calibrated_and_a_gate_without_contrasting_prompts_is_refused(workplace, vector_bench):
     vector_bench(part={**PART, "unit": "kl", "strengths": [-0.05, 0.05]}, sweep={"random_directions": 0, "shuffled": 0})
     workplace.materialize(SHARED)
-    workplace.materialize('key:"small/vectors"', CELL)
+    workplace.materialize(FITS, CELL)
     doses = read(workplace.table("dose_response", CELL))
     assert set(doses["unit"]) == {"kl"}
     assert doses.filter(pl.col("strength").is_not_null())["coefficient"].abs().min() > 0
 
     vector_bench(part={**PART, "gate": {"condition": "cheerful"}}, sweep={"random_directions": 0, "shuffled": 0})
-    _, result = workplace.materialize('key:"small/vectors"', CELL, raise_on_error=False)
+    _, result = workplace.materialize(FITS, CELL, raise_on_error=False)
     (failure,) = [e for e in result.all_events if e.is_step_failure]
     said = failure.step_failure_data.user_failure_data.description
     assert "gate condition 'cheerful'" in said
     assert "share prompts" in said
+
+
+def test_two_vectors_of_one_method_each_have_their_rows_their_doses_and_their_section(workplace, vector_bench):
+    second = {**PART, "layers": [1], "strengths": [-0.3, 0.3]}
+    workplace.configure(methods={"pushed": {"parts": [PART, second]}})
+    workplace.materialize(SHARED)
+    status, _ = workplace.materialize(GRID, CELL)
+    assert set(status.values()) == {"written"}
+    vectors, doses = (read(workplace.table(name, CELL)) for name in ("vectors", "dose_response"))
+    layers = {p: set(vectors.filter(part=p, control="")["layer"]) for p in ("vector", "vector-2")}
+    assert layers == {"vector": {2}, "vector-2": {1}}
+    assert set(doses.filter(part="vector-2")["strength"].drop_nulls()) == {-0.3, 0.3}
+    # both answer what was asked: their interventions stand in one plan, in order
+    plans = read(workplace.table("responses", CELL))["plan"].to_list()
+    steered = [[i["layer"] for i in json.loads(p).get("interventions", [])] for p in plans]
+    assert any(set(found) == {1, 2} for found in steered)
+    # behaviors are swept over the first of them, and only its vectors are among the arms
+    arms = read(workplace.table("sweep_arms", CELL))
+    assert set(arms.filter(role="vector")["layers"]) == {"[2]"}
+    page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
+    assert "The vectors of vector-2" in page
+    assert 'href="#dose_2"' in page

@@ -3,54 +3,46 @@
 * `goal:<name>`: position z of the answer on a goal of the bench.
 * `judged`: the verdict on the swept behavior; `other:<behavior>`: the verdict on another one (entanglement), mapped
   onto the swept behavior's scale, so that the two can be compared.
-* What a neutral set loses is the measure `accuracy` of the items in group `neutral` (see `run.score_items`).
+* What a neutral set loses is the measure `accuracy` of the items in group `neutral` (see `asked.choice_measures`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
-from steer_core.evaluation.behaviors.plans import score_rows
-from steer_core.evaluation.behaviors.scores import Rows, answered
+from steer_core.evaluation.arms import Asked
+from steer_core.evaluation.arms.answers import Written
+from steer_core.evaluation.arms.measures import score_rows, text_scores
+from steer_core.generation.run import Ruler
 
-#: Texts to positions in goal space, one mapping goal -> z (None: undefined) a text.
-Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
 #: Measure of the verdict on the swept behavior, and what starts the measure of another's.
 JUDGED, OTHER, GOAL = "judged", "other:", "goal:"
 
 
-def goal_scores(answers: pl.DataFrame, arms: pl.DataFrame, items: pl.DataFrame, ruler: Ruler) -> pl.DataFrame:
+def goal_scores(written: Written, asked: Sequence[Asked], ruler: Ruler) -> pl.DataFrame:
     """Positions of every answer in goal space, as measures `goal:<name>`; each distinct text is measured once.
 
     Args:
-        answers: rows of `arm_answers`.
-        arms: rows of `sweep_arms`; answers of other arms are left aside.
-        items: rows of `behavior_items`.
+        written: what the sweep wrote.
+        asked: items in their arms; answers of others are left aside.
         ruler: measures texts.
 
     Returns:
         Rows of `arm_scores`; null where a goal is undefined for a text, or there is no answer.
     """
-    found = answered(answers, arms, items).to_dicts()
-    texts = sorted({a["text"] for a in found if a["text"].strip()})
-    positions = dict(zip(texts, ruler(texts), strict=True)) if texts else {}
-    goals = list(dict.fromkeys(g for z in positions.values() for g in z))
-    rows: Rows = []
-    for a in found:
-        z = positions.get(a["text"], {})
-        rows += [
-            (a["arm_id"], a["item_id"], a["sample_index"], a["group"], f"{GOAL}{goal}", z.get(goal)) for goal in goals
-        ]
-    return score_rows(rows)
+
+    def positions(texts: Sequence[str]) -> list[dict[str, float | None]]:
+        return [{f"{GOAL}{goal}": value for goal, value in z.items()} for z in ruler(texts)]
+
+    return text_scores(written, asked, positions)
 
 
 def judged_scores(
     answers: pl.DataFrame,
-    arms: pl.DataFrame,
-    items: pl.DataFrame,
+    asked: Sequence[Asked],
     judgements: pl.DataFrame,
     *,
     judge_id: str,
@@ -61,9 +53,8 @@ def judged_scores(
     """Verdicts of one judge as a measure: the mean over its repeats.
 
     Args:
-        answers: rows of `arm_answers`.
-        arms: rows of `sweep_arms`; answers of other arms are left aside.
-        items: rows of `behavior_items`.
+        answers: rows of `arm_answers`; those to other arms and items are left aside.
+        asked: items in their arms.
         judgements: rows of `judgements`, of any judges.
         judge_id: whose verdicts.
         measure: `judged`, or `other:<behavior>` for the verdict on another behavior.
@@ -81,7 +72,12 @@ def judged_scores(
     verdicts = (
         judgements.filter(pl.col("judge_id") == judge_id).group_by("response_id", "item_id").agg(pl.col("value").mean())
     )
-    found = answered(answers, arms, items).join(
+    places = pl.DataFrame(
+        [(one.arm.arm_id, one.item.item_id, one.item.group) for one in asked],
+        schema={"arm_id": pl.String, "item_id": pl.String, "group": pl.String},
+        orient="row",
+    )
+    found = answers.join(places, on=["arm_id", "item_id"], how="inner", maintain_order="left").join(
         verdicts, on=["response_id", "item_id"], how="left", maintain_order="left"
     )
     value = pl.col("value")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.digest import canonical_json
-from steer_core.evaluation.behaviors.run import score_all
 from steer_core.evaluation.judges.judge import Verdict
 from steer_core.generation.backend import Backend, Call, answer_all
+from steer_core.generation.forced import score_all
 from steer_core.steering.plan import Plan
 
 #: Log-probabilities closer than this are those of one and the same token.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.digest import digest_json
 from steer_core.evaluation.behaviors.findings import NEUTRAL
-from steer_core.evaluation.behaviors.plans import messages_of
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
+from steer_core.steering.plan import messages_of
 
 
 @dataclass(frozen=True)

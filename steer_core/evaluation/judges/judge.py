@@ -16,8 +16,7 @@ from typing import Literal, Protocol
 import polars as pl
 
 from schemas.sweeps import Judgements
-from steer_core.evaluation.behaviors.plans import messages_of
-from steer_core.steering.plan import Message
+from steer_core.steering.plan import Message, messages_of
 
 Method = Literal["ground_truth", "text", "expected"]
 

@@ -4,6 +4,6 @@
 """
 
 from steer_core.methods.doses.inversion import DoseCurve, is_anchored
-from steer_core.methods.doses.trial import VERSION, measure_dose_response
+from steer_core.methods.doses.trial import VERSION, Trial, measure_dose_response
 
-__all__ = ["VERSION", "DoseCurve", "is_anchored", "measure_dose_response"]
+__all__ = ["VERSION", "DoseCurve", "Trial", "is_anchored", "measure_dose_response"]

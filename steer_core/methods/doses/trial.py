@@ -15,11 +15,12 @@ import polars as pl
 
 from schemas.vector_part import Unit
 from schemas.vectors import DoseResponse
-from steer_core.generation.backend import Backend, Call
-from steer_core.generation.runner import Progress, run_calls
+from steer_core.generation.backend import Call
+from steer_core.generation.journalled import run_calls
+from steer_core.generation.run import Ruler, Run
 from steer_core.methods.doses.curve import fit_curve, prompt_effect
 from steer_core.methods.doses.inversion import is_anchored
-from steer_core.methods.driver import Ruler, failure_of, sample_seed
+from steer_core.methods.driver import failure_of, sample_seed
 from steer_core.methods.protocol import Artifact, Choose, Method, Request
 from steer_core.statistics import clustered_mean
 from steer_core.steering.compose import interventions
@@ -28,7 +29,6 @@ from steer_core.steering.plan import Plan
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
-from steer_core.tables.journal import Journal
 
 #: Bumped when the same vectors and answers give another curve.
 VERSION = "2"
@@ -36,6 +36,29 @@ VERSION = "2"
 MOST_FAILED = 0.05
 #: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
 _Landed = Mapping[tuple[str, float | None, str], Mapping[str, float | None] | None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        vectors: goal -> its vectors, one for each layer and site; the backend must know them already.
+        strengths: strengths to try, beside none at all.
+        unit: their unit.
+        positions: selector over absolute positions.
+        gate: condition on the row's prompt.
+        texts_per_goal: requests tried for each goal, drawn evenly from those that ask for it.
+        part: label of the part whose vectors they are.
+    """
+
+    vectors: Mapping[str, Sequence[SteeringVector]]
+    strengths: Sequence[float]
+    unit: Unit
+    positions: str = "all"
+    gate: Gate | None = None
+    texts_per_goal: int = 32
+    part: str = "vector"
 
 
 @dataclass(frozen=True)
@@ -52,21 +75,9 @@ def measure_dose_response(
     method: Method,
     requests: Sequence[Request],
     clusters: Mapping[str, str],
-    vectors: Mapping[str, Sequence[SteeringVector]],
-    strengths: Sequence[float],
-    unit: Unit,
-    *,
-    positions: str,
-    backend: Backend,
-    journal: Journal,
-    ruler: Ruler,
-    seed: int,
-    batch_size: int,
-    draws: int,
-    gate: Gate | None = None,
-    texts_per_goal: int = 32,
+    trial: Trial,
+    run: Run,
     artifact: Artifact | None = None,
-    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rows of `dose_response`.
 
@@ -76,44 +87,32 @@ def measure_dose_response(
         method: the prompt with the parts before the vector, which plans once for a request.
         requests: requests of the training pool, each asking for at least one goal.
         clusters: request id -> source text id.
-        vectors: goal -> its vectors, one for each layer and site; a backend must know them already.
-        strengths: strengths to try, beside none at all.
-        unit: their unit.
-        positions: selector over absolute positions.
-        backend: generates under interventions.
-        journal: answers in it are not generated again.
-        ruler: texts to positions in goal space.
-        seed: the bench's seed.
-        batch_size: rows generated together.
-        draws: bootstrap resamples of the intervals.
-        gate: condition on the row's prompt.
-        texts_per_goal: requests tried for each goal, drawn evenly from those that ask for it.
+        trial: what is tried.
+        run: who answers, and the ruler that says where answers land.
         artifact: what that method was fitted to.
-        progress: told after each batch.
 
     Raises:
         SteerworksError: a goal has a vector and no request of the pool asks for it.
     """
     rows: list[_Row] = []
     calls: list[Call] = []
-    chosen = {goal: _asking_for(goal, requests, texts_per_goal) for goal in vectors}
-    for goal, of_goal in vectors.items():
-        for strength in _tried(strengths, is_anchored(of_goal, unit)):
-            dose = None if strength is None else Strength(strength, unit)
-            applied = interventions(of_goal, dose, positions=positions, gate=gate)
+    execution = run.asking.execution
+    chosen = {goal: _asking_for(goal, requests, trial.texts_per_goal) for goal in trial.vectors}
+    for goal, of_goal in trial.vectors.items():
+        for strength in _tried(trial.strengths, is_anchored(of_goal, trial.unit)):
+            dose = None if strength is None else Strength(strength, trial.unit)
+            applied = interventions(of_goal, dose, positions=trial.positions, gate=trial.gate)
             for request in chosen[goal]:
                 plan = _only_plan(method, request, artifact or Artifact())
                 plan = replace(plan, interventions=(*plan.interventions, *applied))
-                call = Call(plan, 0, sample_seed(seed, plan.id, 0))
+                call = Call(plan, 0, sample_seed(run.seed, plan.id, 0))
                 calls.append(call)
-                rows.append(_Row(goal, strength, request, call.response_id(backend.execution)))
-    answers = {
-        str(r["response_id"]): r for r in run_calls(calls, backend, journal, batch_size, progress).iter_rows(named=True)
-    }
-    z = _positions(method, rows, answers, ruler)
+                rows.append(_Row(goal, strength, request, call.response_id(execution)))
+    answers = {str(r["response_id"]): r for r in run_calls(calls, run).iter_rows(named=True)}
+    z = _positions(method, rows, answers, run.measuring)
     table = []
-    for goal, of_goal in vectors.items():
-        table += _of_goal(goal, of_goal, unit, [r for r in rows if r.goal == goal], z, clusters, draws, seed)
+    for goal in trial.vectors:
+        table += _of_goal(goal, trial, [r for r in rows if r.goal == goal], z, clusters)
     return pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row")
 
 
@@ -158,15 +157,9 @@ def _positions(
 
 
 def _of_goal(
-    goal: str,
-    vectors: Sequence[SteeringVector],
-    unit: Unit,
-    rows: Sequence[_Row],
-    z: _Landed,
-    clusters: Mapping[str, str],
-    draws: int,
-    seed: int,
+    goal: str, trial: Trial, rows: Sequence[_Row], z: _Landed, clusters: Mapping[str, str]
 ) -> list[dict[str, object]]:
+    vectors, unit = trial.vectors[goal], trial.unit
     goals = [t.goal for t in rows[0].request.goals]
     strengths = list(dict.fromkeys(r.strength for r in rows))
     requests = [r.request for r in rows if r.strength is None]
@@ -183,6 +176,7 @@ def _of_goal(
             found = clustered_mean(moves, labels)
             table.append(
                 {
+                    "part": trial.part,
                     "goal": goal,
                     "observed_goal": observed,
                     "strength": strength,

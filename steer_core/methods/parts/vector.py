@@ -13,17 +13,21 @@ from typing import Any
 
 import polars as pl
 
+from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
-from steer_core.generation.backend import Capabilities
+from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
+from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.doses import DoseCurve, is_anchored
-from steer_core.methods.part import Arm, Part
+from steer_core.methods.fit_steps import FitCell
+from steer_core.methods.part import Arm, Part, PlainPart
+from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of_goals
 from steer_core.methods.prompts.single import SinglePrompt
-from steer_core.methods.protocol import Artifact, FitResponse, Item, Method, Request, Setting
-from steer_core.steering.compose import interventions
+from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
+from steer_core.steering.compose import CONDITION, gate_of, interventions
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.strength import Strength
-from steer_core.steering.vector import SteeringVector
+from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimator import load_estimator
 
@@ -33,25 +37,28 @@ POOL_STRATEGY = "direct"
 LEAST = 0.02
 
 
+__all__ = ["DESCRIPTION", "FITS", "NODE", "SPEC", "Doses", "build", "with_doses"]
+
 SPEC = VectorPart
 NODE = "vectors"
+DESCRIPTION = "Vectors of the bench's goals and behaviors, and how far each strength of them moves each goal"
 
 
 @dataclass(frozen=True)
-class Doses:
+class Doses(PlainPart):
     """The vector part of a method: interventions at the strengths that a request takes.
 
     Attributes:
         spec: its settings.
         label: its name in the artifact.
-        fits_on: the strategy whose answers to the training pool contrasts are mined from.
         strength: one for all requests; None: what each request takes.
     """
 
     spec: VectorPart
     label: str = "vector"
-    fits_on: str | None = POOL_STRATEGY
     strength: float | None = None
+    fits_on = POOL_STRATEGY
+    sweeps = True
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """A vector goes with strategies of one prompt and one answer: doses are tried under that.
@@ -69,9 +76,17 @@ class Doses:
                 "of; fit it with steer_core.vectors.fit on A/B data"
             )
 
-    def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
-        """Nothing of the answers alone: doses follow from vectors and trials, see `with_doses`."""
-        return Artifact()
+    def collect(self, tables: Mapping[str, pl.DataFrame]) -> Artifact:
+        """A dose for each goal, from the tables `vectors`, `vector_tensors` and `dose_response`."""
+        doses = tables["dose_response"].filter(pl.col("part") == self.label)
+        goals = doses["goal"].unique(maintain_order=True).to_list()
+        known = vectors_of_goals(goals, tables, self.label)
+        return with_doses(Artifact(), self.spec, known, doses, gate_of_part(tables, self.label), self.label)
+
+    def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
+        """The vectors, to an engine that refuses those of another model."""
+        own = tables["vectors"].filter(pl.col("part") == self.label)
+        backend.add_vectors(from_tables(own, tables["vector_tensors"].join(own, on="vector_id", how="semi")))
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
         """The plan with the request's interventions after those that it has."""
@@ -94,6 +109,43 @@ class Doses:
         if operator is not None and operator.replace("-", "_") not in capabilities.interventions.operators:
             return f"{capabilities.name} backend cannot apply operator {operator!r}"
         return None
+
+    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """Arms of every behavior of the bench that has test items."""
+        known, layers = self._swept(cell, tables), self._layers(cell, tables)
+        items = tables["behavior_items"]
+        written = set(items["behavior"])
+        planned: list[pl.DataFrame] = [SweepArms.empty()]
+        for behavior in cell.behaviors:
+            if behavior.name not in written:
+                cell.warn(f"behavior {behavior.name!r} has no test items: it is not swept")
+                continue
+            planned.append(
+                plan_arms(behavior, self.spec, cell.bench.sweep, known, items, layers=layers, gate=gate_of(known))
+            )
+        return pl.concat(planned)
+
+    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+        """The behaviors' vectors with their controls; random ones are drawn again from their seeds."""
+        backend.add_vectors(self._swept(cell, tables))
+
+    def _swept(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
+        names = [b.name for b in cell.behaviors]
+        own = tables["vectors"].filter(
+            pl.col("part") == self.label, pl.col("concept").is_in(names) | (pl.col("control") == CONDITION)
+        )
+        found = from_tables(own, tables["vector_tensors"].join(own, on="vector_id", how="semi"))
+        for name in names:
+            layers = self._layers(cell, tables)
+            found = with_random(found, name, cell.bench.sweep, layers=layers, seed=self.spec.seed)
+        return found
+
+    def _layers(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
+        """Layers that the part itself steers: those of its goals; a sweep's further layers are fitted for behaviors."""
+        of_goals = tables["vectors"].filter(
+            pl.col("part") == self.label, pl.col("concept").is_in(list(cell.bench.goals)), pl.col("control") == ""
+        )
+        return tuple(of_goals["layer"].unique().sort())
 
     def interventions(self, request: Request, artifact: Artifact) -> tuple[Intervention, ...]:
         """What a request's moves take, goal by goal in the order of the goal space.

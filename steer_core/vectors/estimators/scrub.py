@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
@@ -10,9 +9,9 @@ from typing import Literal
 import polars as pl
 
 from schemas.specs import Decoding
-from steer_core.generation.encoding import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.models.loading import LoadedModel
-from steer_core.steering.plan import Message, Plan
+from steer_core.steering.plan import Plan, messages_of
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimators import ace, leace, orthogonal
 from steer_core.vectors.evidence import Evidence, Fit, Point
@@ -87,7 +86,7 @@ def _readings(loaded: LoadedModel, examples: pl.DataFrame, concept: str, read: s
     """Prompts as generation encodes them, with the answer's tokens behind."""
     found = []
     for row in examples.filter(pl.col("concept") == concept, pl.col("split") == "train").iter_rows(named=True):
-        turns = tuple(Message(m["role"], m["content"]) for m in json.loads(row["messages"]))
+        turns = messages_of(row["messages"])
         plan = Plan(model=loaded.spec.identity, decoding=Decoding(), messages=turns)
         prompt = encode_plan(plan, loaded.tokenizer, bool(loaded.info.chat), loaded.spec.template_options)
         answer = loaded.tokenizer(row["answer"], add_special_tokens=False)["input_ids"] if row["answer"] else []

@@ -22,8 +22,8 @@ from torch import Tensor  # noqa: TID253
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.sites import find_sites
 from steer_core.tables.errors import SteerworksError
-from steer_core.vectors.preference.encoding import EncodedPair
 from steer_core.vectors.preference.layout import PAYS, Layout, collate, prompt_saving, rows_of
+from steer_core.vectors.preference.pair_tokens import EncodedPair
 from steer_core.vectors.preference.passes import Edit, frozen, packed_logits, plain_logits, reading, sums
 from steer_core.vectors.preference.trunk import Route, Trunk
 

@@ -12,8 +12,8 @@ from steer_core.models.loading import LoadedModel
 from steer_core.tables.errors import ConfigError
 from steer_core.vectors.evidence import Fit, Point
 from steer_core.vectors.preference.capture import capture
-from steer_core.vectors.preference.encoding import encode_pairs
 from steer_core.vectors.preference.objectives import Objective
+from steer_core.vectors.preference.pair_tokens import encode_pairs
 from steer_core.vectors.preference.training import Schedule, to_fit, train_many
 
 

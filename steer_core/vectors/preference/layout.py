@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from steer_core.vectors.preference.encoding import EncodedPair
+from steer_core.vectors.preference.pair_tokens import EncodedPair
 
 Layout = Literal["shared", "separate"]
 Ints = NDArray[np.int64]

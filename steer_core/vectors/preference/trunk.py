@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
-from steer_core.vectors.preference.encoding import EncodedPair
 from steer_core.vectors.preference.layout import Layout, Row, collate
+from steer_core.vectors.preference.pair_tokens import EncodedPair
 from steer_core.vectors.preference.passes import Edit, bypassed, edited_forward, frozen, packed_logits, sums
 
 #: How log-probabilities under an edit are computed; `full`: whole passes with a hook.

@@ -9,6 +9,9 @@ import polars as pl
 from schemas import BehaviorItems
 from schemas.specs import BehaviorSpec, Decoding, GrammarBehavior
 from schemas.vector_part import VectorPart
+from steer_core.evaluation.arms.answers import write
+from steer_core.evaluation.arms.choices import score
+from steer_core.evaluation.behaviors.asked import asked_of, choice_measures, give_vectors
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.models.embedded.grammar import Attributes, draw_scenario, tell
 from steer_core.steering.vector import SteeringVector
@@ -71,10 +74,24 @@ def make_items(n_open=6, n_ab=0, n_pair=0, behavior="cheerfulness", group="main"
     return pl.DataFrame(rows, schema=BehaviorItems.empty().schema, orient="row")
 
 
+def run_arms(arms, items, vectors, run, decoding=DECODING, **options):
+    """A whole sweep's open answers."""
+    asked = asked_of(arms, items)
+    give_vectors(run.backend, asked, vectors)
+    return write(asked, run, decoding, **options)
+
+
+def score_items(arms, items, vectors, run, decoding=DECODING):
+    """What a sweep's items with two answers say."""
+    asked = asked_of(arms, items)
+    give_vectors(run.backend, asked, vectors)
+    return score(asked, run, decoding, choice_measures)
+
+
 class CheerfulBackend:
     """Answers with a text whose sentiment is the sum of the coefficients of real vectors; counts what it is asked."""
 
-    execution = "cheerful"
+    execution, model_identity = "cheerful", "m"
 
     def __init__(self, scores=True, interventions=True, diverges=True):
         able = Interventions.every() if interventions else None

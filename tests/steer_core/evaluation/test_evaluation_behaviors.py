@@ -1,28 +1,39 @@
 """What a sweep says: measures of open answers, summaries clustered by item, findings that the known effects give."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import polars as pl
 import pytest
-from behavior_world import BEHAVIOR, DECODING, PART, CheerfulBackend, make_items, make_vector, shuffled
+from behavior_world import (
+    BEHAVIOR,
+    DECODING,
+    PART,
+    CheerfulBackend,
+    make_items,
+    make_vector,
+    run_arms,
+    score_items,
+    shuffled,
+)
 from scipy.stats import spearmanr
 
 from schemas import ArmScores, ArmSummary, Responses, SweepArms, SweepFindings
 from schemas.specs import BehaviorSpec, GrammarBehavior, SweepSpec
+from steer_core.evaluation.arms.measures import form_scores, kl_scores, perplexity_scores, text_scores
+from steer_core.evaluation.behaviors.asked import asked_of
 from steer_core.evaluation.behaviors.findings import item_slopes, rank_correlation
-from steer_core.evaluation.behaviors.planner import plan_arms, with_random
-from steer_core.evaluation.behaviors.run import run_arms, score_items
-from steer_core.evaluation.behaviors.scores import answer_scores, kl_scores, perplexity_scores
 from steer_core.evaluation.behaviors.side_effects import goal_scores, judged_scores, selectivity
 from steer_core.evaluation.behaviors.summary import summarise_arms
+from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
+from steer_core.generation.run import Run
 from steer_core.models.embedded.grammar import read
 from steer_core.tables import Journal, SteerworksError, check
 
 FORMAL = BehaviorSpec(name="formality", source=GrammarBehavior(attribute="formality", positive=2, negative=-2))
-MODEL = {"model_identity": "m", "decoding": DECODING}
 STATS = {"draws": 300, "seed": 5}
 
 
@@ -35,16 +46,14 @@ class World:
         self.vectors = with_random([make_vector(), *shuffled()], "cheerfulness", sweep, layers=(1,))
         self.arms = plan_arms(BEHAVIOR, PART, sweep, self.vectors, self.items)
         self.backend = backend or CheerfulBackend()
-        journal = Journal(str(folder), Responses)
-        self.run = run_arms(self.arms, self.items, self.vectors, self.backend, journal, seed=1, batch_size=64, **MODEL)
-
-    def place(self):
-        return self.run.answers, self.arms, self.items
+        self.going = Run(Journal(str(folder), Responses), self.backend, seed=1)
+        self.run = run_arms(self.arms, self.items, self.vectors, self.going)
+        self.asked = asked_of(self.arms, self.items)
 
     def judged(self, behavior=BEHAVIOR, **options):
         judge = load_judge(behavior)
         rows = judge_cases(judge, cases_of(self.run.answers, self.items))
-        return judged_scores(*self.place(), rows, judge_id=judge.judge_id, **options)
+        return judged_scores(self.run.answers, self.asked, rows, judge_id=judge.judge_id, **options)
 
     def mean(self, scores, measure, **arm):
         chosen = self.arms.filter(**arm)
@@ -139,7 +148,7 @@ def test_a_vector_no_better_than_its_controls_has_no_small_rank(world, judged):
 def test_items_that_move_against_the_vector_are_counted(tmp_path):
     # A is positive for every second item, and the backend pushes A whatever the item
     here = World(tmp_path, n_open=1, n_ab=8)
-    scores = score_items(here.arms, here.items, here.vectors, here.backend, batch_size=64, **MODEL)
+    scores = score_items(here.arms, here.items, here.vectors, here.going)
     findings = summarise_arms(here.arms, scores, **STATS)[1]
     share = finding(findings, "anti_steerable", "propensity")
     assert (share["value"], share["n"]) == (0.5, 8)
@@ -166,7 +175,11 @@ def test_a_missing_verdict_is_left_out_and_counted_never_zero(world, judged):
 
 def test_sides_of_open_answers_are_measured(world):
     median = world.run.answers["text"].str.len_chars().median()
-    plain = answer_scores(world.run, world.arms, world.items, refused=lambda text: len(text) > median)
+
+    def refused(texts):
+        return [{"refused": float(len(text) > median)} for text in texts]
+
+    plain = pl.concat([form_scores(world.run, world.asked), text_scores(world.run, world.asked, refused)])
     check(plain, ArmScores)
     lengths = plain.filter(measure="length")
     tokens = dict(world.run.responses.select("response_id", "completion_tokens").iter_rows())
@@ -178,7 +191,7 @@ def test_sides_of_open_answers_are_measured(world):
 
 
 def test_perplexity_is_that_of_the_unsteered_model_after_the_items_own_prompt(world):
-    scores = perplexity_scores(world.run, world.arms, world.items, world.backend, batch_size=64, **MODEL)
+    scores = perplexity_scores(world.run, world.asked, world.going, DECODING)
     check(scores, ArmScores)
     # the fake charges more under steering or a system prompt, so one figure everywhere shows that neither is there
     assert scores["value"].unique().to_list() == [pytest.approx(np.e)]
@@ -186,12 +199,12 @@ def test_perplexity_is_that_of_the_unsteered_model_after_the_items_own_prompt(wo
 
 
 def test_kl_is_of_the_steered_plan_and_nothing_without_one(world):
-    scores = kl_scores(world.run, world.arms, world.items, world.backend, batch_size=64, **MODEL)
+    scores = kl_scores(world.run, world.asked, world.going, DECODING)
     assert world.mean(scores, "kl", role="off") == 0.0
     assert world.mean(scores, "kl", role="vector", strength=2.0) == pytest.approx(0.4)
     assert scores.join(world.arms.filter(role="prompt"), on="arm_id", how="semi").height == 0
     with pytest.raises(SteerworksError, match="cannot measure divergence"):
-        kl_scores(world.run, world.arms, world.items, CheerfulBackend(diverges=False), batch_size=64, **MODEL)
+        kl_scores(world.run, world.asked, replace(world.going, backend=CheerfulBackend(diverges=False)), DECODING)
 
 
 def test_goals_are_measured_once_a_text_and_other_behaviors_on_the_swept_scale(world, judged):
@@ -201,7 +214,7 @@ def test_goals_are_measured_once_a_text_and_other_behaviors_on_the_swept_scale(w
         asked.extend(texts)
         return [{"sentiment": (read(t).sentiment + 2) / 4, "length": None} for t in texts]
 
-    goals = goal_scores(*world.place(), ruler)
+    goals = goal_scores(world.run, world.asked, ruler)
     check(goals, ArmScores)
     assert len(asked) == len(set(asked)) == world.run.answers["text"].n_unique()
     assert world.mean(goals, "goal:sentiment", role="vector", strength=2.0) == 1.0

@@ -6,26 +6,26 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from behavior_world import BEHAVIOR, PART, make_items
+from behavior_world import BEHAVIOR, PART, make_items, run_arms, score_items
 
 from schemas import Responses
 from schemas.specs import Decoding, ModelSpec, SweepSpec
-from steer_core.evaluation.behaviors.kl_budget import calibrate_kl, kl_curve
-from steer_core.evaluation.behaviors.planner import plan_arms, with_random
-from steer_core.evaluation.behaviors.plans import messages_of
-from steer_core.evaluation.behaviors.run import run_arms, score_items
-from steer_core.evaluation.behaviors.scores import kl_scores, perplexity_scores
+from steer_core.evaluation.arms.measures import kl_scores, perplexity_scores
+from steer_core.evaluation.behaviors.asked import asked_of
 from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
+from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.backend import Call, Capabilities, Interventions, answer_all
+from steer_core.generation.run import Run
 from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models.loading import load_model
-from steer_core.steering.plan import Plan
+from steer_core.steering.plan import Plan, messages_of
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables import Journal, SteerworksError
+from steer_core.vectors.kl_curves import calibrate_kl, kl_curve
 
 DECODING = Decoding(max_new_tokens=20, temperature=0.0)
 SPEC = ModelSpec(name="embedded", source="embedded")
@@ -142,10 +142,8 @@ def sweep(loaded, vector, tmp_path_factory):
     vectors = with_random([vector], "cheerfulness", spec, layers=(1,))
     arms = plan_arms(BEHAVIOR, part, spec, vectors, items)
     backend = TransformersBackend(loaded)
-    journal = Journal(str(tmp_path_factory.mktemp("journal")), Responses)
-    settings = {"model_identity": SPEC.identity, "decoding": DECODING, "batch_size": 64}
-    run = run_arms(arms, items, vectors, backend, journal, seed=0, **settings)
-    return arms, items, vectors, backend, run, settings
+    going = Run(Journal(str(tmp_path_factory.mktemp("journal")), Responses), backend)
+    return arms, items, vectors, backend, run_arms(arms, items, vectors, going, DECODING), going
 
 
 def test_the_unsteered_arm_writes_what_a_plain_model_writes(loaded, sweep):
@@ -165,15 +163,16 @@ def test_steered_responses_carry_receipts_and_unsteered_ones_none(sweep):
 
 
 def test_a_whole_sweep_gives_measures_findings_and_a_judged_effect_of_prompts(sweep):
-    arms, items, vectors, backend, run, settings = sweep
+    arms, items, vectors, _, run, going = sweep
+    asked = asked_of(arms, items)
     judge = load_judge(BEHAVIOR)
     judgements = judge_cases(judge, cases_of(run.answers, items))
     scores = pl.concat(
         [
-            judged_scores(run.answers, arms, items, judgements, judge_id=judge.judge_id),
-            score_items(arms, items, vectors, backend, **settings),
-            perplexity_scores(run, arms, items, backend, **settings),
-            kl_scores(run, arms, items, backend, **settings),
+            judged_scores(run.answers, asked, judgements, judge_id=judge.judge_id),
+            score_items(arms, items, vectors, going, DECODING),
+            perplexity_scores(run, asked, going, DECODING),
+            kl_scores(run, asked, going, DECODING),
         ]
     )
     summary, findings = summarise_arms(arms, scores, draws=100, seed=0)

@@ -5,14 +5,25 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from behavior_world import BEHAVIOR, DECODING, PART, CheerfulBackend, make_items, make_vector, shuffled, with_seed
+from behavior_world import (
+    BEHAVIOR,
+    PART,
+    CheerfulBackend,
+    make_items,
+    make_vector,
+    run_arms,
+    score_items,
+    shuffled,
+    with_seed,
+)
 
 from schemas import ArmAnswers, ArmScores, Responses, SweepArms
 from schemas.specs import SweepSpec
+from steer_core.evaluation.behaviors.asked import item_of
 from steer_core.evaluation.behaviors.grid import refine, strengths_of, widen
-from steer_core.evaluation.behaviors.planner import cost_of, missing_arms, plan_arms, with_random
-from steer_core.evaluation.behaviors.run import run_arms, score_items, scored_answers
+from steer_core.evaluation.behaviors.sweep import cost_of, missing_arms, plan_arms, with_random
 from steer_core.generation.backend import Finished, Generation
+from steer_core.generation.run import Run
 from steer_core.steering.intervention import Gate
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.tables import Journal, SteerworksError, check
@@ -29,9 +40,12 @@ def plan(sweep=SWEEP, part=PART, items=None, vectors=None, behavior=BEHAVIOR, **
 
 
 def run(arms, vectors, backend, folder, items=None, **options):
-    settings = {"model_identity": "m", "decoding": DECODING, "seed": 1, "batch_size": 64}
     items = make_items() if items is None else items
-    return run_arms(arms, items, vectors, backend, Journal(str(folder), Responses), **{**settings, **options})
+    return run_arms(arms, items, vectors, Run(Journal(str(folder), Responses), backend, seed=1), **options)
+
+
+def scored(arms, items, vectors, backend, folder):
+    return score_items(arms, items, vectors, Run(Journal(str(folder), Responses), backend, batch_size=8))
 
 
 def test_the_grid_has_the_unsteered_arm_all_strengths_and_every_control():
@@ -248,10 +262,10 @@ def test_vectors_that_are_not_given_or_cannot_be_applied_are_refused(tmp_path):
     assert run(prompts, [], CheerfulBackend(interventions=False), tmp_path).answers.height == 18
 
 
-def test_letters_give_probability_pair_mass_and_logit_difference():
+def test_letters_give_probability_pair_mass_and_logit_difference(tmp_path):
     items = make_items(n_open=1, n_ab=4)
     arms, vectors = plan(PLAIN, items=items)
-    scores = score_items(arms, items, vectors, CheerfulBackend(), model_identity="m", decoding=DECODING, batch_size=8)
+    scores = scored(arms, items, vectors, CheerfulBackend(), tmp_path)
     check(scores, ArmScores)
     strong = arms.filter(role="vector", strength=2.0)["arm_id"][0]
     found = {(i, m): v for i, m, v in scores.filter(arm_id=strong).select("item_id", "measure", "value").iter_rows()}
@@ -265,7 +279,7 @@ def test_letters_give_probability_pair_mass_and_logit_difference():
         assert found[item, "accuracy"] == float(k % 2)
 
 
-def test_pairs_give_propensity_in_sum_and_per_token():
+def test_pairs_give_propensity_in_sum_and_per_token(tmp_path):
     class Lengthy(CheerfulBackend):
         def _score(self, plan, text):
             return [-1.0, -1.0] if text == "long answer" else [-1.5]
@@ -273,7 +287,7 @@ def test_pairs_give_propensity_in_sum_and_per_token():
     items = make_items(n_open=0, n_pair=1).with_columns(positive=pl.lit("long answer"), negative=pl.lit("short"))
     arms, vectors = plan(PLAIN, items=items)
     off = arms.head(1)
-    scores = score_items(off, items, vectors, Lengthy(), model_identity="m", decoding=DECODING, batch_size=8)
+    scores = scored(off, items, vectors, Lengthy(), tmp_path)
     values = dict(scores.select("measure", "value").iter_rows())
     assert values == {"propensity": -0.5, "accuracy": 0.0, "propensity_per_token": 0.5}
 
@@ -289,21 +303,19 @@ def test_pairs_give_propensity_in_sum_and_per_token():
     ],
 )
 def test_what_stands_behind_a_letter_is_not_scored(positive, negative, scored):
-    item = {"form": "ab", "positive": positive, "negative": negative, "item_id": "i", "behavior": "b"}
-    assert scored_answers(item) == scored
+    row = make_items(n_open=0, n_ab=1).row(0, named=True) | {"positive": positive, "negative": negative}
+    assert item_of(row).continuations == scored
 
 
-def test_an_item_without_two_answers_is_named():
+def test_an_item_without_two_answers_is_named(tmp_path):
     items = make_items(n_open=0, n_ab=1).with_columns(negative=pl.lit(None, pl.String))
     arms, vectors = plan(PLAIN, items=items)
     with pytest.raises(ConfigError, match=r"cheerfulness-main-ab-0.*\(test, row 0\) needs two different answers"):
-        score_items(arms, items, vectors, CheerfulBackend(), model_identity="m", decoding=DECODING, batch_size=8)
+        scored(arms, items, vectors, CheerfulBackend(), tmp_path)
 
 
-def test_a_backend_without_scores_is_refused_by_name():
+def test_a_backend_without_scores_is_refused_by_name(tmp_path):
     items = make_items(n_open=0, n_ab=1)
     arms, vectors = plan(PLAIN, items=items)
     with pytest.raises(SteerworksError, match="cheerful backend cannot score"):
-        score_items(
-            arms, items, vectors, CheerfulBackend(scores=False), model_identity="m", decoding=DECODING, batch_size=8
-        )
+        scored(arms, items, vectors, CheerfulBackend(scores=False), tmp_path)

@@ -8,6 +8,7 @@ from fixture_requests import GOALS, SETTING, TEXT, request
 
 from schemas import Outcomes, Responses
 from steer_core.generation.backend import Capabilities, Finished, Generation
+from steer_core.generation.run import Run
 from steer_core.methods.distance import error_of
 from steer_core.methods.driver import failure_of, run_method
 from steer_core.methods.parts.prompt import build_strategy
@@ -69,8 +70,8 @@ def ruler(texts):
 def run(tmp_path, strategy, answer, *requests, options=None):
     backend = Scripted(answer)
     made = run_method(
-        build_strategy(strategy, SETTING, options or {}), *tables(*requests), list(GOALS), artifact=Artifact(),
-        backend=backend, journal=Journal(str(tmp_path / "journal"), Responses), ruler=ruler, seed=0, batch_size=8,
+        build_strategy(strategy, SETTING, options or {}), *tables(*requests), list(GOALS),
+        Run(Journal(str(tmp_path / "journal"), Responses), backend, ruler, batch_size=8),
     )  # fmt: skip
     check(made.responses, Responses)
     check(made.outcomes, Outcomes)
@@ -220,8 +221,8 @@ def test_a_request_goes_on_when_its_own_answers_are_in_and_the_ruler_sees_what_e
 
     asked = [request("slow source", "a", formality=0.3), request("fast", "b", formality=0.3)]
     made = run_method(
-        build_strategy("closed-loop", SETTING, {}), *tables(*asked), list(GOALS), artifact=Artifact(),
-        backend=backend, journal=Journal(str(tmp_path), Responses), ruler=noted, seed=0, batch_size=8,
+        build_strategy("closed-loop", SETTING, {}), *tables(*asked), list(GOALS),
+        Run(Journal(str(tmp_path), Responses), backend, noted, batch_size=8),
     )  # fmt: skip
     order = [c.plan.messages[-1].content.rsplit("\n\n", 1)[-1] for c in backend.calls]
     # the fast request has had all three rounds before the slow one's first answer is in
@@ -273,8 +274,8 @@ def test_a_measuring_method_without_a_ruler_is_refused(tmp_path):
     method = build_strategy("closed-loop", SETTING, {})
     with pytest.raises(SteerworksError, match="no ruler"):
         run_method(
-            method, *tables(request(formality=0.3)), list(GOALS), artifact=Artifact(), backend=Scripted(None),
-            journal=Journal(str(tmp_path), Responses), ruler=None, seed=0, batch_size=8,
+            method, *tables(request(formality=0.3)), list(GOALS),
+            Run(Journal(str(tmp_path), Responses), Scripted(None)),
         )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from schemas import Artifacts, DoseResponse, Outcomes, ProbeArms, Responses
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
-from steer_core.methods.doses import DoseCurve, is_anchored, measure_dose_response
+from steer_core.generation.run import Run
+from steer_core.methods.doses import DoseCurve, Trial, is_anchored, measure_dose_response
 from steer_core.methods.driver import run_method
 from steer_core.methods.load import load_method
 from steer_core.methods.part import Arm, Composed, arms_of, arms_table, refused
@@ -81,14 +82,11 @@ def pool(n=8):
 
 def trial(tmp_path, backend, strategy="rewrite", vectors=VECTORS, requests=None, method=None, **changes):
     method = method or build_strategy(strategy, SETTING, {})
-    settings = {
-        "positions": "all", "backend": backend, "journal": Journal(str(tmp_path), Responses), "ruler": ruler,
-        "seed": 0, "batch_size": 4, "draws": 50,
-    } | changes  # fmt: skip
     requests = pool() if requests is None else requests
-    return measure_dose_response(
-        method, requests, {r.request_id: r.text for r in requests}, vectors, PART.strengths, PART.unit, **settings
-    )
+    artifact = changes.pop("artifact", None)
+    tried = Trial(vectors, changes.pop("strengths", PART.strengths), changes.pop("unit", PART.unit), **changes)
+    run = Run(Journal(str(tmp_path), Responses), backend, ruler, batch_size=4)
+    return measure_dose_response(method, requests, {r.request_id: r.text for r in requests}, tried, run, artifact)
 
 
 def test_the_curve_is_what_the_model_does_and_failing_strengths_are_not_usable(tmp_path):
@@ -223,10 +221,7 @@ def test_a_small_kl_budget_has_an_off_to_interpolate_from(tmp_path):
     known = {g: [replace(v[0], kl_curve=((-3.0, 0.3), (3.0, 0.3)))] for g, v in VECTORS.items()}
     part = PART.model_copy(update={"unit": "kl", "strengths": (-0.2, 0.2)})
     method = build_strategy("rewrite", SETTING, {})
-    table = measure_dose_response(
-        method, pool(), {r.request_id: r.text for r in pool()}, known, part.strengths, part.unit, positions="all",
-        backend=Responsive(), journal=Journal(str(tmp_path), Responses), ruler=ruler, seed=0, batch_size=4, draws=50,
-    )  # fmt: skip
+    table = trial(tmp_path, Responsive(), vectors=known, strengths=part.strengths, unit=part.unit)
     artifact = with_doses(Artifact(), part, known, table)
     (plan,) = Composed(method, (Doses(part),), Traits()).step(request(formality=0.1), artifact, ())
     assert [i.coefficient for i in plan.interventions] == pytest.approx([1.0])
@@ -240,10 +235,7 @@ def test_erasure_is_tried_at_its_own_0_and_beside_doing_nothing(tmp_path):
     part = PART.model_copy(update={"unit": "class_alpha", "strengths": (0.0, 1.0)})
     GOAL_OF.update({v[0].id: g for g, v in erase.items()})
     method = build_strategy("rewrite", SETTING, {})
-    table = measure_dose_response(
-        method, pool(), {r.request_id: r.text for r in pool()}, erase, part.strengths, part.unit, positions="all",
-        backend=Responsive(), journal=Journal(str(tmp_path), Responses), ruler=ruler, seed=0, batch_size=4, draws=50,
-    )  # fmt: skip
+    table = trial(tmp_path, Responsive(), vectors=erase, strengths=part.strengths, unit=part.unit)
     own = table.filter((pl.col("goal") == "formality") & (pl.col("observed_goal") == "formality")).sort("strength")
     assert own["strength"].to_list() == [None, 0.0, 1.0]
     assert own["fitted"].to_list() == [None, pytest.approx(-0.05), pytest.approx(0.05)]
@@ -377,8 +369,8 @@ def test_fixed_strengths_are_arms_of_the_probe_beside_the_headline(tmp_path):
         schema_overrides={"z_star": pl.Float64},
     )
     run = run_method(
-        method, rows, goals, list(GOALS), artifact=known, backend=Responsive(), journal=Journal(str(tmp_path / "run"), Responses),
-        ruler=None, seed=0, batch_size=4, arms=arms,
+        method, rows, goals, list(GOALS), Run(Journal(str(tmp_path / "run"), Responses), Responsive()),
+        artifact=known, arms=arms,
     )  # fmt: skip
     check(run.outcomes, Outcomes)
     landed = {
@@ -399,6 +391,5 @@ def test_a_strategy_alone_has_no_arms():
         run_method(
             plain, pl.DataFrame(schema={"request_id": pl.String, "probe": pl.String, "text": pl.String}),
             pl.DataFrame(schema={"request_id": pl.String, "goal": pl.String, "z0": pl.Float64, "z_star": pl.Float64}),
-            [], artifact=Artifact(), backend=None, journal=Journal("none", Responses), ruler=None, seed=0, batch_size=1,
-            arms=(Arm("vector", "x", {}),),
+            [], Run(Journal("none", Responses)), arms=(Arm("vector", "x", {}),),
         )  # fmt: skip

@@ -241,7 +241,7 @@ def sweep_tables(
         "behavior_items": typed(items, schemas.BehaviorItems),
         "data_integrity": integrity(behaviors),
         "sweep_responses": responses(table, answers),
-        **vector_tables([*behaviors, *GOALS], sorted({layer, *layers}), seed),
+        "fitted": vector_tables([*behaviors, *GOALS], sorted({layer, *layers}), seed),
     }
 
 
@@ -296,6 +296,7 @@ def integrity(behaviors: Sequence[str]) -> pl.DataFrame:
 def vector_row(concept: str, layer: int, control: str, rng: np.random.Generator) -> dict[str, Any]:
     """One row of `vectors`."""
     return {
+        "part": "vector",
         "vector_id": digest_json([concept, layer, control]),
         "concept": concept,
         "control": control,
@@ -330,7 +331,7 @@ def vector_tables(concepts: Sequence[str], layers: Sequence[int], seed: int) -> 
             for k in range(60):
                 label = k % 2
                 first, second = rng.normal((2 * label - 1) * (0.3 + 0.4 * layer), 0.6), rng.normal()
-                where = {"concept": concept, "layer": layer, "site": "residual"}
+                where = {"part": "vector", "concept": concept, "layer": layer, "site": "residual"}
                 example = {"example_id": digest_text(f"{concept} {k}"), "label": label, "projection": float(label)}
                 maps.append({**where, **example, "first": float(first), "second": float(second)})
             for j, other in enumerate(concepts):
@@ -358,6 +359,7 @@ def doses(rng: np.random.Generator) -> pl.DataFrame:
                 fitted = move if own and usable and s is not None else None
                 rows.append(
                     {
+                        "part": "vector",
                         "goal": goal,
                         "observed_goal": observed,
                         "strength": s,

@@ -34,21 +34,25 @@ def test_many_failures_are_said_by_kind(tables):
 
 
 def test_a_vector_that_points_the_wrong_way_is_said(tables):
-    goal = tables.dose_response["goal"][0]
+    goal = tables.fitted["dose_response"]["goal"][0]
     own = (pl.col("goal") == goal) & (pl.col("observed_goal") == goal)
-    turned = tables.dose_response.with_columns(
+    turned = tables.fitted["dose_response"].with_columns(
         pl.when(own).then(-pl.col("move")).otherwise("move").alias("move"),
         pl.when(own).then(-pl.col("high")).otherwise("low").alias("low"),
         pl.when(own).then(-pl.col("low")).otherwise("high").alias("high"),
     )
     assert "points the wrong way" not in said(tables)
-    assert f"The vector of {goal.replace('_', ' ')} points the wrong way" in said(replace(tables, dose_response=turned))
+    assert f"The vector of {goal.replace('_', ' ')} points the wrong way" in said(
+        replace(tables, fitted={**tables.fitted, "dose_response": turned})
+    )
 
 
 def test_a_direction_that_is_none_is_said_beside_the_behavior(tables):
-    weak = tables.vectors.with_columns(reliability=pl.lit(-0.05))
-    assert "There is hardly a direction of cheerfulness" in of_sweep(replace(tables, vectors=weak))
-    assert "−0.05" in of_sweep(replace(tables, vectors=weak))
+    weak = tables.fitted["vectors"].with_columns(reliability=pl.lit(-0.05))
+    assert "There is hardly a direction of cheerfulness" in of_sweep(
+        replace(tables, fitted={**tables.fitted, "vectors": weak})
+    )
+    assert "−0.05" in of_sweep(replace(tables, fitted={**tables.fitted, "vectors": weak}))
 
 
 def test_a_start_near_the_end_of_the_scale_is_said(tables):

@@ -14,6 +14,7 @@ from page_reader import read
 import schemas
 from steer_core.reports import build_cell_report
 from steer_core.reports.drawing import render
+from steer_core.reports.sections.vector import vector_section
 from steer_core.reports.sweep_costs import costs_figure, frontier_table
 from steer_core.reports.sweep_examples import sweep_examples
 from steer_core.reports.sweep_headline import sentences
@@ -22,7 +23,6 @@ from steer_core.reports.sweep_section import sweep_sections
 from steer_core.reports.sweeps import layer_words, position_words, strength_words, sweeps
 from steer_core.reports.text import visible
 from steer_core.reports.vector_plots import dose_figure
-from steer_core.reports.vector_section import vector_section
 
 HOSTILE = "</div></main><script>alert(1)</script>\u202egnp.exe <style>*{display:none}</style>"
 
@@ -52,10 +52,10 @@ def one(tables):
 def swept():
     found = small(behaviors=("cheerfulness", "formal-register"), positions=("completion",), layers=(0, 1))
     # fewer panels to draw; the figures of vectors have tests of their own
-    of_behaviors = found["activation_map"].filter(concept="cheerfulness", layer=2)
+    of_behaviors = found["fitted"]["activation_map"].filter(concept="cheerfulness", layer=2)
     few = ["cheerfulness", "formal-register"]
-    cosines = found["vector_cosines"].filter(pl.col("left").is_in(few), pl.col("right").is_in(few), layer=2)
-    return found | {"activation_map": of_behaviors, "vector_cosines": cosines}
+    cosines = found["fitted"]["vector_cosines"].filter(pl.col("left").is_in(few), pl.col("right").is_in(few), layer=2)
+    return found | {"fitted": {**found["fitted"], "activation_map": of_behaviors, "vector_cosines": cosines}}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_every_figure_has_a_still_and_its_rows(report):
 def test_the_same_tables_give_the_same_figures(report, tables):
     html = report.files["report.html"].decode()
     _, figures = sweep_sections(tables)
-    for figure in (figures[0], figures[3], dose_figure(tables.dose_response)):
+    for figure in (figures[0], figures[3], dose_figure(tables.fitted["dose_response"])):
         again = render(figure)
         assert all(svg in html for svg in again.svgs)
         assert again.png == report.files[f"figures/{figure.name}.png"]
@@ -130,7 +130,7 @@ def test_the_effects_are_among_the_figures_to_plot_over_time(report, swept):
 
 
 def test_a_method_without_vectors_has_none_of_the_sections():
-    empty = cell(sweep_arms=schemas.SweepArms.empty(), vectors=schemas.Vectors.empty())
+    empty = cell(sweep_arms=schemas.SweepArms.empty(), fitted={"vectors": schemas.Vectors.empty()})
     for plain in (cell(), empty):
         assert sweep_sections(plain) == ((), ())
         assert vector_section(plain, ()) == (None, ())
@@ -172,7 +172,7 @@ def test_a_missing_unsteered_arm_makes_no_movement(plain):
 
 
 def test_arms_that_were_planned_and_not_measured_are_said(plain):
-    planned = without(plain, "arm_summary", "sweep_findings", "arm_scores", "arm_answers", "vectors")
+    planned = without(plain, "arm_summary", "sweep_findings", "arm_scores", "arm_answers") | {"fitted": {}}
     n = planned["sweep_arms"].height
     assert sentences(one(planned)) == (
         f"cheerfulness: {n} arms planned and nothing measured yet; materialize `arm_summary`.",
@@ -334,7 +334,7 @@ def test_examples_say_what_they_lack(plain):
 
 def test_what_a_model_wrote_stays_text():
     found = small(strengths=(-1.0, 1.0), layers=(), forms=("open",))
-    found |= {"vectors": None, "sweep_findings": None}
+    found |= {"fitted": {}, "sweep_findings": None}
     found["arm_answers"] = found["arm_answers"].with_columns(text=pl.lit(HOSTILE + "word " * 5000))
     report = build_cell_report(cell(**found))
     page = read(report.files["report.html"])

@@ -9,9 +9,9 @@ from fixture_tables import cell_tables
 
 import schemas
 from steer_core.reports.drawing import render
+from steer_core.reports.sections.vector import vector_section
 from steer_core.reports.sweeps import sweeps
 from steer_core.reports.vector_plots import activations_figure, cosines_figure, dose_figure
-from steer_core.reports.vector_section import vector_section
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +47,11 @@ def test_the_vectors_of_steered_layers_come_first_and_the_rest_is_folded_away(ta
 
 
 def test_figures_of_vectors_leave_controls_out_and_say_what_is_not_drawn(tables):
-    cosines = tables.vector_cosines
+    cosines = tables.fitted["vector_cosines"]
     control = cosines.with_columns(left=pl.col("left") + " shuffled:0")
     assert len(cosines_figure(pl.concat([cosines, control])).panels) == cosines["layer"].n_unique()
-    concepts = tables.activation_map["concept"].unique(maintain_order=True).to_list()
-    figure = activations_figure(tables.activation_map, concepts, [2])
+    concepts = tables.fitted["activation_map"]["concept"].unique(maintain_order=True).to_list()
+    figure = activations_figure(tables.fitted["activation_map"], concepts, [2])
     assert len(figure.panels) == 12
     assert {panel.title.split("\n")[0] for panel in figure.panels} == {c.replace("_", " ") for c in concepts}
     section, _ = vector_section(tables, sweeps(tables))
@@ -62,18 +62,18 @@ def test_figures_of_vectors_leave_controls_out_and_say_what_is_not_drawn(tables)
 
 
 def test_doses_name_the_strengths_that_may_not_be_asked_for(tables):
-    assert len(dose_figure(tables.dose_response).panels) == 4
+    assert len(dose_figure(tables.fitted["dose_response"]).panels) == 4
     section, _ = vector_section(tables, ())
     last = section.doses[-1]
     assert (last.goal, last.strengths, last.unusable) == ("sentiment", "−0.3 to +0.3", "−0.5, +0.5")
-    own = tables.dose_response.filter(goal="sentiment", observed_goal="sentiment")
+    own = tables.fitted["dose_response"].filter(goal="sentiment", observed_goal="sentiment")
     assert last.highest == own["fitted"].max()
 
 
 def test_a_dose_response_in_which_nothing_was_usable_is_drawn_as_that(tables):
     unknown = [pl.lit(None, pl.Float64).alias(name) for name in ("move", "low", "high", "fitted")]
-    empty = schemas.DoseResponse.validate(tables.dose_response.with_columns(unknown, usable=pl.lit(False)))
-    section, _ = vector_section(replace(tables, dose_response=empty), ())
+    empty = schemas.DoseResponse.validate(tables.fitted["dose_response"].with_columns(unknown, usable=pl.lit(False)))
+    section, _ = vector_section(replace(tables, fitted={**tables.fitted, "dose_response": empty}), ())
     assert {(d.strengths, d.lowest) for d in section.doses} == {("none", None)}
     assert len(dose_figure(empty).panels) == 4
     assert render(dose_figure(empty)).png

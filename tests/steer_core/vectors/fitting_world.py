@@ -10,7 +10,7 @@ import torch
 from schemas import ContrastExamples
 from schemas.digest import digest_json
 from schemas.specs import Decoding, ModelSpec
-from steer_core.generation.encoding import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.models.loading import load_model
 from steer_core.steering.plan import Message, Plan
 from steer_core.steering.sites import find_sites

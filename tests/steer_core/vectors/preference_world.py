@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from steer_core.models.embedded.grammar import draw_attributes, draw_scenario, tell
-from steer_core.vectors.preference.encoding import EncodedPair
+from steer_core.vectors.preference.pair_tokens import EncodedPair
 
 OPEN = "Write a text about the {agent} and the {object}."
 

@@ -13,8 +13,8 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimators.bipo import train
 from steer_core.vectors.evidence import Point
 from steer_core.vectors.preference.capture import capture
-from steer_core.vectors.preference.encoding import encode_pairs
 from steer_core.vectors.preference.objectives import Bipo, loss_of
+from steer_core.vectors.preference.pair_tokens import encode_pairs
 from steer_core.vectors.preference.schedule import cosine_with_warmup
 from steer_core.vectors.preference.training import Schedule, train_many, train_vector
 

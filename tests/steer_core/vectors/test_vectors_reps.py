@@ -133,7 +133,7 @@ def test_settings_that_make_no_sense_are_refused(options, message):
 def test_on_the_embedded_model_the_margin_grows_and_the_direction_makes_the_concept_likelier():
     from schemas.specs import ModelSpec
     from steer_core.models.loading import load_model
-    from steer_core.vectors.preference.encoding import encode_pairs
+    from steer_core.vectors.preference.pair_tokens import encode_pairs
 
     loaded = load_model(ModelSpec(name="embedded", source="embedded"))
     options = {"factors": [1.0, 2.0], "epochs": 5, "batch": 16, "learning_rate": 0.03, "warmup": 4}

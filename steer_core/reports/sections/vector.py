@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -12,7 +12,8 @@ import polars as pl
 from steer_core.generation.receipts import check_receipts
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import plural, slug_words
+from steer_core.reports.numbers import number, plural, signed, slug_words
+from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep, strength_words
 from steer_core.reports.vector_plots import (
     MOST_CONCEPTS,
@@ -23,7 +24,15 @@ from steer_core.reports.vector_plots import (
     dose_figure,
     real_cosines,
 )
+from steer_core.steering.vector import from_tables
+from steer_core.vectors.algebra import compare
 
+#: Tables of which each part has rows of its own.
+PER_PART = ("vectors", "activation_map", "dose_response")
+#: Operators whose vectors are directions, and so have cosines; the others are maps.
+DIRECTIONS = ("add", "add_norm_preserving", "ablate")
+#: Cosine of the directions of two halves of the data below which there is hardly a direction.
+RELIABLE = 0.3
 #: Vectors from which the page folds away those of layers that no behavior steers.
 MOST_ROWS = 12
 
@@ -68,6 +77,8 @@ class VectorSection:
         integrity: rows of `data_integrity`, failed checks first.
         n_failed: checks that did not pass.
         receipts: a row a table with steered responses.
+        label: of the part, where the method has several.
+        suffix: of anchors and figures.
     """
 
     how: str
@@ -80,15 +91,40 @@ class VectorSection:
     integrity: tuple[dict[str, Any], ...]
     n_failed: int
     receipts: tuple[ReceiptRow, ...]
+    label: str = ""
+    suffix: str = ""
+
+
+def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
+    """A section for each vector part of a cell; none where the method has none."""
+    vectors = filled(tables.fitted.get("vectors"))
+    if vectors is None:
+        return []
+    labels = vectors["part"].unique(maintain_order=True).to_list()
+    found = []
+    for k, label in enumerate(labels):
+        own = {n: rows.filter(pl.col("part") == label) for n in PER_PART if (rows := tables.fitted.get(n)) is not None}
+        content, figures = vector_section(replace(tables, fitted={**tables.fitted, **own}), swept)
+        assert content is not None
+        # the first keeps the plain names, so that links to it stay what they were
+        suffix = f"_{k + 1}" if k else ""
+        content = replace(content, label=label if len(labels) > 1 else "", suffix=suffix)
+        figures = tuple(replace(f, name=f"{f.name}{suffix}") for f in figures)
+        title = f" ({label})" if len(labels) > 1 else ""
+        links = [(f"vectors{suffix}", f"Vectors{title}"), (f"dose{suffix}", f"Strength and movement{title}")]
+        if not k:
+            links.append(("evidence", "Data and receipts"))
+        found.append(Section("vectors.html.jinja", content, tuple(links), figures))
+    return found
 
 
 def vector_section(tables: CellTables, swept: Sequence[Sweep]) -> tuple[VectorSection | None, tuple[Figure, ...]]:
     """The vectors of a cell with their figures; None and no figures where the method has no vector."""
-    vectors, doses = filled(tables.vectors), filled(tables.dose_response)
+    vectors, doses = filled(tables.fitted.get("vectors")), filled(tables.fitted.get("dose_response"))
     if vectors is None:
         return None, ()
     real = vectors.filter(pl.col("control") == "")
-    cosines, activations = filled(tables.vector_cosines), filled(tables.activation_map)
+    cosines, activations = cosines_of(tables.fitted), filled(tables.fitted.get("activation_map"))
     concepts = list(dict.fromkeys([*(s.behavior for s in swept), *real["concept"]]))
     steered = {layer for s in swept if s.layers for layer in json_layers(s.layers)}
     figures = [cosines_figure(cosines), activations_figure(activations, concepts, steered), dose_figure(doses)]
@@ -114,6 +150,17 @@ def vector_section(tables: CellTables, swept: Sequence[Sweep]) -> tuple[VectorSe
         ),
         tuple(figures),
     )
+
+
+def cosines_of(fitted: Mapping[str, pl.DataFrame]) -> pl.DataFrame | None:
+    """Cosines of the real vectors with one another, layer by layer; None where there is nothing to compare."""
+    vectors, tensors = fitted["vectors"], fitted.get("vector_tensors")
+    if tensors is None:
+        return filled(fitted.get("vector_cosines"))
+    directed = vectors.filter((pl.col("control") == "") & pl.col("operator").is_in(DIRECTIONS))
+    if directed.height < 2:
+        return None
+    return compare(from_tables(directed, tensors.join(directed, on="vector_id", how="semi")))
 
 
 def _how(vectors: pl.DataFrame) -> str:
@@ -202,3 +249,55 @@ def _receipts(tables: CellTables) -> list[ReceiptRow]:
         if count.steered or count.wrong:
             found.append(ReceiptRow(where, count.steered, count.receipts, len(count.wrong)))
     return found
+
+
+def caveats(tables: CellTables, concepts: Sequence[str]) -> tuple[str, ...]:
+    """Goals that their vector moves the wrong way or not at all, and concepts of which there is hardly a direction."""
+    return (*_wrong_way(tables, concepts), *_unreliable(tables, concepts))
+
+
+def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
+    """Goals whose vector moves them down with strength, or up against it, beyond its interval."""
+    doses = filled(tables.fitted.get("dose_response"))
+    if doses is None:
+        return []
+    said = []
+    own = doses.filter(
+        pl.col("goal").is_in(list(goals)),
+        pl.col("goal") == pl.col("observed_goal"),
+        "usable",
+        pl.col("strength").is_not_null(),
+        pl.col("strength") != 0,
+    )
+    for (_, goal), rows in own.group_by("part", "goal", maintain_order=True):
+        against = rows.filter(
+            ((pl.col("strength") > 0) & (pl.col("high") < 0)) | ((pl.col("strength") < 0) & (pl.col("low") > 0))
+        )
+        along = rows.filter(
+            ((pl.col("strength") > 0) & (pl.col("low") > 0)) | ((pl.col("strength") < 0) & (pl.col("high") < 0))
+        )
+        if against.height > along.height:
+            worst = against.sort(pl.col("move").abs(), descending=True).row(0, named=True)
+            said.append(
+                f"The vector of {slug_words(str(goal))} points the wrong way: {signed(worst['move'])} at strength "
+                f"{strength_words(worst['strength'], worst['unit'])} on the training pool."
+            )
+        elif rows.height and not along.height:
+            said.append(f"No strength of the vector of {slug_words(str(goal))} moved it on the training pool.")
+    return said
+
+
+def _unreliable(tables: CellTables, concepts: Sequence[str]) -> list[str]:
+    vectors = filled(tables.fitted.get("vectors"))
+    if vectors is None:
+        return []
+    said = []
+    for concept in concepts:
+        known = vectors.filter(pl.col("concept") == concept, pl.col("control") == "").drop_nulls("reliability")
+        if known.height and max(known["reliability"]) < RELIABLE:
+            best = number(max(known["reliability"]))
+            said.append(
+                f"There is hardly a direction of {slug_words(concept)}: vectors of two halves of its data have a "
+                f"cosine of {best}."
+            )
+    return said

@@ -26,9 +26,9 @@ from schemas.vector_part import VectorPart
 from steer_core.evaluation.behaviors.exclusions import check_exclusions, excluded
 from steer_core.evaluation.behaviors.grid import ends, strengths_of
 from steer_core.steering.compose import interventions
-from steer_core.steering.controls import random_like
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.operators import load_operator
+from steer_core.steering.random_vectors import random_like
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from steer_core.evaluation.behaviors.scores import diverge_all
 from steer_core.generation.backend import Backend
+from steer_core.generation.forced import diverge_all
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector

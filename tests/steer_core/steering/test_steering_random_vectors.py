@@ -5,8 +5,8 @@ import pytest
 import torch
 from steering_worlds import vector
 
-from steer_core.steering.controls import random_like
 from steer_core.steering.operators import available_operators, load_operator
+from steer_core.steering.random_vectors import random_like
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 

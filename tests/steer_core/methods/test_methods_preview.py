@@ -8,7 +8,7 @@ from test_methods_driver import tables
 
 from schemas import RunPlans
 from steer_core.methods.parts.prompt import build_strategy
-from steer_core.methods.planning import plan_run, preview_prompts
+from steer_core.methods.preview import plan_run, preview_prompts
 from steer_core.methods.protocol import Artifact
 from steer_core.steering import Plan
 from steer_core.tables import check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +9,9 @@ from typing import Literal
 import polars as pl
 
 from schemas.specs import Decoding
-from steer_core.generation.encoding import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.models.loading import LoadedModel
-from steer_core.steering.plan import Message, Plan
+from steer_core.steering.plan import Plan, messages_of
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 
@@ -56,7 +55,7 @@ def encode_pairs(loaded: LoadedModel, pairs: pl.DataFrame, concept: str) -> list
         )
     encoded = []
     for row in pairs.filter(pl.col("concept") == concept, pl.col("split") != "test").iter_rows(named=True):
-        turns = tuple(Message(m["role"], m["content"]) for m in json.loads(row["messages"]))
+        turns = messages_of(row["messages"])
         plan = Plan(model=loaded.spec.identity, decoding=Decoding(), messages=turns)
         prompt = encode_plan(plan, loaded.tokenizer, bool(loaded.info.chat), loaded.spec.template_options)
         chosen, rejected = (

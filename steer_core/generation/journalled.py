@@ -1,4 +1,4 @@
-"""Run calls through a backend, journalling answers as they end."""
+"""Calls through a backend, answers journalled as they end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import polars as pl
 
 from schemas.digest import digest_text
 from schemas.responses import Responses
-from steer_core.generation.backend import Backend, Call, Generation
-from steer_core.tables.journal import Journal
+from steer_core.generation.backend import Call, Generation
+from steer_core.generation.run import Run
 
-#: Called with (rows done, rows in all).
-Progress = Callable[[int, int], None]
 #: A row of `responses`.
 Row = dict[str, object]
 #: Seconds after which finished rows are written to the journal, however few they are.
@@ -23,45 +21,39 @@ FLUSH_SECONDS = 30.0
 COMPACT_PARTS = 256
 
 
-def run_calls(
-    calls: Sequence[Call], backend: Backend, journal: Journal, batch_size: int, progress: Progress | None = None
-) -> pl.DataFrame:
+def run_calls(calls: Sequence[Call], run: Run) -> pl.DataFrame:
     """Answers of all calls, generating only those that the journal does not hold.
 
     Long prompts come first, so that a lack of memory shows at once.
 
     Args:
-        calls: rows wanted; equal ones are generated once.
-        backend: what generates; all plans are held against its capabilities before anything runs.
-        journal: rows that are done; grows as rows end.
-        batch_size: most rows under way at a time.
-        progress: told whenever rows have been journalled.
+        calls: rows wanted; equal ones are generated once. All plans are held against the backend's capabilities before
+            anything runs.
+        run: who answers, and the journal, which grows as rows end.
 
     Returns:
         Rows of `responses` (with `text` still equal to `raw`: cleaning is the method's), one for each distinct call.
     """
-    execution = backend.execution
+    backend, execution = run.asking, run.asking.execution
     by_id = {c.response_id(execution): c for c in calls}
     for plan in {c.plan.id: c.plan for c in by_id.values()}.values():
         backend.capabilities.refuse(plan)
-    done = journal.read(list(by_id))
+    done = run.journal.read(list(by_id))
     finished = set(done["response_id"].to_list())
     lengths = {i: backend.prompt_tokens(c.plan) for i, c in by_id.items() if i not in finished}
     wanted = [by_id[i] for i in sorted(lengths, key=lambda i: (-lengths[i], i))]
 
     def tell(rows: int) -> None:
-        if progress is not None:
-            progress(len(finished) + rows, len(by_id))
+        if run.progress is not None:
+            run.progress(len(finished) + rows, len(by_id))
 
-    new = [row for _, row in stream_calls(wanted, backend, journal, batch_size, told=tell)] if wanted else []
+    new = [row for _, row in stream_calls(wanted, run, told=tell)] if wanted else []
     return pl.concat([done, response_rows(new)]) if new else done
 
 
 def stream_calls(
     calls: Iterable[Call | None],
-    backend: Backend,
-    journal: Journal,
-    batch_size: int,
+    run: Run,
     *,
     told: Callable[[int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -74,12 +66,11 @@ def stream_calls(
 
     Args:
         calls: rows wanted, none of them in the journal; see `Backend.generate`.
-        backend: what generates.
-        journal: grows.
-        batch_size: most rows under way at a time.
+        run: who answers, and the journal, which grows.
         told: called with the rows journalled so far.
         clock: seconds.
     """
+    backend, journal, batch_size = run.asking, run.journal, run.batch_size
     execution = backend.execution
     taken: dict[int, Call] = {}
 

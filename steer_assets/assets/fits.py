@@ -1,0 +1,156 @@
+"""What cells are fitted on, and what the parts of their methods learn: from the protocol, for every kind of part."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from schemas import Artifacts, GoalValues, Outcomes, Responses
+from schemas.parts import PromptPart
+from schemas.specs import BenchSpec, MethodSpec
+from steer_assets.assets.asking import answer, asking, follows_from, method_of, own_parts
+from steer_assets.assets.contrasts import behaviors_of, source_of
+from steer_assets.measuring import measure_texts, model_digest, ruler_of
+from steer_assets.nodes import CELLS, Node
+from steer_assets.settings import registry
+from steer_assets.tables import TableSpec, Work, table
+from steer_core import extensions
+from steer_core.methods import driver, fitting
+from steer_core.methods.fit_steps import POOL, FitCell, FitStep, gather
+from steer_core.methods.load import code_digest
+from steer_core.methods.part import Part
+from steer_core.methods.protocol import Artifact
+
+
+def swept_part(work: Work) -> Part | None:
+    """The part whose settings behaviors are swept over: the first that can be."""
+    return next((p for p in own_parts(work) if p.sweeps), None)
+
+
+def fit_cell(work: Work) -> FitCell:
+    """Where the cell's parts are fitted."""
+    return FitCell(
+        bench=work.bench,
+        model=work.here.model,
+        spec=work.here.method,
+        method=method_of(work),
+        goals=registry().goals_of(work.bench),
+        behaviors=tuple(behaviors_of(work)),
+        behavior=registry().behavior,
+        source_of=source_of,
+        asking=functools.partial(asking, work),
+        ruler=functools.partial(ruler_of, work.bench),
+        say=work.log.info,
+        warn=lambda line: work.log.warning("%s: %s", work.here.key, line),
+    )
+
+
+def fitting_kinds(bench: BenchSpec) -> dict[str, ModuleType]:
+    """Kinds of parts that are fitted, by name: those that the methods of a bench have."""
+    registry()  # folders of extensions are known from the configuration
+    kinds = {name: found.load() for name, found in extensions.available("parts").items()}
+    used = {p.kind for m in bench.methods for p in registry().method(m).parts}
+    return {name: module for name, module in kinds.items() if hasattr(module, "NODE") and kind_of(module) in used}
+
+
+def kind_of(module: ModuleType) -> str:
+    """The kind of part that a module of the group `parts` is of, as configurations write it."""
+    return str(module.SPEC.model_fields["kind"].default)
+
+
+def fitted_tables(bench: BenchSpec) -> tuple[str, ...]:
+    """Names of the tables that parts of a bench's methods are fitted to."""
+    return tuple(name for module in fitting_kinds(bench).values() for step in module.FITS for name in step.outputs)
+
+
+def fitting_nodes(bench: BenchSpec) -> list[Node]:
+    """A node for each kind of part that is fitted."""
+    return [
+        Node(m.NODE, tuple(_declared(step, kind_of(m)) for step in m.FITS), m.DESCRIPTION, CELLS)
+        for m in fitting_kinds(bench).values()
+    ]
+
+
+@functools.cache
+def _declared(step: FitStep, kind: str) -> TableSpec:
+    """A step of a kind as a declared table."""
+
+    def own(work: Work) -> list[Part]:
+        return [p for p in own_parts(work) if p.spec.kind == kind]
+
+    def follows(work: Work) -> Any:
+        cell = fit_cell(work)
+        settings = [[p.label, p.spec.model_dump(mode="json"), step.follows(p, cell)] for p in own(work)]
+        return [settings, model_digest(work.here.model) if step.calls_model else None]
+
+    def body(work: Work, **tables: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+        return step.run(own(work), fit_cell(work), tables)
+
+    body.__name__, body.__doc__ = step.name, step.fit.__doc__
+    return TableSpec(
+        name=step.name,
+        outputs=step.outputs,
+        body=body,
+        version=step.version,
+        spec=follows,
+        grid=True,
+        gpu=step.calls_model,
+        kinds=frozenset(step.kinds),
+        fan_in={},
+        lenient=frozenset(),
+        applies=lambda work: bool(own(work)),
+        science=(),
+        metadata=None,
+        intact=None,
+        reads=lambda bench: step.needs,
+    )
+
+
+def pool_method(work: Work) -> MethodSpec | None:
+    """The method whose answers to the training pool this cell is fitted on."""
+    strategy = method_of(work).traits.fits_on
+    return None if strategy is None else MethodSpec(name=strategy, parts=(PromptPart(strategy=strategy),))
+
+
+@table(
+    Responses,
+    Outcomes,
+    GoalValues,
+    names=("fit_responses", "fit_outcomes", "fit_goal_values"),
+    version=driver.VERSION,
+    spec=lambda work: [follows_from(work, pool_method(work)), work.bench.train_probe],
+    applies=lambda work: pool_method(work) is not None,
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+)
+def fit_responses(
+    work: Work, requests: pl.DataFrame, request_goals: pl.DataFrame, goal_space: pl.DataFrame
+) -> tuple[pl.DataFrame, ...]:
+    """Answers to the training pool that the method is fitted on, measured; none for methods that fit nothing."""
+    pool = pool_method(work)
+    assert pool is not None  # `applies`
+    tables = {"requests": requests, "request_goals": request_goals, "goal_space": goal_space}
+    run = answer(work, pool, tables, Artifact(), [str(work.bench.train_probe)])
+    return run.responses, run.outcomes, measure_texts(work.bench, run.outcomes.unique("text_id", maintain_order=True))
+
+
+@table(
+    Artifacts,
+    version=fitting.VERSION,
+    spec=lambda work: [work.here.method.spec_hash, code_digest(work.here.method)],
+    applies=lambda work: pool_method(work) is not None or _fitted(work),
+    grid=True,
+    also=lambda bench: (*POOL, *fitted_tables(bench)),
+)
+def artifacts(work: Work, **tables: pl.DataFrame) -> pl.DataFrame:
+    """What the method learnt, put together: edit ideas, examples, doses."""
+    return gather(method_of(work), tables).to_table()
+
+
+def _fitted(work: Work) -> bool:
+    kinds = {kind_of(m) for m in fitting_kinds(work.bench).values()}
+    return any(p.spec.kind in kinds for p in own_parts(work))

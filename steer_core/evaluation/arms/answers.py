@@ -1,0 +1,97 @@
+"""Open items: the answers of all arms, written in one stream.
+
+1. What an arm does belongs to the row, so all arms go through the backend together.
+2. What the journal holds is not generated again: a grid that grew costs its new arms only.
+3. An item's sample has the same seed in every arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from schemas.digest import digest_text
+from schemas.specs import Decoding
+from schemas.sweeps import ArmAnswers
+from steer_core.evaluation.arms.items import Asked, item_seed
+from steer_core.generation.backend import Call
+from steer_core.generation.journalled import printable, run_calls
+from steer_core.generation.run import Run
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        responses: rows of `responses`, each once.
+        answers: rows of `arm_answers`: which response answers which item in which arm.
+    """
+
+    responses: pl.DataFrame
+    answers: pl.DataFrame
+
+
+def write(
+    asked: Sequence[Asked],
+    run: Run,
+    decoding: Decoding,
+    *,
+    samples: int = 1,
+    clean: Callable[[str], str] = str.strip,
+) -> Written:
+    """Have the open items among them answered.
+
+    Args:
+        asked: items in their arms; those with given continuations are left aside.
+        run: who answers; its backend must know the vectors, tensors and adapters that the arms use.
+        decoding: how answers are drawn.
+        samples: answers an item.
+        clean: takes the answer out of what was written.
+
+    Raises:
+        SteerworksError: the backend cannot do what an arm asks for.
+    """
+    backend = run.asking
+    calls: list[tuple[Asked, Call]] = []
+    for one in asked:
+        if one.item.open:
+            plan = one.plan(backend.model_identity, decoding)
+            calls += [(one, Call(plan, s, item_seed(run.seed, one.item.item_id, s))) for s in range(samples)]
+    responses = run_calls([call for _, call in calls], run)
+    texts = [printable(clean(raw)) for raw in responses["raw"]]
+    responses = responses.with_columns(
+        text=pl.Series(texts, dtype=pl.String),
+        text_id=pl.Series([digest_text(t) for t in texts], dtype=pl.String),
+    )
+    written = {r["response_id"]: r for r in responses.iter_rows(named=True)}
+    execution = backend.execution
+    rows = []
+    for one, call in calls:
+        row = written[call.response_id(execution)]
+        rows.append(
+            {
+                "arm_id": one.arm.arm_id,
+                "item_id": one.item.item_id,
+                "sample_index": call.sample_index,
+                "response_id": row["response_id"],
+                "text": row["text"],
+                "failure": failure_of(row["text"], row["finish_reason"]),
+            }
+        )
+    answers = pl.DataFrame(rows, schema=ArmAnswers.empty().schema, orient="row")
+    return Written(responses.sort("response_id"), answers)
+
+
+def failure_of(text: str, finish_reason: str) -> str | None:
+    """Why an open answer is none: overlong, empty or truncated; None where it is one.
+
+    A truncated answer is still measured, as far as it goes: the share of them is a measure of its own.
+    """
+    if finish_reason == "overlong":
+        return "overlong"
+    if not text.strip():
+        return "empty"
+    return "truncated" if finish_reason == "length" else None

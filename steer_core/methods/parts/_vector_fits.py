@@ -1,0 +1,202 @@
+"""How vector parts are fitted: contrasts of the goals, vectors, doses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import polars as pl
+
+from schemas.contrasts import ContrastExamples
+from schemas.specs import BehaviorSpec, MethodSpec
+from schemas.vector_part import VectorPart
+from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
+from steer_core import vectors as core
+from steer_core.corpus.contrasts import build_contrasts
+from steer_core.evaluation.behaviors.grid import strengths_of
+from steer_core.goals.space import GoalSpace
+from steer_core.methods import doses
+from steer_core.methods.driver import requests_from
+from steer_core.methods.fit_steps import POOL, FitCell, FitStep, Tables, gather, give
+from steer_core.methods.part import Composed, Part
+from steer_core.steering.compose import CONDITION, gate_of
+from steer_core.steering.intervention import Gate
+from steer_core.steering.vector import SteeringVector, from_tables, to_tables
+from steer_core.tables.errors import ConfigError
+
+#: Pairs of a goal's contrasts that are kept, and texts that a dose is tried on.
+MOST_PAIRS, DOSE_TEXTS = 256, 32
+
+
+def _spec(part: Part) -> VectorPart:
+    return cast(VectorPart, part.spec)
+
+
+def vectors_of_goals(goals: list[str], tables: Tables, label: str) -> dict[str, list[SteeringVector]]:
+    """Goal -> the vectors of a part that steer it, in the order of the layers."""
+    rows = tables["vectors"].filter(pl.col("concept").is_in(goals), pl.col("control") == "", pl.col("part") == label)
+    found: dict[str, list[SteeringVector]] = {}
+    for vector in from_tables(rows, _numbers(rows, tables)):
+        found.setdefault(vector.concept, []).append(vector)
+    return {g: sorted(found[g], key=lambda v: v.layer) for g in goals if g in found}
+
+
+def gate_of_part(tables: Tables, label: str) -> Gate | None:
+    """The gate of a part, from its condition vector."""
+    rows = tables["vectors"].filter(pl.col("control") == CONDITION, pl.col("part") == label)
+    return gate_of(from_tables(rows, _numbers(rows, tables)))
+
+
+def _numbers(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
+    return tables["vector_tensors"].join(rows, on="vector_id", how="semi")
+
+
+def _contrasts(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+    """Contrast pairs for each goal: answers to one training text, far apart on the goal and close on the others."""
+    from steer_core.methods.load import PLAIN_STRATEGY, load_method
+    from steer_core.vectors.goal_contrasts import mine_contrasts
+
+    spec = MethodSpec.model_validate({"name": "plain", "parts": [{"kind": "prompt", "strategy": PLAIN_STRATEGY}]})
+    plain: Any = load_method(spec, cell.model, cell.bench, cell.goals)
+    return (
+        mine_contrasts(
+            tables["requests"],
+            tables["request_goals"],
+            tables["fit_outcomes"],
+            tables["fit_goal_values"],
+            GoalSpace.from_table(tables["goal_space"]),
+            cell.bench.goals,
+            messages_of=lambda request: plain.step(request, None, ())[0].messages,
+            max_pairs=MOST_PAIRS,
+        ),
+    )
+
+
+def _condition(part: Part, cell: FitCell) -> BehaviorSpec | None:
+    gate = _spec(part).gate
+    return None if gate is None else cell.behavior(gate.condition)
+
+
+def _vectors(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+    """One vector a concept, layer and site, fitted in one pass; with vectors of shuffled labels as controls."""
+    spec, sweep = _spec(part), cell.bench.sweep
+    if spec.unit == "kl" and sweep.positions:
+        raise ConfigError(
+            f"method {cell.spec.name!r}: a KL budget is measured at the part's own positions, and the sweep "
+            f"of bench {cell.bench.name!r} adds {', '.join(sweep.positions)}: leave them out or change unit"
+        )
+    from steer_core.vectors.fit_cell import fit_cell
+
+    condition = _condition(part, cell)
+    with cell.asking("vectors") as run:
+        found = fit_cell(
+            run.asking.weights(),
+            tables["contrast_examples"],
+            tables["goal_contrasts"],
+            spec,
+            sweep,
+            condition=None if condition is None else build_contrasts(condition).examples,
+            log=cell.say,
+            label=part.label,
+        )
+        fitted = list(found.vectors)
+        if spec.unit == "kl":
+            from steer_core.vectors.budget import calibrate_vectors
+
+            examples = pl.concat([tables["contrast_examples"], tables["goal_contrasts"]])
+            budgets = sorted({*strengths_of(spec, sweep), *(spec.doses or spec.strengths)})
+            fitted = calibrate_vectors(run.asking, fitted, examples, budgets, positions=spec.positions)
+    rows, tensors = to_tables(fitted, part.label)
+    return rows, tensors, found.activation_map
+
+
+def _vectors_follow(part: Part, cell: FitCell) -> Any:
+    spec, sweep, condition = _spec(part), cell.bench.sweep, _condition(part, cell)
+    return [
+        [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
+        sweep.strengths if spec.unit == "kl" else None,
+        condition and cell.source_of(condition),
+    ]
+
+
+def _doses(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+    """How far each strength of each goal's vector moves each goal under the method's prompt, on the training pool."""
+    spec, label, method = _spec(part), part.label, cast(Composed, cell.method)
+    space = GoalSpace.from_table(tables["goal_space"])
+    pool = tables["requests"].filter(pl.col("probe") == cell.bench.train_probe)
+    asked = tables["request_goals"].join(pool, on="request_id", how="semi")
+    trial = doses.Trial(
+        vectors_of_goals(list(cell.goals), tables, label),
+        spec.doses or spec.strengths,
+        spec.unit,
+        spec.positions,
+        gate_of_part(tables, label),
+        DOSE_TEXTS,
+        label,
+    )
+    under = method.before(label)
+    with cell.asking("doses") as run:
+        give(under, run.asking, tables)
+        part.give(run.asking, tables)
+        table = doses.measure_dose_response(
+            under,
+            requests_from(pool, asked, space.goals),
+            dict(pool.select("request_id", "text_id").iter_rows()),
+            trial,
+            replace(run, ruler=cell.ruler(space)),
+            gather(under, tables),
+        )
+    for goal, of_goal in trial.vectors.items():
+        curve = doses.DoseCurve.of(table, goal, doses.is_anchored(of_goal, spec.unit))
+        if not any(curve.moves):
+            cell.warn(
+                f"no usable strength of the vector of {label!r} moves goal {goal!r}: it will be left to the prompt"
+            )
+    return (table,)
+
+
+def _doses_follow(part: Part, cell: FitCell) -> Any:
+    from steer_core.methods.load import code_digest
+
+    words = {n: [g.noun, g.more, g.less] for n, g in cell.goals.items()}
+    decoding, drawn = cell.bench.decoding.model_dump(mode="json"), [cell.bench.seed, cell.bench.train_probe]
+    return [cell.spec.spec_hash, decoding, drawn, words, code_digest(cell.spec), DOSE_TEXTS]
+
+
+def _dose_calls(part: Part, cell: FitCell) -> int:
+    strengths = set(_spec(part).doses or _spec(part).strengths)
+    return (len(strengths) + 1) * len(cell.goals) * DOSE_TEXTS
+
+
+FITS = (
+    FitStep(
+        "goal_contrasts",
+        {"goal_contrasts": ContrastExamples},
+        tuple(n for n in POOL if n != "fit_responses"),
+        _contrasts,
+        core.VERSION,
+        follows=lambda part, cell: cell.bench.train_probe,
+        once=True,
+    ),
+    FitStep(
+        "vectors",
+        {"vectors": Vectors, "vector_tensors": VectorTensors, "activation_map": ActivationMap},
+        ("contrast_examples", "goal_contrasts"),
+        _vectors,
+        core.VERSION,
+        follows=_vectors_follow,
+        calls_model=True,
+        kinds=("huggingface",),
+    ),
+    FitStep(
+        "dose_response",
+        {"dose_response": DoseResponse},
+        (*POOL, "vectors", "vector_tensors"),
+        _doses,
+        doses.VERSION,
+        follows=_doses_follow,
+        calls_model=True,
+        calls=_dose_calls,
+        kinds=("huggingface",),
+    ),
+)
