@@ -19,8 +19,8 @@ from schemas import Responses
 from steer_assets.measuring import measure_texts
 from steer_assets.settings import registry, storage_root
 from steer_core.evaluation import evaluate
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.run import Run
-from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.methods import Artifact, load_method
 from steer_core.methods.driver import run_method
 from steer_core.methods.protocol import Item

@@ -25,7 +25,7 @@ from schemas.vector_part import VectorPart
 from steer_core.corpus import build_corpus, candidate_texts
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.generation.backend import Call, Generation, Stats, answer_all
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.goals.measure import measure
 from steer_core.goals.scorer import load_scorer
 from steer_core.goals.space import GoalSpace, fit_goal_space

@@ -21,7 +21,7 @@ import transformers
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call, answer_all
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models.info import ModelInfo
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.compose import interventions

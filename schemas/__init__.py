@@ -18,6 +18,7 @@ from schemas.evaluation import (
     SteerabilitySummary,
 )
 from schemas.goals import GoalSpaceTable, GoalValues
+from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Outcomes, PartTensors, Responses
@@ -42,6 +43,7 @@ __all__ = [
     "GoalMovements",
     "GoalSpaceTable",
     "GoalValues",
+    "GuidancePart",
     "Judgements",
     "Leaderboard",
     "Outcomes",

@@ -27,6 +27,7 @@ class ModelSpec(Spec):
     template_options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the chat template, e.g. `enable_thinking: false`"
     )
+    engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
     description: str = ""
 
     @model_validator(mode="after")
@@ -40,8 +41,8 @@ class ModelSpec(Spec):
 
     @property
     def identity(self) -> str:
-        """Hash of what decides the model's answers; name and device do not."""
-        return digest_json(self.model_dump(mode="json", exclude={"name", "device", "description"}))
+        """Hash of what decides the model's answers; name, device and engine do not: those belong to the execution."""
+        return digest_json(self.model_dump(mode="json", exclude={"name", "device", "engine", "description"}))
 
     @property
     def kind(self) -> Literal["embedded", "hub", "local"]:

@@ -48,12 +48,11 @@ def backend_for(model: ModelSpec) -> Backend:
 def _backend(model_json: str) -> Backend:
     from transformers.utils import logging
 
-    from steer_core.generation.transformers_backend import TransformersBackend
-    from steer_core.models.loading import load_model
+    from steer_core.generation.engines import load_engine
 
     logging.disable_progress_bar()  # the run's log tells the progress
 
-    return TransformersBackend(load_model(ModelSpec.model_validate_json(model_json)))
+    return load_engine(ModelSpec.model_validate_json(model_json))
 
 
 def let_go() -> None:

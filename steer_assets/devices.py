@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from schemas.specs import ModelSpec
+from steer_core.generation.engines import is_remote
 
 #: Seconds between two looks at a device that somebody else holds, and between two lines about it.
 LOOK_EVERY, SAY_EVERY = 0.5, 60.0
 
 
-def device_of(model: ModelSpec) -> str:
-    """The device that a model will be on; `cuda` is any of them."""
+def device_of(model: ModelSpec) -> str | None:
+    """The device that a model will be on; `cuda` is any of them; None where its engine is remote."""
+    if is_remote(model):
+        return None
     if model.device != "auto":
         return model.device
     import torch

@@ -72,7 +72,7 @@ def measure_texts(bench: BenchSpec, texts: pl.DataFrame) -> pl.DataFrame:
 
 
 @contextlib.contextmanager
-def measuring_aside(bench: BenchSpec, device: str, workers: int = 2) -> Iterator[Listener | None]:
+def measuring_aside(bench: BenchSpec, device: str | None, workers: int = 2) -> Iterator[Listener | None]:
     """A listener whose texts are measured by other processes while the model writes on; their values go to the cache.
 
     None on a CPU, where measuring would take the time of the model, and where the storage keeps no cache: texts are

@@ -13,8 +13,8 @@ from schemas.specs import BehaviorSpec, BenchSpec, Decoding, GoalSpec, MethodSpe
 from steer_core import extensions
 from steer_core.evaluation.judges.load import build_rubric
 from steer_core.generation.backend import Call, Capabilities, answer_all
-from steer_core.generation.decoding import tensor_digest
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.decoding import Rule, tensor_digest
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.goals.analysis import Analyzer, TextAnalysis
 from steer_core.goals.scorer import load_scorer
 from steer_core.methods.load import code_digest, load_method
@@ -75,6 +75,7 @@ def request(move):
 def test_every_kind_is_one_file(configured):
     files = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py"))
     assert files == [
+        "engines/echo.py",
         "estimators/first_difference.py",
         "goals/exclamations.py",
         "operators/shrink.py",
@@ -202,7 +203,7 @@ def test_a_rule_changes_no_other_row_of_the_models_logits():
         seen.append(list(written))
         return row + torch.tensor([9.0, 0.0, 0.0])
 
-    draws = [Draws(Decoding(max_new_tokens=4), 0, 4), Draws(Decoding(max_new_tokens=4), 0, 4, (rule,))]
+    draws = [Draws(Decoding(max_new_tokens=4), 0, 4), Draws(Decoding(max_new_tokens=4), 0, 4, (Rule(rule),))]
     assert next_tokens(logits, draws, [0, 2], lambda r: [5, 6]).tolist() == [2, 0]
     assert seen == [[5, 6]]
     assert logits[1].tolist() == [0.0, 1.0, 2.0]

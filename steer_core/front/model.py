@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from steer_core.steering.plan import Message, Plan
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 if TYPE_CHECKING:
-    from steer_core.generation.transformers_backend import TransformersBackend
+    from steer_core.generation.engines.transformers import TransformersBackend
     from steer_core.models.loading import LoadedModel
 
 
@@ -31,7 +32,7 @@ class Model:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        from steer_core.generation.transformers_backend import TransformersBackend
+        from steer_core.generation.engines.transformers import TransformersBackend
 
         self.loaded = loaded
         self.backend: TransformersBackend = TransformersBackend(loaded)
@@ -177,13 +178,31 @@ def _by_name(name: str, settings: dict[str, Any]) -> LoadedModel:
     except pydantic.ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'model'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"model {name!r}: {said}") from error
-    return load_model(spec)
+    with _no_bars():
+        return load_model(spec)
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Nothing drawn while weights are loaded: whoever called waits for the model, not for a bar."""
+    from transformers.utils import logging as bars
+
+    logging: Any = bars
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
     from steer_core.models.info import ModelInfo
     from steer_core.models.loading import LoadedModel
 
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # PEFT's wrapper: the layers inside wear the adapter
     config = model.config.get_text_config()
     dtype = str(model.dtype).removeprefix("torch.")
     # the object's own numbers: another checkpoint, or the same one trained on, is another model

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from schemas.digest import digest_json
 from schemas.vector_part import Site
-from steer_core.generation.decoding import Array
+from steer_core.generation.adapters import Adapter
+from steer_core.generation.decoding import Array, reads_along
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import available_operators
 from steer_core.steering.plan import Plan
@@ -48,7 +49,7 @@ class Generation:
     Attributes:
         raw: the text, as it was written.
         finish_reason: `stop`, `length`, or `overlong`: the prompt left no room.
-        prompt_tokens, completion_tokens: tokens read and written.
+        prompt_tokens, completion_tokens: tokens read, over all passes of the row, and written.
         seconds: its share of the time of the forward passes that it was in.
         receipt: `Receipt` of the plan's interventions as JSON; None without any.
     """
@@ -144,6 +145,7 @@ class Capabilities:
         seeds: whether a sampled answer follows from its call's seed alone.
         adapters: whether it can load adapters.
         extensions: decoding rules and trained interventions, by name, that it carries out.
+        passes: whether a rule may have further prompts read along with its row.
         log_probs: whether answers come with the log-probabilities of their tokens.
         greedy_flags: whether scores say of each token if it was the likeliest.
         batching: how rows share forward passes.
@@ -158,6 +160,7 @@ class Capabilities:
     seeds: bool = True
     adapters: bool = False
     extensions: tuple[str, ...] = ()
+    passes: bool = False
     log_probs: bool = False
     greedy_flags: bool = False
     batching: Batching = "plain"
@@ -182,6 +185,11 @@ class Capabilities:
                 known = ", ".join(self.extensions) or "none"
                 raise SteerworksError(
                     f"{self.name} backend cannot carry out the extension {extension.name!r}; it knows: {known}"
+                )
+            if not self.passes and reads_along(extension):
+                raise SteerworksError(
+                    f"{self.name} backend cannot read further prompts along with a row, which the decoding rule "
+                    f"{extension.name!r} needs"
                 )
         if plan.extensions and verb != "generate":
             raise SteerworksError(
@@ -230,6 +238,10 @@ class Backend(Protocol):
 
     def add_tensors(self, tensors: Mapping[str, Array]) -> None:
         """Let extensions of plans refer to further tensors, by digest; asked only of backends that know extensions."""
+        ...
+
+    def add_adapters(self, adapters: Iterable[Adapter]) -> None:
+        """Let plans refer to further adapters, by digest; asked only of backends that can load adapters."""
         ...
 
     def prompt_tokens(self, plan: Plan) -> int:

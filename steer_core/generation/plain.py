@@ -28,6 +28,7 @@ class Batches:
         waiting: the calls.
         size: most rows of a batch.
         steered: a context that steers a batch, and yields what was applied.
+        worn: a context in which each row of a pass wears its adapter.
         ends: tokens that end an answer.
         clock: seconds.
         stats: what passes are counted in.
@@ -40,6 +41,7 @@ class Batches:
         waiting: Waiting,
         size: int,
         steered: Callable[[Sequence[Any], Sequence[int]], Any],
+        worn: Callable[[Sequence[str | None]], Any],
         *,
         ends: frozenset[int],
         clock: Callable[[], float],
@@ -49,6 +51,7 @@ class Batches:
         self._loaded, self._waiting, self._size, self._steered = loaded, waiting, size, steered
         self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
         self._ends, self._clock, self._stats, self._explain = ends, clock, stats, explain
+        self._worn = worn
 
     def finished(self) -> Iterator[Finished]:
         """Answers, a batch at a time."""
@@ -58,8 +61,13 @@ class Batches:
             batch = self._waiting.take(self._size)
             alike: dict[tuple[int, Hashable], list[Prompt]] = {}
             for prompt in batch:
-                tokens = len(prompt.tokens)
-                alike.setdefault((prompt.room, self._regime(tokens, tokens + prompt.room)), []).append(prompt)
+                regimes = {self._regime(len(p.tokens), len(p.tokens) + prompt.room) for p in prompt.all}
+                if len(regimes) > 1:
+                    raise SteerworksError(
+                        f"call {prompt.index}: its rule reads prompts of different length along, and this model turns "
+                        "rows by the longest one beside them: they cannot share a pass"
+                    )
+                alike.setdefault((prompt.room, regimes.pop()), []).append(prompt)
             for (room, _), prompts in alike.items():
                 yield from self._run(prompts, room)
             if not batch and self._waiting.over:
@@ -67,11 +75,14 @@ class Batches:
             if not batch and not took:
                 raise SteerworksError("the source of calls waits for rows under way, and there are none")
 
-    def _run(self, prompts: Sequence[Prompt], room: int) -> list[Finished]:
+    def _run(self, leading: Sequence[Prompt], room: int) -> list[Finished]:
         tokenizer, model = self._loaded.tokenizer, self._loaded.model
+        prompts = [p for lead in leading for p in lead.all]
+        leads = [k for k, lead in enumerate(leading) for _ in lead.all]
         ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._loaded.device)
         length = ids.shape[1]
-        sampling = RowSampling([Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in prompts], length)
+        draws = [Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in leading]
+        sampling = RowSampling(draws, length, leads)
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,
@@ -88,6 +99,7 @@ class Batches:
                 self._steered(
                     [p.call.plan.interventions for p in prompts], [len(p.tokens) for p in prompts]
                 ) as applied,
+                self._worn([p.call.plan.adapter for p in prompts]),
             ):
                 out = model.generate(
                     input_ids=ids,
@@ -96,11 +108,11 @@ class Batches:
                     logits_processor=LogitsProcessorList([sampling]),
                 )
         except NotFiniteError as error:
-            failed = error.rows[0]
+            failed = leads.index(error.rows[0])
             raise self._explain(prompts[failed], error.written[failed]) from error
         finally:
             model.generation_config = own
-        seconds = (self._clock() - start) / len(prompts)
+        seconds = (self._clock() - start) / len(leading)
         written: list[list[int]] = []
         reasons: list[Literal["stop", "length"]] = []
         for row in out[:, length:].tolist():
@@ -109,7 +121,8 @@ class Batches:
             reasons.append("length" if stop is None else "stop")
         used = [len(w) + (r == "stop") for w, r in zip(written, reasons, strict=True)]
         self._stats.row_steps += len(prompts) * max(used)
-        self._stats.written += sum(used)
+        own = [leads.index(k) for k in range(len(leading))]
+        self._stats.written += sum(used[k] for k in own)
         self._stats.passes += max(used)
         # the last token that was written has not been read
         fed = [len(p.tokens) + u - 1 for p, u in zip(prompts, used, strict=True)]
@@ -118,13 +131,13 @@ class Batches:
             Finished(
                 prompt.index,
                 Generation(
-                    tokenizer.decode(tokens, skip_special_tokens=True),
-                    reason,
-                    len(prompt.tokens),
-                    count,
+                    tokenizer.decode(written[k], skip_special_tokens=True),
+                    reasons[k],
+                    sum(len(p.tokens) for p in prompt.all),
+                    used[k],
                     seconds,
-                    None if receipt is None else receipt.to_json(),
+                    None if (receipt := receipts[k]) is None else receipt.to_json(),
                 ),
             )
-            for tokens, reason, prompt, count, receipt in zip(written, reasons, prompts, used, receipts, strict=True)
+            for k, prompt in zip(own, leading, strict=True)
         ]

@@ -10,6 +10,7 @@ from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import Regime
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
+from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
 
 if TYPE_CHECKING:
@@ -22,18 +23,26 @@ class Read:
 
     Attributes:
         interventions: of the row.
+        adapter: that the row wears.
         tokens: token ids that are fed: prompt, and answer but for its last token, which is scored and never read.
         prompt: how many of them are prompt.
     """
 
     interventions: tuple[Intervention, ...]
+    adapter: str | None
     tokens: tuple[int, ...]
     prompt: int
 
     @classmethod
-    def of(cls, interventions: tuple[Intervention, ...], prompt: Sequence[int], answer: Sequence[int]) -> Read:
-        """The row that reads an answer after its prompt."""
-        return cls(interventions, (*prompt, *answer[:-1]), len(prompt))
+    def of(cls, plan: Plan, prompt: Sequence[int], answer: Sequence[int], *, plain: bool = False) -> Read:
+        """The row that reads an answer after its prompt; `plain`: by the model as it is, whatever a plan does."""
+        tokens, length = (*prompt, *answer[:-1]), len(prompt)
+        return cls((), None, tokens, length) if plain else cls(plan.interventions, plan.adapter, tokens, length)
+
+    @property
+    def steered(self) -> bool:
+        """Whether anything is done to the model."""
+        return bool(self.interventions) or self.adapter is not None
 
     @property
     def asked(self) -> int:
@@ -48,6 +57,7 @@ def read_logits(
     accepted: Set[str],
     regime: Regime,
     steered: Callable[[Sequence[Any], Sequence[int]], Any],
+    worn: Callable[[Sequence[str | None]], Any],
     not_finite: Callable[[int, Read], SteerworksError],
 ) -> dict[Read, Tensor]:
     """Logits [asked, vocabulary] of each distinct row; the head runs on those columns only.
@@ -58,6 +68,7 @@ def read_logits(
         accepted: names of the arguments of its forward pass.
         regime: which rows may share a pass.
         steered: a context that steers a batch, and yields what was applied.
+        worn: a context in which each row of a pass wears its adapter.
         not_finite: makes the error for a row, with its number among `rows`, whose logits are no numbers.
 
     Raises:
@@ -71,7 +82,7 @@ def read_logits(
             alike.setdefault(regime(len(row.tokens), len(row.tokens)), []).append(row)
     found: dict[Read, Tensor] = {}
     for group in alike.values():
-        logits = _pass(loaded, group, accepted, steered)
+        logits = _pass(loaded, group, accepted, steered, worn)
         finite = logits.amax(dim=-1).isfinite().cpu().numpy()
         for k, row in enumerate(group):
             if not finite[k, -row.asked :].all():
@@ -85,6 +96,7 @@ def _pass(
     rows: Sequence[Read],
     accepted: Set[str],
     steered: Callable[[Sequence[Any], Sequence[int]], Any],
+    worn: Callable[[Sequence[str | None]], Any],
 ) -> Tensor:
     import torch
 
@@ -95,7 +107,11 @@ def _pass(
         options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
     if "logits_to_keep" in accepted:
         options["logits_to_keep"] = max(row.asked for row in rows)
-    with torch.inference_mode(), steered([r.interventions for r in rows], [r.prompt for r in rows]) as applied:
+    with (
+        torch.inference_mode(),
+        steered([r.interventions for r in rows], [r.prompt for r in rows]) as applied,
+        worn([r.adapter for r in rows]),
+    ):
         logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, **options).logits
     if applied is not None:
         applied.receipts([len(row.tokens) for row in rows])

@@ -49,7 +49,11 @@ class Draws:
 
 
 def next_tokens(
-    logits: Tensor, draws: Sequence[Draws], steps: Sequence[int], written: Callable[[int], Sequence[int]]
+    logits: Tensor,
+    draws: Sequence[Draws],
+    steps: Sequence[int],
+    written: Callable[[int], Sequence[int]],
+    further: Callable[[int], Tensor | None] = lambda row: None,
 ) -> Tensor:
     """The next token of each row, shape [rows].
 
@@ -62,6 +66,7 @@ def next_tokens(
         draws: of each row.
         steps: tokens that each row has written.
         written: those tokens, of a row; asked only of rows with rules.
+        further: logits [passes, vocabulary] of the further passes of a row; asked only of rows with rules.
 
     Raises:
         NotFiniteError: a row has no largest logit.
@@ -72,7 +77,7 @@ def next_tokens(
         logits = logits.clone()
     for r in ruled:
         for rule in draws[r].rules:
-            logits[r] = rule(logits[r], written(r))
+            logits[r] = rule(logits[r], written(r), further(r))
     highest, tokens = logits.max(dim=-1)
     finite = highest.isfinite()
     if not bool(finite.all()):
@@ -113,19 +118,31 @@ class RowSampling:
     """A transformers logits processor that chooses each row's token itself and leaves it as the only choice.
 
     Args:
-        draws: of each row.
+        draws: of each row that chooses.
         prompt_length: columns of the prompts.
+        leads: for each row of the batch, which of those it follows: its own place among them, or that of the row that
+            it is a further pass of. None: every row chooses.
     """
 
-    def __init__(self, draws: Sequence[Draws], prompt_length: int) -> None:
+    def __init__(self, draws: Sequence[Draws], prompt_length: int, leads: Sequence[int] | None = None) -> None:
         self.draws, self.prompt_length = draws, prompt_length
+        self.leads = list(range(len(draws))) if leads is None else list(leads)
+        self._rows = [[k for k, lead in enumerate(self.leads) if lead == row] for row in range(len(draws))]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocabulary] to scores in which one token a row is left."""
         step = input_ids.shape[1] - self.prompt_length
         try:
             own = input_ids[:, self.prompt_length :]
-            chosen = next_tokens(scores, self.draws, [step] * len(self.draws), lambda r: own[r].tolist())
+            first = [rows[0] for rows in self._rows]
+            chosen = next_tokens(
+                scores if len(first) == len(scores) else scores[first],
+                self.draws,
+                [step] * len(self.draws),
+                lambda r: own[first[r]].tolist(),
+                lambda r: scores[self._rows[r][1:]],
+            )
         except NotFiniteError as error:
             raise NotFiniteError(error.rows, input_ids[:, self.prompt_length :].tolist()) from error
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+        followed = chosen if len(self.draws) == len(scores) else chosen[self.leads]
+        return torch.full_like(scores, -torch.inf).scatter_(1, followed[:, None], 0.0)

@@ -34,21 +34,47 @@ FILL = 1 / 8
 
 @dataclass
 class Prompt:
-    """A call that waits for a place: its token ids, how many tokens it may write, and its decoding rules."""
+    """A prompt that waits for a place.
+
+    Attributes:
+        index: number of its call.
+        call: the call; of a further pass: with that pass's plan.
+        tokens: token ids.
+        room: how many tokens it may write.
+        rules: its decoding rules.
+        further: prompts that are read along, for its rules.
+    """
 
     index: int
     call: Call
     tokens: list[int]
     room: int
     rules: tuple[Rule, ...] = ()
+    further: tuple[Prompt, ...] = ()
+
+    @property
+    def all(self) -> tuple[Prompt, ...]:
+        """The prompt with those that are read along: the rows that it takes."""
+        return (self, *self.further)
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
-    """A call under way."""
+    """A row under way: a call, or a further pass that is fed what its call's row writes.
+
+    Attributes:
+        prompt: what it reads.
+        draws: of a call's row.
+        further: rows of its further passes.
+        follows: whether it is such a pass itself.
+        written: tokens so far.
+        seconds: its share of the passes so far.
+    """
 
     prompt: Prompt
     draws: Draws
+    further: list[Row] = field(default_factory=list)
+    follows: bool = False
     written: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -101,8 +127,12 @@ class Waiting:
         return found
 
     def take(self, most: int) -> list[Prompt]:
-        """The next calls, `most` at most."""
-        return [self._blocks.popleft() for _ in range(min(most, len(self._blocks)))]
+        """The next calls that take `most` rows at most, all their passes counted."""
+        taken: list[Prompt] = []
+        while self._blocks and len(self._blocks[0].all) <= most:
+            taken.append(self._blocks.popleft())
+            most -= len(taken[-1].all)
+        return taken
 
 
 class Stream:
@@ -114,6 +144,7 @@ class Stream:
         slots: most rows under way.
         running: their steering.
         read: reads a batch of prompts under steering: a context that yields what was applied.
+        worn: a context in which each row of a pass wears its adapter.
         ends: tokens that end an answer.
         decode: token ids as text.
         pad: token id of padding.
@@ -131,6 +162,7 @@ class Stream:
         slots: int,
         running: Running,
         read: Callable[[Sequence[Any], Sequence[int]], Any],
+        worn: Callable[[Sequence[str | None]], Any],
         *,
         ends: frozenset[int],
         decode: Callable[[list[int]], str],
@@ -144,7 +176,7 @@ class Stream:
         self._model, self._waiting, self._slots, self._running, self._read = model, waiting, slots, running, read
         self._ends, self._decode, self._pad, self._device = ends, decode, pad, device
         self._clock, self._stats, self._explain = clock, stats, explain
-        self._last_only = last_only
+        self._last_only, self._worn = last_only, worn
         self._rows: list[Row] = []
         self._cache = RowCache(slots, device)
 
@@ -156,8 +188,8 @@ class Stream:
             yield from self._waiting.overlong_answers()
             ready = min(free, len(self._waiting))
             last = self._waiting.over and len(self._waiting) <= free
-            if ready and (last or ready >= FILL * len(self._rows)):
-                ended = self._admit(self._waiting.take(ready))
+            if ready and (last or ready >= FILL * len(self._rows)) and (taken := self._waiting.take(free)):
+                ended = self._admit(taken)
             elif self._rows:
                 ended = self._step()
             elif self._waiting.over:
@@ -171,14 +203,15 @@ class Stream:
     @torch.inference_mode()
     def _admit(self, prompts: list[Prompt]) -> list[Finished]:
         start = self._clock()
-        rows = [Row(p, Draws(p.call.plan.decoding, p.call.seed, p.room, p.rules)) for p in prompts]
-        lengths = [len(p.tokens) for p in prompts]
-        interventions = [p.call.plan.interventions for p in prompts]
-        ids, mask = pad_left([p.tokens for p in prompts], self._pad, self._device)
+        rows = [row for p in prompts for row in _rows_of(p)]
+        lengths = [len(row.prompt.tokens) for row in rows]
+        plans = [row.prompt.call.plan for row in rows]
+        interventions = [p.interventions for p in plans]
+        ids, mask = pad_left([row.prompt.tokens for row in rows], self._pad, self._device)
         # every layer keeps every column here: what a sliding window no longer sees is masked
         cache = Cache(layer_class_to_replicate=DynamicLayer)
         positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-        with self._read(interventions, lengths) as applied:
+        with self._read(interventions, lengths) as applied, self._worn([p.adapter for p in plans]):
             out = self._model(
                 input_ids=ids,
                 attention_mask=mask,
@@ -197,7 +230,8 @@ class Stream:
     def _step(self) -> list[Finished]:
         start = self._clock()
         ids = torch.tensor([[row.written[-1]] for row in self._rows], device=self._device)
-        with self._running.step():
+        worn = [row.prompt.call.plan.adapter for row in self._rows]
+        with self._running.step(), self._worn(worn):
             out = self._model(input_ids=ids, **self._cache.inputs())
         self._cache.advance()
         return self._write(out.logits[:, -1], 0, start)
@@ -206,8 +240,7 @@ class Stream:
         """Add a token to the rows from slot `first` on; let go those that have ended."""
         rows = self._rows[first:]
         try:
-            steps = [len(r.written) for r in rows]
-            chosen = next_tokens(logits, [r.draws for r in rows], steps, lambda k: rows[k].written).tolist()
+            chosen = self._choose(logits, rows)
         except NotFiniteError as error:
             row = rows[error.rows[0]]
             raise self._explain(row.prompt, row.written) from error
@@ -217,13 +250,36 @@ class Stream:
             if token in self._ends or len(row.written) == row.prompt.room:
                 over.append(slot)
         self._stats.row_steps += len(rows)
-        self._stats.written += len(rows)
+        self._stats.written += sum(not row.follows for row in rows)
         self._stats.passes += 1
         ended = [self._leave(slot) for slot in reversed(over)]
         share = (self._clock() - start) / len(rows)
         for row in rows:
             row.seconds += share
-        return [self._answer(row, receipt) for row, receipt in reversed(ended)]
+        return [self._answer(row, receipt) for row, receipt in reversed(ended) if not row.follows]
+
+    def _choose(self, logits: Any, rows: Sequence[Row]) -> list[int]:
+        """The next token of each row; further passes are fed what the row that they belong to writes."""
+        leading = [k for k, row in enumerate(rows) if not row.follows]
+        own = [rows[k] for k in leading]
+        steps = [len(r.written) for r in own]
+        if len(own) == len(rows):
+            return list(next_tokens(logits, [r.draws for r in rows], steps, lambda k: rows[k].written).tolist())
+        place = {row: k for k, row in enumerate(rows)}
+        if bad := [k for k in range(len(rows)) if not bool(logits[k].amax().isfinite())]:
+            raise NotFiniteError(bad)
+        chosen = next_tokens(
+            logits[leading],
+            [r.draws for r in own],
+            steps,
+            lambda k: own[k].written,
+            lambda k: logits[[place[r] for r in own[k].further]],
+        ).tolist()
+        found = [0] * len(rows)
+        for row, token in zip(own, chosen, strict=True):
+            for one in (row, *row.further):
+                found[place[one]] = token
+        return found
 
     def _leave(self, slot: int) -> tuple[Row, str | None]:
         row = self._rows[slot]
@@ -243,9 +299,16 @@ class Stream:
             Generation(
                 text,
                 "stop" if stopped else "length",
-                len(row.prompt.tokens),
+                sum(len(p.tokens) for p in row.prompt.all),
                 len(row.written),
-                row.seconds,
+                sum(r.seconds for r in (row, *row.further)),
                 receipt,
             ),
         )
+
+
+def _rows_of(prompt: Prompt) -> list[Row]:
+    """The row of a prompt, and those of its further passes behind it."""
+    draws = Draws(prompt.call.plan.decoding, prompt.call.seed, prompt.room, prompt.rules)
+    further = [Row(p, draws, follows=True) for p in prompt.further]
+    return [Row(prompt, draws, further), *further]

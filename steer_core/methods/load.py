@@ -14,8 +14,9 @@ from schemas.digest import digest_json
 from schemas.parts import PartSpec, PromptPart
 from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core import extensions
+from steer_core.generation.engines import describe_engine
 from steer_core.methods import cleaning
-from steer_core.methods.part import Part, compose
+from steer_core.methods.part import Part, compose, refused
 from steer_core.methods.protocol import Method, Setting, Traits
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -119,6 +120,8 @@ def why_impossible(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: 
         return None
     if traits.fits_on is not None and bench.train_probe is None:
         return f"{spec.name} is fitted on the training pool, and bench {bench.name!r} has no `train_probe`"
+    if (why := refused(load_method(spec, model, bench, goals), describe_engine(model))) is not None:
+        return f"{spec.name} on {model.name}: {why}"
     context = describe_model(model).max_context
     if traits.needs_context is not None and context is not None and context < traits.needs_context:
         return (

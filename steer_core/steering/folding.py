@@ -129,6 +129,8 @@ def _folded_model(
 
     from steer_core.steering.hooks import Steering
 
+    if getattr(loaded.model, "peft_config", None):
+        raise SteerworksError("the model's layers carry adapters: fold into the base model, or merge them first")
     Steering(loaded.model, vectors, loaded.fingerprint).check(interventions)
     config = loaded.model.config
     family = find_family(config)

@@ -123,11 +123,13 @@ class Sites:
 
 
 def find_sites(model: Any) -> Sites:
-    """The places of a causal language model, or of its headless trunk.
+    """The places of a causal language model, of its headless trunk, or of one that PEFT has wrapped.
 
     Raises:
         SteerworksError: its decoder layers cannot be found.
     """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # PEFT's wrapper around the very same layers
     config = model.config.get_text_config()
     for path in _LAYER_PATHS:
         layers = model

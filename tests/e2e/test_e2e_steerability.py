@@ -11,8 +11,8 @@ from schemas import Responses
 from schemas.specs import CorpusSpec, ProbeSpec
 from steer_core.corpus import build_corpus, candidate_texts
 from steer_core.evaluation import closed_form_of_copy, compare, evaluate, summarise
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.run import Run
-from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.goals.measure import measure
 from steer_core.goals.scorer import load_scorer
 from steer_core.goals.space import GoalSpace, fit_goal_space

@@ -17,9 +17,9 @@ from steer_core.evaluation.behaviors.summary import summarise_arms
 from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.receipts import check_receipts
 from steer_core.generation.run import Run
-from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models import load_model
 from steer_core.registry import load_registry
 from steer_core.tables import Journal

@@ -15,6 +15,8 @@ from steer_core.methods.fit_steps import tensors_from
 from steer_core.tables.snapshot import read_table
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "extensions"
+PART = {"kind": "logit-bias", "goal": "formality", "scale": 4.0}
+METHODS = {"biased": {"parts": [{"kind": "prompt", "strategy": "direct"}, PART]}}
 SHARED, GRID, BIASED = "group:small_shared", "group:small_cells", "biased|embedded"
 
 
@@ -26,8 +28,7 @@ def extended(workplace, monkeypatch):
     shutil.copytree(FOLDER, workplace.folder / "mine", ignore=shutil.ignore_patterns("__pycache__"))
     (workplace.folder / "extensions.yaml").write_text("folders: [mine]\n")
     workplace.bench = {**workplace.bench, "methods": ["rewrite", "biased"], "goals": ["formality", "text_length"]}
-    part = {"kind": "logit-bias", "goal": "formality", "scale": 4.0}
-    workplace.configure(methods={"biased": {"parts": [{"kind": "prompt", "strategy": "direct"}, part]}})
+    workplace.configure(methods=METHODS)
     yield workplace
     monkeypatch.undo()
     extensions.available.cache_clear()
@@ -64,3 +65,31 @@ def test_a_cell_without_the_part_makes_nothing_for_it_and_a_bench_without_it_has
     extended.bench = {**extended.bench, "methods": ["rewrite"]}
     extended.configure()
     assert "logit_biases" not in [n.name for n in nodes_of(registry().bench("small")).all]
+
+
+def test_an_engine_of_another_package_runs_cells_holds_no_device_and_is_asked_only_what_it_can(extended, monkeypatch):
+    from steer_assets import compute, devices
+    from steer_assets.partitions import all_cells
+
+    (extended.folder / "models.yaml").write_text("echo: {source: embedded, engine: echo}\n")
+    extended.bench = {
+        **extended.bench,
+        "models": ["echo"],
+        "methods": ["rewrite", "direct", "biased", "direct-with-vector"],
+    }
+    extended.configure(methods=METHODS)
+    assert compute.device_of(registry().model("echo")) is None
+    why = {c.method.name: c.why_impossible() for c in all_cells(registry().bench("small"))}
+    assert why["direct"] is None
+    assert why["biased"] == "biased on echo: echo backend cannot carry out the extension 'logit-bias'"
+    assert why["direct-with-vector"] == (
+        "direct-with-vector on echo: echo backend cannot apply interventions; use transformers or vllm"
+    )
+    # nobody waits for a device
+    monkeypatch.setattr(devices.Devices, "_wait", lambda *_: pytest.fail("a remote engine needs no lease"))
+    extended.materialize(SHARED)
+    status, _ = extended.materialize(GRID, "direct|echo")
+    assert status["responses"] == status["report"] == "written"
+    responses = pl.read_parquet(extended.table("responses", "direct|echo"), hive_partitioning=False)
+    assert set(responses["execution"]) == {"echo 1"}
+    compute.let_go()

@@ -9,7 +9,7 @@ from asking import answers, of
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call, Capabilities, Interventions
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
 from steer_core.steering.intervention import Intervention

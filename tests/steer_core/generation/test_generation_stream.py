@@ -10,8 +10,8 @@ from asking import answers, calls_of, of
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call, Finished, answer_all
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.stream import WINDOW
-from steer_core.generation.transformers_backend import TransformersBackend
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
 from steer_core.steering.intervention import Gate, Intervention

@@ -6,7 +6,7 @@ from asking import answers, of
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
 

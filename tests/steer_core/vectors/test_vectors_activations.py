@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.specs import BehaviorSpec, CaaBehavior, Decoding, JudgeSpec, ModelSpec
 from steer_core.corpus.contrasts import build_contrasts
-from steer_core.generation.transformers_backend import TransformersBackend
+from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models.info import ModelInfo
 from steer_core.models.loading import load_model
 from steer_core.steering.plan import Message, Plan

@@ -6,15 +6,19 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.digest import canonical_json
+from schemas.specs import ModelSpec
+from steer_core.generation.adapters import Adapter, Wardrobe
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
-from steer_core.generation.decoding import Array, available_rules, build_rule, tensor_digest
+from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.reading import Read, read_logits
 from steer_core.generation.regimes import regime_of
+from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
@@ -63,22 +67,13 @@ class TransformersBackend:
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
         self._tensors: dict[str, Array] = {}
+        self._wardrobe = Wardrobe(loaded.model)
         self.add_vectors(vectors or ())
 
     @property
     def capabilities(self) -> Capabilities:
         """All verbs, with all interventions; the context is the model's."""
-        batching, reason = self._batching
-        return Capabilities(
-            "transformers",
-            self.loaded.info.max_context,
-            scores=True,
-            interventions=Interventions.every(),
-            diverges=True,
-            extensions=available_rules(),
-            batching=batching,
-            batching_reason=reason,
-        )
+        return _able(self.loaded.info.max_context, *self._batching)
 
     @property
     def execution(self) -> str:
@@ -143,6 +138,14 @@ class TransformersBackend:
                 raise SteerworksError(f"tensor {digest} has the digest {tensor_digest(tensor)}: it is another one")
         self._tensors |= tensors
 
+    def add_adapters(self, adapters: Iterable[Adapter]) -> None:
+        """Let plans refer to further LoRA adapters, by digest; rows of one batch may wear different ones, or none.
+
+        Raises:
+            SteerworksError: one does not fit the model, or the model wears one of its own.
+        """
+        self._wardrobe.add(adapters)
+
     def encode(self, plan: Plan) -> list[int]:
         """Token ids of a plan's prompt."""
         return encode_plan(plan, self.loaded.tokenizer, bool(self.loaded.info.chat), self.loaded.spec.template_options)
@@ -169,13 +172,14 @@ class TransformersBackend:
     def _finished(self, calls: Iterable[Call | None], batch_size: int) -> Iterator[Finished]:
         from steer_core.generation.stream import WINDOW, Stream, Waiting
 
-        waiting = Waiting(calls, self._prepare, WINDOW * batch_size)
+        waiting = Waiting(calls, partial(self._prepare, batch_size), WINDOW * batch_size)
         ends = frozenset(self._end_ids())
         common: dict[str, Any] = {"ends": ends, "clock": self._clock, "stats": self.stats, "explain": self._explain}
         if self.capabilities.batching == "plain":
             from steer_core.generation.plain import Batches
 
-            yield from Batches(self.loaded, waiting, batch_size, self._steered, **common).finished()
+            batches = Batches(self.loaded, waiting, batch_size, self._steered, self._wardrobe.worn, **common)
+            yield from batches.finished()
             return
         from steer_core.steering.running import Running
 
@@ -186,6 +190,7 @@ class TransformersBackend:
             batch_size,
             Running(lambda: self.steering, batch_size),
             self._steered,
+            self._wardrobe.worn,
             decode=partial(tokenizer.decode, skip_special_tokens=True),
             pad=tokenizer.pad_token_id,
             device=self.loaded.device,
@@ -193,15 +198,20 @@ class TransformersBackend:
             **common,
         ).finished()
 
-    def _prepare(self, block: Sequence[tuple[int, Call]]) -> list[Prompt]:
+    def _prepare(self, batch_size: int, block: Sequence[tuple[int, Call]]) -> list[Prompt]:
         from steer_core.generation.stream import Prompt
 
         self._check([call.plan for _, call in block])
         found = []
         for index, call in block:
-            tokens = self.encode(call.plan)
-            rules = tuple(build_rule(e, self._tensors) for e in call.plan.extensions)
-            found.append(Prompt(index, call, tokens, self._room(call.plan, len(tokens)), rules))
+            tokens, rules = self.encode(call.plan), build_rules(call.plan, self._tensors)
+            further = tuple(Prompt(index, replace(call, plan=p), self.encode(p), 0) for p in further_passes(call.plan))
+            if len(further) >= batch_size:
+                raise ConfigError(
+                    f"batch_size = {batch_size}: a call reads {len(further) + 1} prompts at a time, in shared passes"
+                )
+            room = min(self._room(call.plan, len(t)) for t in (tokens, *(p.tokens for p in further)))
+            found.append(Prompt(index, call, tokens, room, rules, tuple(replace(p, room=room) for p in further)))
         return found
 
     def _check(self, plans: Sequence[Plan]) -> None:
@@ -211,15 +221,17 @@ class TransformersBackend:
                     f"a plan is of model {model}, and this backend runs {self.model_identity} "
                     f"({self.loaded.spec.name!r}): make the plan with `ModelSpec.identity` of the model that answers it"
                 )
-        for interventions in dict.fromkeys(p.interventions for p in plans):
+        further = [f for p in plans for f in further_passes(p)]
+        for interventions in dict.fromkeys(p.interventions for p in (*plans, *further)):
             if interventions:
                 self.steering.check(interventions)
-        if any(p.extensions or p.adapter for p in plans):
+        for adapter in dict.fromkeys(p.adapter for p in (*plans, *further)):
+            self._wardrobe.check(adapter)
+        if any(p.extensions for p in plans):
             capabilities = self.capabilities
             for plan in plans:
                 capabilities.refuse(plan)
-                for extension in plan.extensions:
-                    build_rule(extension, self._tensors)
+                build_rules(plan, self._tensors)
 
     def _steered(
         self, rows: Sequence[tuple[Intervention, ...]], prompt_lengths: Sequence[int]
@@ -269,7 +281,7 @@ class TransformersBackend:
         import torch
 
         prompts, answers = self._encode_pairs(plans, continuations)
-        rows = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
         logits = self._logits(rows)
         scores = []
         for row, answer in zip(rows, answers, strict=True):
@@ -281,20 +293,21 @@ class TransformersBackend:
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
 
-        One steered and one unsteered forward pass; rows that differ in their interventions only share the latter. A
-        plan without interventions diverges by 0.
+        One steered and one unsteered forward pass; rows that differ only in what is done to the model (interventions,
+        adapter) share the latter. A plan that does nothing to it diverges by 0.
 
         Raises:
             ValueError, SteerworksError: as `score`.
         """
         prompts, answers = self._encode_pairs(plans, continuations)
-        steered = [Read.of(p.interventions, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        plain = [Read.of((), q, a) for q, a in zip(prompts, answers, strict=True)]
-        after = self._logits([row for row in steered if row.interventions])
-        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s.interventions])
+        rows = list(zip(plans, prompts, answers, strict=True))
+        steered = [Read.of(p, q, a) for p, q, a in rows]
+        plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
+        after = self._logits([row for row in steered if row.steered])
+        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s.steered])
         found = []
         for s, p, answer in zip(steered, plain, answers, strict=True):
-            if not s.interventions:
+            if not s.steered:
                 found.append([0.0] * len(answer))
                 continue
             log_p, log_q = (logits.float().log_softmax(dim=-1) for logits in (after[s], before[p]))
@@ -324,6 +337,7 @@ class TransformersBackend:
             accepted=self._accepted,
             regime=self._regime,
             steered=self._steered,
+            worn=self._wardrobe.worn,
             not_finite=lambda k, row: self._not_finite(k, row.interventions, list(row.tokens), row.prompt),
         )
 
@@ -342,3 +356,34 @@ def _batching(
     if asked == "refill":
         raise SteerworksError(f"rows of {loaded.spec.name!r} cannot take each other's places: {reason}; use `plain`")
     return "plain", reason
+
+
+def build(model: ModelSpec) -> TransformersBackend:
+    """The backend of a model, loaded.
+
+    Raises:
+        ConfigError: the model cannot be found, or wants a device that is not there.
+    """
+    from steer_core.models.loading import load_model
+
+    return TransformersBackend(load_model(model))
+
+
+def describe(model: ModelSpec) -> Capabilities:
+    """What the engine can carry out; how rows of the model share passes is known when it is loaded."""
+    return _able(describe_model(model).max_context)
+
+
+def _able(max_context: int | None, batching: Literal["refill", "plain"] = "plain", reason: str = "") -> Capabilities:
+    return Capabilities(
+        "transformers",
+        max_context,
+        scores=True,
+        interventions=Interventions.every(),
+        diverges=True,
+        adapters=True,
+        extensions=available_rules(),
+        passes=True,
+        batching=batching,
+        batching_reason=reason,
+    )
