@@ -10,8 +10,8 @@ import polars as pl
 from schemas import Contract, GoalSpaceTable, RequestGoals, Requests
 from schemas.specs import BenchSpec
 from steer_assets.assets import nodes_of
-from steer_assets.assets.asking import method_of
-from steer_assets.assets.fits import fit_cell, fitting_kinds, kind_of, pool_method
+from steer_assets.assets.calling import method_of
+from steer_assets.assets.fits import fit_context, fitting_kinds, kind_of, pool_method
 from steer_assets.assets.responses import token_counter
 from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
@@ -75,7 +75,7 @@ def _fitted(work: Work, nodes: Nodes) -> bool:
 def _unfitted(work: Work) -> list[dict[str, object]]:
     """What fitting a cell asks for, and its probe: prompts as they are before anything was learnt."""
     bench, cell, method = work.bench, work.here, method_of(work)
-    fit, pool = fit_cell(work), pool_method(work)
+    fit, pool = fit_context(work), pool_method(work)
     rows = (
         [] if pool is None else _rows_of(cell, _preview(work, method_of(work, pool), [str(bench.train_probe)]), "fit")
     )

@@ -10,17 +10,16 @@ import polars as pl
 
 from schemas import ArmAnswers, ArmScores, ArmSummary, Judgements, Responses, SweepArms, SweepFindings
 from schemas.specs import BehaviorSpec, Decoding, ModelSpec
-from steer_assets.assets.asking import asking, own_parts
+from steer_assets.assets.calling import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
-from steer_assets.assets.fits import fit_cell, fitted_tables, swept_part
+from steer_assets.assets.fits import fit_context, fitted_tables, swept_part
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers, choices, measures
-from steer_core.evaluation.behaviors import asked as asking_of
-from steer_core.evaluation.behaviors import side_effects, summary, sweep
+from steer_core.evaluation.behaviors import as_items, side_effects, summary, sweep
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.goals.space import GoalSpace
@@ -77,7 +76,7 @@ def sweep_arms(work: Work, behavior_items: pl.DataFrame, **fitted: pl.DataFrame)
     part = _part(work)
     if others := [p.label for p in own_parts(work) if p.sweeps and p.label != part.label]:
         work.log.warning("behaviors are swept over part %r alone, not over %s", part.label, ", ".join(others))
-    return part.sweep(fit_cell(work), {**fitted, "behavior_items": behavior_items})
+    return part.sweep(fit_context(work), {**fitted, "behavior_items": behavior_items})
 
 
 def _answered(work: Work) -> list[Any] | None:
@@ -90,7 +89,7 @@ def _answered(work: Work) -> list[Any] | None:
     Responses,
     ArmAnswers,
     names=("sweep_responses", "arm_answers"),
-    version=asking_of.VERSION,
+    version=as_items.VERSION,
     spec=_answered,
     applies=lambda work: bool(_swept(work)),
     grid=True,
@@ -103,9 +102,9 @@ def sweep_responses(
     work: Work, sweep_arms: pl.DataFrame, behavior_items: pl.DataFrame, **fitted: pl.DataFrame
 ) -> tuple[pl.DataFrame, ...]:
     """Open answers of all arms, in shared batches; only arms that were never answered cost anything."""
-    asked = asking_of.asked_of(sweep_arms, behavior_items)
+    asked = as_items.asked_of(sweep_arms, behavior_items)
     with asking(work, "answers") as run:
-        _part(work).give_sweep(run.asking, fit_cell(work), fitted)
+        _part(work).give_sweep(run.asking, fit_context(work), fitted)
         swept = answers.write(asked, run, _decoding(work), samples=work.bench.sweep.samples, clean=clean_answer)
     return swept.responses, swept.answers
 
@@ -132,15 +131,15 @@ def arm_measures(
 ) -> pl.DataFrame:
     """What needs the model or the ruler: propensity, perplexity, KL, length, refusals, positions in goal space."""
     written, decoding = answers.Written(sweep_responses, arm_answers), _decoding(work)
-    asked = asking_of.asked_of(sweep_arms, behavior_items)
+    asked = as_items.asked_of(sweep_arms, behavior_items)
     # what controls do to a neutral set, and their KL, is nobody's question, and most arms are controls
     controls = set(sweep_arms.filter(pl.col("role").is_in(["random", "shuffled"]))["arm_id"])
     own = [one for one in asked if one.arm.arm_id not in controls]
     wanted = [one for one in asked if one.arm.arm_id not in controls or one.item.group != "neutral"]
     with asking(work, "measures") as run:
-        _part(work).give_sweep(run.asking, fit_cell(work), fitted)
+        _part(work).give_sweep(run.asking, fit_context(work), fitted)
         found = [
-            choices.score(wanted, run, decoding, asking_of.choice_measures),
+            choices.score(wanted, run, decoding, as_items.choice_measures),
             measures.perplexity_scores(written, asked, run, decoding),
             measures.kl_scores(written, own, run, decoding),
         ]
@@ -214,7 +213,7 @@ def judgements(
             measures.append(
                 side_effects.judged_scores(
                     arm_answers,
-                    asking_of.asked_of(arms, items),
+                    as_items.asked_of(arms, items),
                     found,
                     judge_id=judge.judge_id,
                     measure=measure,

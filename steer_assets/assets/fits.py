@@ -11,7 +11,7 @@ import polars as pl
 from schemas import Artifacts, GoalValues, Outcomes, Responses
 from schemas.parts import PromptPart
 from schemas.specs import BenchSpec, MethodSpec
-from steer_assets.assets.asking import answer, asking, follows_from, method_of, own_parts
+from steer_assets.assets.calling import answer, asking, follows_from, method_of, own_parts
 from steer_assets.assets.contrasts import behaviors_of, source_of
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.nodes import CELLS, Node
@@ -19,7 +19,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import TableSpec, Work, table
 from steer_core import extensions
 from steer_core.methods import driver, fitting
-from steer_core.methods.fit_steps import POOL, FitCell, FitStep, gather
+from steer_core.methods.fitting import POOL, FitContext, FitStep, gather
 from steer_core.methods.load import code_digest
 from steer_core.methods.part import Part
 from steer_core.methods.protocol import Artifact
@@ -30,9 +30,9 @@ def swept_part(work: Work) -> Part | None:
     return next((p for p in own_parts(work) if p.sweeps), None)
 
 
-def fit_cell(work: Work) -> FitCell:
+def fit_context(work: Work) -> FitContext:
     """Where the cell's parts are fitted."""
-    return FitCell(
+    return FitContext(
         bench=work.bench,
         model=work.here.model,
         spec=work.here.method,
@@ -82,12 +82,12 @@ def _declared(step: FitStep, kind: str) -> TableSpec:
         return [p for p in own_parts(work) if p.spec.kind == kind]
 
     def follows(work: Work) -> Any:
-        cell = fit_cell(work)
+        cell = fit_context(work)
         settings = [[p.label, p.spec.model_dump(mode="json"), step.follows(p, cell)] for p in own(work)]
         return [settings, model_digest(work.here.model) if step.calls_model else None]
 
     def body(work: Work, **tables: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
-        return step.run(own(work), fit_cell(work), tables)
+        return step.run(own(work), fit_context(work), tables)
 
     body.__name__, body.__doc__ = step.name, step.fit.__doc__
     return TableSpec(

@@ -11,7 +11,7 @@ import polars as pl
 
 from schemas import Outcomes, ProbeArms, Responses, RunPlans
 from schemas.evaluation import HEADLINE
-from steer_assets.assets.asking import answer, follows_from, method_of
+from steer_assets.assets.calling import answer, follows_from, method_of
 from steer_assets.assets.fits import fitted_tables
 from steer_assets.measuring import seconds_per_token
 from steer_assets.receipts import RECEIPTS

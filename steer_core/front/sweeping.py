@@ -79,8 +79,7 @@ def sweep(
     """
     from steer_core.corpus.contrasts import build_contrasts
     from steer_core.evaluation.arms import answers, choices, measures
-    from steer_core.evaluation.behaviors import asked as asking
-    from steer_core.evaluation.behaviors import side_effects, summary
+    from steer_core.evaluation.behaviors import as_items, side_effects, summary
     from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
     from steer_core.evaluation.judges import judge as judging
     from steer_core.evaluation.judges.load import load_judge
@@ -95,13 +94,13 @@ def sweep(
     own = [replace(p, concept=spec.name, lineage={**p.lineage, "seed": 0}) for p in vector.parts]
     known = with_random(own, spec.name, sweep_spec, layers=layers)
     arms = plan_arms(spec, part, sweep_spec, known, items, layers=layers)
-    asked, decoding = asking.asked_of(arms, items), sweep_decoding(sweep_spec)
-    asking.give_vectors(model.backend, asked, known)
+    asked, decoding = as_items.asked_of(arms, items), sweep_decoding(sweep_spec)
+    as_items.give_vectors(model.backend, asked, known)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Journal(folder, Responses), model.backend)
         swept = answers.write(asked, run, decoding, clean=clean_answer)
         found = [
-            choices.score(asked, run, decoding, asking.choice_measures),
+            choices.score(asked, run, decoding, as_items.choice_measures),
             measures.form_scores(swept, asked),
             measures.text_scores(swept, asked, lambda texts: [{"refused": float(is_refusal(t))} for t in texts]),
             measures.perplexity_scores(swept, asked, run, decoding),

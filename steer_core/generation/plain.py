@@ -6,52 +6,32 @@ to write, and the same regime of positions; others are run apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Literal
 
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
 from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
 
-from steer_core.generation.backend import Finished, Generation, Stats
+from steer_core.generation.backend import Finished, Generation
 from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import regime_of
 from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
-from steer_core.generation.stream import Prompt, Waiting
+from steer_core.generation.stream import Passes, Prompt, Waiting
 from steer_core.tables.errors import SteerworksError
 
 
 class Batches:
-    """Decodes the calls of one source, batch by batch; arguments as `Stream` has them.
+    """Decodes the calls of one source, batch by batch.
 
     Args:
-        loaded: model and tokenizer.
+        passes: how passes are made.
         waiting: the calls.
         size: most rows of a batch.
-        steered: a context that steers a batch, and yields what was applied.
-        worn: a context in which each row of a pass wears its adapter.
-        ends: tokens that end an answer.
-        clock: seconds.
-        stats: what passes are counted in.
-        explain: makes the error for a row whose logits are no numbers.
     """
 
-    def __init__(
-        self,
-        loaded: Any,
-        waiting: Waiting,
-        size: int,
-        steered: Callable[[Sequence[Any], Sequence[int]], Any],
-        worn: Callable[[Sequence[str | None]], Any],
-        *,
-        ends: frozenset[int],
-        clock: Callable[[], float],
-        stats: Stats,
-        explain: Callable[[Prompt, list[int]], SteerworksError],
-    ) -> None:
-        self._loaded, self._waiting, self._size, self._steered = loaded, waiting, size, steered
-        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
-        self._ends, self._clock, self._stats, self._explain = ends, clock, stats, explain
-        self._worn = worn
+    def __init__(self, passes: Passes, waiting: Waiting, size: int) -> None:
+        self._passes, self._waiting, self._size = passes, waiting, size
+        self._regime = regime_of(passes.loaded.model.config.get_text_config(decoder=True))
 
     def finished(self) -> Iterator[Finished]:
         """Answers, a batch at a time."""
@@ -76,10 +56,10 @@ class Batches:
                 raise SteerworksError("the source of calls waits for rows under way, and there are none")
 
     def _run(self, leading: Sequence[Prompt], room: int) -> list[Finished]:
-        tokenizer, model = self._loaded.tokenizer, self._loaded.model
+        tokenizer, model = self._passes.loaded.tokenizer, self._passes.loaded.model
         prompts = [p for lead in leading for p in lead.all]
         leads = [k for k, lead in enumerate(leading) for _ in lead.all]
-        ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._loaded.device)
+        ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._passes.loaded.device)
         length = ids.shape[1]
         draws = [Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in leading]
         sampling = RowSampling(draws, length, leads)
@@ -87,19 +67,19 @@ class Batches:
             max_new_tokens=room,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=sorted(self._ends) or None,
+            eos_token_id=sorted(self._passes.ends) or None,
             bos_token_id=tokenizer.bos_token_id,
         )
-        start = self._clock()
+        start = self._passes.clock()
         # a model's own defaults (repetition penalties and the like) are no part of a plan, so they must not act
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:
             with (
                 torch.inference_mode(),
-                self._steered(
+                self._passes.steered(
                     [p.call.plan.interventions for p in prompts], [len(p.tokens) for p in prompts]
                 ) as applied,
-                self._worn([p.call.plan.adapter for p in prompts]),
+                self._passes.worn([p.call.plan.adapter for p in prompts]),
             ):
                 out = model.generate(
                     input_ids=ids,
@@ -109,21 +89,21 @@ class Batches:
                 )
         except NotFiniteError as error:
             failed = leads.index(error.rows[0])
-            raise self._explain(prompts[failed], error.written[failed]) from error
+            raise self._passes.explain(prompts[failed], error.written[failed]) from error
         finally:
             model.generation_config = own
-        seconds = (self._clock() - start) / len(leading)
+        seconds = (self._passes.clock() - start) / len(leading)
         written: list[list[int]] = []
         reasons: list[Literal["stop", "length"]] = []
         for row in out[:, length:].tolist():
-            stop = next((k for k, token in enumerate(row) if token in self._ends), None)
+            stop = next((k for k, token in enumerate(row) if token in self._passes.ends), None)
             written.append(row if stop is None else row[:stop])
             reasons.append("length" if stop is None else "stop")
         used = [len(w) + (r == "stop") for w, r in zip(written, reasons, strict=True)]
-        self._stats.row_steps += len(prompts) * max(used)
+        self._passes.stats.row_steps += len(prompts) * max(used)
         own = [leads.index(k) for k in range(len(leading))]
-        self._stats.written += sum(used[k] for k in own)
-        self._stats.passes += max(used)
+        self._passes.stats.written += sum(used[k] for k in own)
+        self._passes.stats.passes += max(used)
         # the last token that was written has not been read
         fed = [len(p.tokens) + u - 1 for p, u in zip(prompts, used, strict=True)]
         receipts = [None] * len(prompts) if applied is None else applied.receipts(fed)

@@ -23,6 +23,7 @@ from steer_core.generation.cache import RowCache
 from steer_core.generation.decoding import Rule
 from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.sampling import Draws, NotFiniteError, next_tokens
+from steer_core.models.loading import LoadedModel
 from steer_core.steering.running import Running
 from steer_core.tables.errors import SteerworksError
 
@@ -135,50 +136,46 @@ class Waiting:
         return taken
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What the passes of a model are made with.
+
+    Attributes:
+        loaded: model and tokenizer.
+        steered: a context that steers a batch whose prompts are read, and yields what was applied.
+        worn: a context in which each row of a pass wears its adapter.
+        ends: tokens that end an answer.
+        explain: makes the error for a row whose logits are no numbers.
+        stats: what passes are counted in.
+        clock: seconds.
+        last_only: arguments that make a pass run its head on the last column only.
+    """
+
+    loaded: LoadedModel
+    steered: Callable[[Sequence[Any], Sequence[int]], Any]
+    worn: Callable[[Sequence[str | None]], Any]
+    ends: frozenset[int]
+    explain: Callable[[Prompt, list[int]], SteerworksError]
+    stats: Stats
+    clock: Callable[[], float]
+    last_only: Mapping[str, int] = field(default_factory=dict)
+
+
 class Stream:
     """Decodes the calls of one source.
 
     Args:
-        model: a causal language model of transformers whose cache can be refilled.
+        passes: how passes are made, of a model whose cache can be refilled.
         waiting: the calls.
         slots: most rows under way.
         running: their steering.
-        read: reads a batch of prompts under steering: a context that yields what was applied.
-        worn: a context in which each row of a pass wears its adapter.
-        ends: tokens that end an answer.
-        decode: token ids as text.
-        pad: token id of padding.
-        device: torch device.
-        clock: seconds.
-        stats: what passes are counted in.
-        explain: makes the error for a row whose logits are no numbers.
-        last_only: arguments that make a pass run its head on the last column only.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        waiting: Waiting,
-        slots: int,
-        running: Running,
-        read: Callable[[Sequence[Any], Sequence[int]], Any],
-        worn: Callable[[Sequence[str | None]], Any],
-        *,
-        ends: frozenset[int],
-        decode: Callable[[list[int]], str],
-        pad: int,
-        device: str,
-        clock: Callable[[], float],
-        stats: Stats,
-        explain: Callable[[Prompt, list[int]], SteerworksError],
-        last_only: Mapping[str, int],
-    ) -> None:
-        self._model, self._waiting, self._slots, self._running, self._read = model, waiting, slots, running, read
-        self._ends, self._decode, self._pad, self._device = ends, decode, pad, device
-        self._clock, self._stats, self._explain = clock, stats, explain
-        self._last_only, self._worn = last_only, worn
+    def __init__(self, passes: Passes, waiting: Waiting, slots: int, running: Running) -> None:
+        self._passes, self._waiting, self._slots, self._running = passes, waiting, slots, running
+        self._model, self._device = passes.loaded.model, passes.loaded.device
         self._rows: list[Row] = []
-        self._cache = RowCache(slots, device)
+        self._cache = RowCache(slots, self._device)
 
     def finished(self) -> Iterator[Finished]:
         """Answers, as their rows end."""
@@ -202,23 +199,25 @@ class Stream:
 
     @torch.inference_mode()
     def _admit(self, prompts: list[Prompt]) -> list[Finished]:
-        start = self._clock()
+        start = self._passes.clock()
         rows = [row for p in prompts for row in _rows_of(p)]
         lengths = [len(row.prompt.tokens) for row in rows]
         plans = [row.prompt.call.plan for row in rows]
         interventions = [p.interventions for p in plans]
-        ids, mask = pad_left([row.prompt.tokens for row in rows], self._pad, self._device)
+        ids, mask = pad_left(
+            [row.prompt.tokens for row in rows], self._passes.loaded.tokenizer.pad_token_id, self._device
+        )
         # every layer keeps every column here: what a sliding window no longer sees is masked
         cache = Cache(layer_class_to_replicate=DynamicLayer)
         positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-        with self._read(interventions, lengths) as applied, self._worn([p.adapter for p in plans]):
+        with self._passes.steered(interventions, lengths) as applied, self._passes.worn([p.adapter for p in plans]):
             out = self._model(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
-                **self._last_only,
+                **self._passes.last_only,
             )
         self._cache.join(cache, lengths)
         self._running.join(interventions, lengths, applied)
@@ -228,10 +227,10 @@ class Stream:
 
     @torch.inference_mode()
     def _step(self) -> list[Finished]:
-        start = self._clock()
+        start = self._passes.clock()
         ids = torch.tensor([[row.written[-1]] for row in self._rows], device=self._device)
         worn = [row.prompt.call.plan.adapter for row in self._rows]
-        with self._running.step(), self._worn(worn):
+        with self._running.step(), self._passes.worn(worn):
             out = self._model(input_ids=ids, **self._cache.inputs())
         self._cache.advance()
         return self._write(out.logits[:, -1], 0, start)
@@ -243,17 +242,17 @@ class Stream:
             chosen = self._choose(logits, rows)
         except NotFiniteError as error:
             row = rows[error.rows[0]]
-            raise self._explain(row.prompt, row.written) from error
+            raise self._passes.explain(row.prompt, row.written) from error
         over = []
         for slot, (row, token) in enumerate(zip(rows, chosen, strict=True), start=first):
             row.written.append(token)
-            if token in self._ends or len(row.written) == row.prompt.room:
+            if token in self._passes.ends or len(row.written) == row.prompt.room:
                 over.append(slot)
-        self._stats.row_steps += len(rows)
-        self._stats.written += sum(not row.follows for row in rows)
-        self._stats.passes += 1
+        self._passes.stats.row_steps += len(rows)
+        self._passes.stats.written += sum(not row.follows for row in rows)
+        self._passes.stats.passes += 1
         ended = [self._leave(slot) for slot in reversed(over)]
-        share = (self._clock() - start) / len(rows)
+        share = (self._passes.clock() - start) / len(rows)
         for row in rows:
             row.seconds += share
         return [self._answer(row, receipt) for row, receipt in reversed(ended) if not row.follows]
@@ -292,8 +291,9 @@ class Stream:
         return row, None if receipt is None else receipt.to_json()
 
     def _answer(self, row: Row, receipt: str | None) -> Finished:
-        stopped = row.written[-1] in self._ends
-        text = self._decode(row.written[:-1] if stopped else row.written)
+        stopped = row.written[-1] in self._passes.ends
+        tokens = row.written[:-1] if stopped else row.written
+        text = self._passes.loaded.tokenizer.decode(tokens, skip_special_tokens=True)
         return Finished(
             row.prompt.index,
             Generation(

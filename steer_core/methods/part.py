@@ -23,7 +23,7 @@ from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
 
 if TYPE_CHECKING:
-    from steer_core.methods.fit_steps import FitCell
+    from steer_core.methods.fitting import FitContext
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ class Part(Protocol):
         """Why an engine cannot carry out what it adds, by name; None where it can."""
         ...
 
-    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Rows of `sweep_arms`: the settings that the bench's behaviors are swept over; asked only where it `sweeps`.
 
         The tables are those that its kind has fitted, and `behavior_items`.
         """
         ...
 
-    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+    def give_sweep(self, backend: Backend, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> None:
         """Hand the engine what the arms of `sweep` refer to, controls included."""
         ...
 
@@ -169,11 +169,11 @@ class PlainPart:
         """Nothing to refuse."""
         return None
 
-    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Nothing: it is not swept."""
         return SweepArms.empty()
 
-    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+    def give_sweep(self, backend: Backend, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> None:
         """Nothing."""
 
 

@@ -11,7 +11,7 @@ from schemas.vector_part import VectorPart
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.evaluation.arms.answers import write
 from steer_core.evaluation.arms.measures import perplexity_scores
-from steer_core.evaluation.behaviors.asked import asked_of, give_vectors
+from steer_core.evaluation.behaviors.as_items import asked_of, give_vectors
 from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
 from steer_core.evaluation.behaviors.sweep import plan_arms, with_random

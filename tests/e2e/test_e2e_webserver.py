@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 HOME = Path(__file__).parents[2]
-CELLS = ["fit_responses", "vectors", "plans", "responses", "behaviors", "scores", "steerability_report"]
+CELLS = ["fit_responses", "plans", "responses", "behaviors", "scores", "steerability_report"]
 SHARED = ["seed_corpus", "goal_mappings", "probes", "contrasts"]
 BENCH = {
     "corpus": {"sources": [{"kind": "grammar", "n_texts": 60, "seed": 1}], "min_words": 5},

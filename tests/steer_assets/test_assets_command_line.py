@@ -82,6 +82,22 @@ def test_a_plan_says_what_a_run_then_asks_for_and_asks_nothing(bench, capsys):
     assert responses["prompt_tokens"].sum() == prompt_tokens
 
 
+def test_a_cell_that_is_not_fitted_yet_is_planned_with_what_fitting_asks_for(bench, capsys):
+    part = {"kind": "vector", "estimator": "mean-difference", "unit": "residual_fraction", "strengths": [-0.2, 0.2]}
+    bench.bench = {**bench.bench, "methods": ["pushed"]}
+    bench.configure(methods={"pushed": {"parts": [part]}})
+    assert main(["plan", "pushed", "--bench", "small"]) == 0
+    said = capsys.readouterr().out
+    assert not (bench.root / "small" / "journal").exists()
+    of = {
+        line.split("  ")[1].strip(): line.split() for line in said.splitlines() if line.startswith("pushed|embedded ")
+    }
+    assert set(of) == {"fit pool", "fit, dose_response of vector", "probe main"}
+    # none and two strengths, four goals, 32 texts each at most
+    assert "384" in of["fit, dose_response of vector"]
+    assert "pushed|embedded: is fitted first" in said
+
+
 def test_a_plan_tells_every_mistake_of_the_configuration_at_once(bench, capsys):
     behavior = {"source": {"kind": "pairs", "path": "pairs.jsonl"}, "positive_prompt": "Be cheerful."}
     (bench.folder / "behaviors.yaml").write_text(yaml.safe_dump({"cheer": behavior}))
@@ -111,7 +127,11 @@ def test_rebuilding_makes_every_table_again_without_asking_the_model_again(bench
     capsys.readouterr()
     assert main(["rebuild", "direct", "--bench", "small"]) == 0
     said = capsys.readouterr().out
-    assert "0 unchanged" in said
+    (cell,) = [line for line in said.splitlines() if "direct|embedded ..." in line]
+    assert "0 unchanged" in cell
+    # what all cells share is up to date, and is left alone
+    (shared,) = [line for line in said.splitlines() if "corpus, goal space, probes ..." in line]
+    assert "0 tables written" in shared
     assert journal.parts() == before
     assert main(["run", "direct", "--bench", "small"]) == 0
     assert "direct|embedded ... 0 tables written" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from schemas import Artifacts, PartTensors
 from steer_assets.assets import nodes_of
 from steer_assets.settings import registry
 from steer_core import extensions
-from steer_core.methods.fit_steps import tensors_from
+from steer_core.methods.fitting import tensors_from
 from steer_core.tables.snapshot import read_table
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "extensions"

@@ -83,6 +83,16 @@ def test_missing_controls_are_named_and_on_request_made_first(workplace):
     # a control that is there is not made again
     _, result = workplace.materialize(GRID, "direct|embedded", config=config)
     assert {e.partition for e in result.get_asset_materialization_events()} == {"direct|embedded"}
+    # one that is out of date is named, and made again on request
+    workplace.configure(decoding={"max_new_tokens": 20})
+    _, result = workplace.materialize(GRID, "direct|embedded")
+    said = materialized(result)["scores"].metadata
+    assert said["controls out of date"].value == "copy|embedded, rewrite|embedded"
+    assert "missing controls" not in said
+    _, result = workplace.materialize(GRID, "direct|embedded", config=config)
+    assert {e.partition for e in result.get_asset_materialization_events()} == set(of)
+    _, result = workplace.materialize(GRID, "direct|embedded")
+    assert "controls out of date" not in materialized(result)["scores"].metadata
 
 
 def test_what_calls_the_model_runs_first_and_lets_go_of_it_before_scores_and_page(workplace, monkeypatch):

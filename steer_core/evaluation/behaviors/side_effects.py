@@ -3,7 +3,7 @@
 * `goal:<name>`: position z of the answer on a goal of the bench.
 * `judged`: the verdict on the swept behavior; `other:<behavior>`: the verdict on another one (entanglement), mapped
   onto the swept behavior's scale, so that the two can be compared.
-* What a neutral set loses is the measure `accuracy` of the items in group `neutral` (see `asked.choice_measures`).
+* What a neutral set loses is the measure `accuracy` of the items in group `neutral` (see `as_items.choice_measures`).
 """
 
 from __future__ import annotations

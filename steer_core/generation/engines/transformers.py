@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
@@ -170,33 +170,27 @@ class TransformersBackend:
         return self._finished(calls, batch_size)
 
     def _finished(self, calls: Iterable[Call | None], batch_size: int) -> Iterator[Finished]:
-        from steer_core.generation.stream import WINDOW, Stream, Waiting
+        from steer_core.generation.stream import WINDOW, Passes, Stream, Waiting
 
         waiting = Waiting(calls, partial(self._prepare, batch_size), WINDOW * batch_size)
-        ends = frozenset(self._end_ids())
-        common: dict[str, Any] = {"ends": ends, "clock": self._clock, "stats": self.stats, "explain": self._explain}
+        passes = Passes(
+            self.loaded,
+            self._steered,
+            self._wardrobe.worn,
+            frozenset(self._end_ids()),
+            self._explain,
+            self.stats,
+            self._clock,
+            {"logits_to_keep": 1} if "logits_to_keep" in self._accepted else {},
+        )
         if self.capabilities.batching == "plain":
             from steer_core.generation.plain import Batches
 
-            batches = Batches(self.loaded, waiting, batch_size, self._steered, self._wardrobe.worn, **common)
-            yield from batches.finished()
+            yield from Batches(passes, waiting, batch_size).finished()
             return
         from steer_core.steering.running import Running
 
-        tokenizer = self.loaded.tokenizer
-        yield from Stream(
-            self.loaded.model,
-            waiting,
-            batch_size,
-            Running(lambda: self.steering, batch_size),
-            self._steered,
-            self._wardrobe.worn,
-            decode=partial(tokenizer.decode, skip_special_tokens=True),
-            pad=tokenizer.pad_token_id,
-            device=self.loaded.device,
-            last_only={"logits_to_keep": 1} if "logits_to_keep" in self._accepted else {},
-            **common,
-        ).finished()
+        yield from Stream(passes, waiting, batch_size, Running(lambda: self.steering, batch_size)).finished()
 
     def _prepare(self, batch_size: int, block: Sequence[tuple[int, Call]]) -> list[Prompt]:
         from steer_core.generation.stream import Prompt

@@ -17,7 +17,7 @@ from steer_core.evaluation.behaviors.grid import strengths_of
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import doses
 from steer_core.methods.driver import requests_from
-from steer_core.methods.fit_steps import POOL, FitCell, FitStep, Tables, gather, give
+from steer_core.methods.fitting import POOL, FitContext, FitStep, Tables, gather, give
 from steer_core.methods.part import Composed, Part
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
@@ -51,7 +51,7 @@ def _numbers(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     return tables["vector_tensors"].join(rows, on="vector_id", how="semi")
 
 
-def _contrasts(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+def _contrasts(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
     """Contrast pairs for each goal: answers to one training text, far apart on the goal and close on the others."""
     from steer_core.methods.load import PLAIN_STRATEGY, load_method
     from steer_core.vectors.goal_contrasts import mine_contrasts
@@ -72,12 +72,12 @@ def _contrasts(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame,
     )
 
 
-def _condition(part: Part, cell: FitCell) -> BehaviorSpec | None:
+def _condition(part: Part, cell: FitContext) -> BehaviorSpec | None:
     gate = _spec(part).gate
     return None if gate is None else cell.behavior(gate.condition)
 
 
-def _vectors(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+def _vectors(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
     """One vector a concept, layer and site, fitted in one pass; with vectors of shuffled labels as controls."""
     spec, sweep = _spec(part), cell.bench.sweep
     if spec.unit == "kl" and sweep.positions:
@@ -110,7 +110,7 @@ def _vectors(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, .
     return rows, tensors, found.activation_map
 
 
-def _vectors_follow(part: Part, cell: FitCell) -> Any:
+def _vectors_follow(part: Part, cell: FitContext) -> Any:
     spec, sweep, condition = _spec(part), cell.bench.sweep, _condition(part, cell)
     return [
         [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
@@ -119,7 +119,7 @@ def _vectors_follow(part: Part, cell: FitCell) -> Any:
     ]
 
 
-def _doses(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...]:
+def _doses(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
     """How far each strength of each goal's vector moves each goal under the method's prompt, on the training pool."""
     spec, label, method = _spec(part), part.label, cast(Composed, cell.method)
     space = GoalSpace.from_table(tables["goal_space"])
@@ -155,7 +155,7 @@ def _doses(part: Part, cell: FitCell, tables: Tables) -> tuple[pl.DataFrame, ...
     return (table,)
 
 
-def _doses_follow(part: Part, cell: FitCell) -> Any:
+def _doses_follow(part: Part, cell: FitContext) -> Any:
     from steer_core.methods.load import code_digest
 
     words = {n: [g.noun, g.more, g.less] for n, g in cell.goals.items()}
@@ -163,7 +163,7 @@ def _doses_follow(part: Part, cell: FitCell) -> Any:
     return [cell.spec.spec_hash, decoding, drawn, words, code_digest(cell.spec), DOSE_TEXTS]
 
 
-def _dose_calls(part: Part, cell: FitCell) -> int:
+def _dose_calls(part: Part, cell: FitContext) -> int:
     strengths = set(_spec(part).doses or _spec(part).strengths)
     return (len(strengths) + 1) * len(cell.goals) * DOSE_TEXTS
 

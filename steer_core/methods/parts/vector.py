@@ -18,7 +18,7 @@ from schemas.vector_part import VectorPart
 from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.doses import DoseCurve, is_anchored
-from steer_core.methods.fit_steps import FitCell
+from steer_core.methods.fitting import FitContext
 from steer_core.methods.part import Arm, Part, PlainPart
 from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of_goals
 from steer_core.methods.prompts.single import SinglePrompt
@@ -110,7 +110,7 @@ class Doses(PlainPart):
             return f"{capabilities.name} backend cannot apply operator {operator!r}"
         return None
 
-    def sweep(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Arms of every behavior of the bench that has test items."""
         known, layers = self._swept(cell, tables), self._layers(cell, tables)
         items = tables["behavior_items"]
@@ -125,11 +125,11 @@ class Doses(PlainPart):
             )
         return pl.concat(planned)
 
-    def give_sweep(self, backend: Backend, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> None:
+    def give_sweep(self, backend: Backend, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> None:
         """The behaviors' vectors with their controls; random ones are drawn again from their seeds."""
         backend.add_vectors(self._swept(cell, tables))
 
-    def _swept(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
+    def _swept(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
         names = [b.name for b in cell.behaviors]
         own = tables["vectors"].filter(
             pl.col("part") == self.label, pl.col("concept").is_in(names) | (pl.col("control") == CONDITION)
@@ -140,7 +140,7 @@ class Doses(PlainPart):
             found = with_random(found, name, cell.bench.sweep, layers=layers, seed=self.spec.seed)
         return found
 
-    def _layers(self, cell: FitCell, tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
+    def _layers(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
         """Layers that the part itself steers: those of its goals; a sweep's further layers are fitted for behaviors."""
         of_goals = tables["vectors"].filter(
             pl.col("part") == self.label, pl.col("concept").is_in(list(cell.bench.goals)), pl.col("control") == ""

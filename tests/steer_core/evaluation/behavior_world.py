@@ -11,7 +11,7 @@ from schemas.specs import BehaviorSpec, Decoding, GrammarBehavior
 from schemas.vector_part import VectorPart
 from steer_core.evaluation.arms.answers import write
 from steer_core.evaluation.arms.choices import score
-from steer_core.evaluation.behaviors.asked import asked_of, choice_measures, give_vectors
+from steer_core.evaluation.behaviors.as_items import asked_of, choice_measures, give_vectors
 from steer_core.generation.backend import Capabilities, Finished, Generation, Interventions
 from steer_core.models.embedded.grammar import Attributes, draw_scenario, tell
 from steer_core.steering.vector import SteeringVector

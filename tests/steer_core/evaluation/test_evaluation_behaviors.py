@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from schemas import ArmScores, ArmSummary, Responses, SweepArms, SweepFindings
 from schemas.specs import BehaviorSpec, GrammarBehavior, SweepSpec
 from steer_core.evaluation.arms.measures import form_scores, kl_scores, perplexity_scores, text_scores
-from steer_core.evaluation.behaviors.asked import asked_of
+from steer_core.evaluation.behaviors.as_items import asked_of
 from steer_core.evaluation.behaviors.findings import item_slopes, rank_correlation
 from steer_core.evaluation.behaviors.side_effects import goal_scores, judged_scores, selectivity
 from steer_core.evaluation.behaviors.summary import summarise_arms

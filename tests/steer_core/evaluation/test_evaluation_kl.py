@@ -11,7 +11,7 @@ from behavior_world import BEHAVIOR, PART, make_items, run_arms, score_items
 from schemas import Responses
 from schemas.specs import Decoding, ModelSpec, SweepSpec
 from steer_core.evaluation.arms.measures import kl_scores, perplexity_scores
-from steer_core.evaluation.behaviors.asked import asked_of
+from steer_core.evaluation.behaviors.as_items import asked_of
 from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
 from steer_core.evaluation.behaviors.sweep import plan_arms, with_random

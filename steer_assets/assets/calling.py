@@ -18,7 +18,7 @@ from steer_core.generation.backend import Backend
 from steer_core.generation.run import Run
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver
-from steer_core.methods.fit_steps import give
+from steer_core.methods.fitting import give
 from steer_core.methods.load import code_digest, load_method
 from steer_core.methods.part import Arm, Part, parts_of
 from steer_core.methods.protocol import Artifact, Method
