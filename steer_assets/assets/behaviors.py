@@ -19,12 +19,14 @@ from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers, choices, measures
-from steer_core.evaluation.behaviors import as_items, side_effects, summary, sweep
+from steer_core.evaluation.behaviors import as_items, side_effects, summary
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.goals.space import GoalSpace
 from steer_core.methods.cleaning import clean_answer, is_refusal
 from steer_core.methods.part import Part
+from steer_core.methods.sweeps.arms import VERSION as SWEEP_VERSION
+from steer_core.methods.sweeps.arms import cost_of
 from steer_core.tables.journal import Journal
 
 
@@ -49,7 +51,7 @@ def _part(work: Work) -> Part:
 
 
 def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    cost = sweep.cost_of(frames["sweep_arms"])
+    cost = cost_of(frames["sweep_arms"])
     said: dict[str, Any] = {"arms": cost.arms, "texts to write": cost.calls, "continuations to score": cost.scored}
     # how fast the model is belongs to the run: in the table it would make the same arms another table
     speed = seconds_per_token(work.journal)
@@ -59,7 +61,7 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 @table(
     SweepArms,
     names=("sweep_arms",),
-    version=sweep.VERSION,
+    version=SWEEP_VERSION,
     spec=lambda work: [
         [_plain(b) for b in _swept(work)],
         _part(work).label,

@@ -80,10 +80,10 @@ def sweep(
     from steer_core.corpus.contrasts import build_contrasts
     from steer_core.evaluation.arms import answers, choices, measures
     from steer_core.evaluation.behaviors import as_items, side_effects, summary
-    from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
     from steer_core.evaluation.judges import judge as judging
     from steer_core.evaluation.judges.load import load_judge
     from steer_core.methods.cleaning import clean_answer, is_refusal
+    from steer_core.methods.sweeps.arms import plan_arms, with_random
     from steer_core.registry import load_registry, shipped_config
 
     spec = load_registry([shipped_config(), *config]).behavior(behavior) if isinstance(behavior, str) else behavior

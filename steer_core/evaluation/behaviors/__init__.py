@@ -1,1 +1,1 @@
-"""Behavior sweeps: plan the arms, run them, score their answers and side effects, and say what came of it."""
+"""Behavior sweeps: their tables as items in arms, side effects, and what came of it all."""

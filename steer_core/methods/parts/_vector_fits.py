@@ -13,12 +13,12 @@ from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 from steer_core import vectors as core
 from steer_core.corpus.contrasts import build_contrasts
-from steer_core.evaluation.behaviors.grid import strengths_of
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import doses
 from steer_core.methods.driver import requests_from
 from steer_core.methods.fitting import POOL, FitContext, FitStep, Tables, gather, give
 from steer_core.methods.part import Composed, Part
+from steer_core.methods.sweeps.grid import strengths_of
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector, from_tables, to_tables

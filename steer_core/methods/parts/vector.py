@@ -15,7 +15,6 @@ import polars as pl
 
 from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
-from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.doses import DoseCurve, is_anchored
 from steer_core.methods.fitting import FitContext
@@ -23,6 +22,7 @@ from steer_core.methods.part import Arm, Part, PlainPart
 from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of_goals
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
+from steer_core.methods.sweeps.arms import plan_arms, with_random
 from steer_core.steering.compose import CONDITION, gate_of, interventions
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.plan import Plan

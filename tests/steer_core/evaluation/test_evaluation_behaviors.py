@@ -26,10 +26,10 @@ from steer_core.evaluation.behaviors.as_items import asked_of
 from steer_core.evaluation.behaviors.findings import item_slopes, rank_correlation
 from steer_core.evaluation.behaviors.side_effects import goal_scores, judged_scores, selectivity
 from steer_core.evaluation.behaviors.summary import summarise_arms
-from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.run import Run
+from steer_core.methods.sweeps.arms import plan_arms, with_random
 from steer_core.models.embedded.grammar import read
 from steer_core.tables import Journal, SteerworksError, check
 

@@ -14,12 +14,12 @@ from steer_core.evaluation.arms.measures import kl_scores, perplexity_scores
 from steer_core.evaluation.behaviors.as_items import asked_of
 from steer_core.evaluation.behaviors.side_effects import judged_scores
 from steer_core.evaluation.behaviors.summary import summarise_arms
-from steer_core.evaluation.behaviors.sweep import plan_arms, with_random
 from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.backend import Call, Capabilities, Interventions, answer_all
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.run import Run
+from steer_core.methods.sweeps.arms import plan_arms, with_random
 from steer_core.models.loading import load_model
 from steer_core.steering.plan import Plan, messages_of
 from steer_core.steering.strength import Strength, coefficient

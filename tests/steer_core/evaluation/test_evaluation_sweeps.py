@@ -20,10 +20,10 @@ from behavior_world import (
 from schemas import ArmAnswers, ArmScores, Responses, SweepArms
 from schemas.specs import SweepSpec
 from steer_core.evaluation.behaviors.as_items import item_of
-from steer_core.evaluation.behaviors.grid import refine, strengths_of, widen
-from steer_core.evaluation.behaviors.sweep import cost_of, missing_arms, plan_arms, with_random
 from steer_core.generation.backend import Finished, Generation
 from steer_core.generation.run import Run
+from steer_core.methods.sweeps.arms import cost_of, missing_arms, plan_arms, with_random
+from steer_core.methods.sweeps.grid import refine, strengths_of, widen
 from steer_core.steering.intervention import Gate
 from steer_core.steering.strength import Strength, coefficient
 from steer_core.tables import Journal, SteerworksError, check

@@ -23,8 +23,8 @@ from schemas.digest import canonical_json, digest_json
 from schemas.specs import BehaviorSpec, SweepSpec
 from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
-from steer_core.evaluation.behaviors.exclusions import check_exclusions, excluded
-from steer_core.evaluation.behaviors.grid import ends, strengths_of
+from steer_core.methods.sweeps.exclusions import check_exclusions, excluded
+from steer_core.methods.sweeps.grid import ends, strengths_of
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.operators import load_operator
