@@ -93,8 +93,9 @@ class Snapshot:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Content digest of each part."""
-        return {p.cell: p.content for p in self.parts}
+        """Content digest of each part that has rows: of a table that comes or goes empty nothing follows."""
+        nothing = _digest_of_nothing(self.contract)
+        return {p.cell: p.content for p in self.parts if p.content != nothing}
 
     def frame(self, *, cells: bool = False) -> pl.DataFrame:
         """The rows; with `cells`, columns `method` and `model` say which cell a row is of."""

@@ -7,6 +7,7 @@ import functools
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ def _folder_digest(folder: Path, stamp: tuple[object, ...]) -> str:
     return digest_folder(folder)
 
 
+#: Texts that are measured aside together, and seconds after which fewer are.
+ASIDE_TEXTS, ASIDE_SECONDS = 256, 30.0
 #: Texts from which starting worker processes pays.
 WORTH_WORKERS = 20_000
 
@@ -88,24 +91,45 @@ def measuring_aside(bench: BenchSpec, device: str | None, workers: int = 2) -> I
         yield None
         return
     waiting: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
+    stopped = threading.Event()
 
     def batches() -> Iterator[pl.DataFrame]:
         seen: set[str] = set()
-        while (texts := waiting.get()) is not None:
-            new = [t for t in dict.fromkeys(texts) if t not in seen]
-            seen.update(new)
-            yield pl.DataFrame({"text_id": [digest_text(t) for t in new], "text": new}, schema=_TEXTS)
+        over = False
+        while not over:
+            # a batch is a file of the cache: some texts, or those of some time
+            new, until = [], time.monotonic() + ASIDE_SECONDS
+            while len(new) < ASIDE_TEXTS and not over:
+                try:
+                    texts = waiting.get(timeout=max(0.0, until - time.monotonic()))
+                except queue.Empty:
+                    break
+                over = texts is None
+                for text in texts or ():
+                    if text not in seen:
+                        seen.add(text)
+                        new.append(text)
+            if new:
+                yield pl.DataFrame({"text_id": [digest_text(t) for t in new], "text": new}, schema=_TEXTS)
 
     def work() -> None:
         cache = GoalCache(join(path, "goal_value_cache"))
-        with contextlib.suppress(SteerworksError):
+        try:
             for _ in measure_stream(batches(), list(scorers_of(bench).values()), workers=workers, cache=cache):
                 pass
+        except SteerworksError:
+            pass
+        finally:
+            stopped.set()
+
+    def listen(texts: Sequence[str]) -> None:
+        if not stopped.is_set():
+            waiting.put(list(texts))
 
     thread = threading.Thread(target=work, name="measuring", daemon=True)
     thread.start()
     try:
-        yield lambda texts: waiting.put(list(texts))
+        yield listen
     finally:
         waiting.put(None)
         thread.join()

@@ -29,7 +29,7 @@ from steer_assets.steps import (
     run_step,
 )
 from steer_assets.tables import TableSpec, Work
-from steer_core.tables.errors import SteerworksError
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: Groups of a bench's nodes, as suffixes of its name: all nodes of a group can be picked and launched together.
 SHARED, CELLS, BOARD = "shared", "cells", "leaderboard"
@@ -74,7 +74,25 @@ class Nodes:
 
     def __init__(self, nodes: Sequence[Node], bench: BenchSpec) -> None:
         self.all, self.bench = tuple(nodes), bench
-        self._makers = {name: (node, spec) for node in nodes for spec in node.tables for name in spec.outputs}
+        self._makers: dict[str, tuple[Node, TableSpec]] = {}
+        for node in nodes:
+            if [n.name for n in nodes].count(node.name) > 1:
+                raise ConfigError(
+                    f"bench {bench.name!r}: two nodes are called {node.name!r}; give the kind of part another"
+                )
+            for spec in node.tables:
+                if missing := [a for a in spec.reads(bench) if a not in self._makers and a not in _outputs(nodes)]:
+                    raise ConfigError(
+                        f"bench {bench.name!r}, node {node.name!r}: step {spec.name!r} needs table {missing[0]!r}, "
+                        "which nothing on this bench makes"
+                    )
+                for name in spec.outputs:
+                    if name in self._makers:
+                        raise ConfigError(
+                            f"bench {bench.name!r}: nodes {self._makers[name][0].name!r} and {node.name!r} both make a "
+                            f"table {name!r}: give it another name"
+                        )
+                    self._makers[name] = (node, spec)
 
     def maker(self, table: str) -> TableSpec:
         """The declaration that a table is an output of."""
@@ -106,6 +124,10 @@ class Nodes:
     def priority(self, node: Node) -> int:
         """Dagster takes the highest first."""
         return len(self.all) - self.all.index(node)
+
+
+def _outputs(nodes: Sequence[Node]) -> set[str]:
+    return {name for node in nodes for name in node.outputs}
 
 
 #: What to do about controls that have no scores yet.

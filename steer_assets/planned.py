@@ -58,7 +58,9 @@ def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, d
         elif _fitted(work, nodes):
             made = [run_step(spec, work, nodes).frames for spec in plans.tables]
             tables = {name: frame for frames in made for name, frame in frames.items()}
-            rows += _rows_of(cell, tables["run_plans"], "probe") + _sweep_rows(cell, tables.get("sweep_arms"), work)
+            arms = 1 + len(arms_of(method_of(work), _artifact(tables.get("artifacts"))))
+            rows += _rows_of(cell, tables["run_plans"], "probe", times=arms)
+            rows += _sweep_rows(cell, tables.get("sweep_arms"), work)
         else:
             rows += _unfitted(work)
             said[cell.key] = "is fitted first; the arms of its sweeps are known when it is"
@@ -87,8 +89,22 @@ def _unfitted(work: Work) -> list[dict[str, object]]:
                     calls = step.calls(part, fit)
                     rows.append(_row(cell, f"fit, {step.name} of {part.label}", calls, calls * length, speed))
     base = method.base if isinstance(method, Composed) else method
-    arms = 1 + len(arms_of(method, Artifact()))
-    return rows + _rows_of(cell, _preview(work, base, bench.test_probes), "probe", times=arms)
+    planned = _preview(work, base, bench.test_probes)
+    if parts_of(method):
+        # equal prompts are asked once, and the parts may make them differ from request to request
+        most = pl.col("n_requests") * base.traits.max_calls
+        share = most / pl.max_horizontal(pl.col("max_calls"), 1)
+        planned = planned.with_columns(
+            prompt_tokens=(pl.col("prompt_tokens") * share).round().cast(pl.Int64),
+            max_new_tokens=most * length,
+            seconds=pl.col("seconds") * share,
+            max_calls=most,
+        )
+    return rows + _rows_of(cell, planned, "probe", times=1 + len(arms_of(method, Artifact())))
+
+
+def _artifact(rows: pl.DataFrame | None) -> Artifact:
+    return Artifact() if rows is None else Artifact.from_table(rows)
 
 
 def _preview(work: Work, method: Method, probes: Sequence[str]) -> pl.DataFrame:

@@ -74,7 +74,7 @@ def status_of(cell: Cell, nodes: Nodes, root: str) -> Status:
             state, why = State.STALE, spec.name
     if not urls:
         return Status(cell, State.ABSENT, "", None, 0, 0, 0.0)
-    answers, tokens, seconds = _spent(cell, nodes, root)
+    answers, tokens, seconds = _spent(work, nodes)
     return Status(cell, state, why, _newest(urls), answers, tokens, seconds)
 
 
@@ -91,11 +91,13 @@ def _current(spec: TableSpec, work: Work, nodes: Nodes) -> bool:
         return False
 
 
-def _spent(cell: Cell, nodes: Nodes, root: str) -> tuple[int, int, float]:
+def _spent(work: Work, nodes: Nodes) -> tuple[int, int, float]:
+    cell, root = work.here, work.root
     answers, tokens, seconds = 0, 0, 0.0
     for name in ANSWERS:
         url = table_url(root, cell.bench.name, name, cell.key)
-        if footer_of(url) is None:
+        # what lies there of an earlier form of the method is nothing that the cell stands on
+        if not nodes.maker(name).applies(work) or footer_of(url) is None:
             continue
         try:
             rows = read_published(url, nodes.maker(name).outputs[name])

@@ -12,7 +12,7 @@ from schemas import ArmAnswers, ArmScores, ArmSummary, Judgements, Responses, Sw
 from schemas.specs import BehaviorSpec, Decoding, ModelSpec
 from steer_assets.assets.calling import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
-from steer_assets.assets.fits import fit_context, fitted_tables, swept_part
+from steer_assets.assets.fits import fit_context, given_tables, swept_part
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.measuring import model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
@@ -71,7 +71,7 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     applies=lambda work: bool(_swept(work)),
     grid=True,
     metadata=_cost,
-    also=fitted_tables,
+    also=given_tables,
 )
 def sweep_arms(work: Work, behavior_items: pl.DataFrame, **fitted: pl.DataFrame) -> pl.DataFrame:
     """The grid before it runs: every setting of the sweep with its controls, and what it will cost."""
@@ -98,7 +98,7 @@ def _answered(work: Work) -> list[Any] | None:
     gpu=True,
     kinds=("huggingface",),
     science=(RECEIPTS,),
-    also=fitted_tables,
+    also=given_tables,
 )
 def sweep_responses(
     work: Work, sweep_arms: pl.DataFrame, behavior_items: pl.DataFrame, **fitted: pl.DataFrame
@@ -120,7 +120,7 @@ def sweep_responses(
     grid=True,
     gpu=True,
     kinds=("huggingface",),
-    also=fitted_tables,
+    also=given_tables,
 )
 def arm_measures(
     work: Work,

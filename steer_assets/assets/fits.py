@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import graphlib
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ from steer_core.methods.fitting import POOL, FitContext, FitStep, gather
 from steer_core.methods.load import code_digest
 from steer_core.methods.part import Part
 from steer_core.methods.protocol import Artifact
+from steer_core.tables.errors import ConfigError
 
 
 def swept_part(work: Work) -> Part | None:
@@ -66,11 +68,55 @@ def fitted_tables(bench: BenchSpec) -> tuple[str, ...]:
     return tuple(name for module in fitting_kinds(bench).values() for step in module.FITS for name in step.outputs)
 
 
+def given_tables(bench: BenchSpec) -> tuple[str, ...]:
+    """Names of those that engines are given from: what plans refer to lies there."""
+    return tuple(
+        name
+        for module in fitting_kinds(bench).values()
+        for name in getattr(module, "GIVES", [n for step in module.FITS for n in step.outputs])
+    )
+
+
+def _kinds_before(bench: BenchSpec) -> dict[str, set[str]]:
+    """Fitted kind -> fitted kinds that stand before it in some method of the bench."""
+    fitted = {kind_of(m) for m in fitting_kinds(bench).values()}
+    before: dict[str, set[str]] = {kind: set() for kind in fitted}
+    for name in bench.methods:
+        kinds = [p.kind for p in registry().method(name).parts if p.kind in fitted]
+        for place, kind in enumerate(kinds):
+            before[kind] |= set(kinds[:place]) - {kind}
+    return before
+
+
+def _fitted_before(bench: BenchSpec, kind: str) -> tuple[str, ...]:
+    """Tables of the kinds that stand before a kind in some method of the bench."""
+    wanted = _kinds_before(bench)[kind]
+    modules = [m for m in fitting_kinds(bench).values() if kind_of(m) in wanted]
+    return tuple(name for m in modules for step in m.FITS for name in step.outputs)
+
+
 def fitting_nodes(bench: BenchSpec) -> list[Node]:
-    """A node for each kind of part that is fitted."""
+    """A node for each kind of part that is fitted, each after those that stand before it in some method.
+
+    Raises:
+        ConfigError: two methods of the bench have two kinds in different orders, so that each would wait for the other.
+    """
+    before, modules = _kinds_before(bench), {kind_of(m): m for m in fitting_kinds(bench).values()}
+    try:
+        order = list(graphlib.TopologicalSorter({k: sorted(before[k]) for k in modules}).static_order())
+    except graphlib.CycleError as error:
+        raise ConfigError(
+            f"bench {bench.name!r}: its methods have parts of {', '.join(error.args[1][1:])} in different orders, "
+            "and one node fits a kind for all of them: give them one order, or a bench each"
+        ) from error
+    for kind, module in modules.items():
+        if getattr(module, "STEPS", False):
+            raise ConfigError(
+                f"kind of part {kind!r}: a part that writes the prompt learns by `fit`, and has no `FITS`"
+            )
     return [
-        Node(m.NODE, tuple(_declared(step, kind_of(m)) for step in m.FITS), m.DESCRIPTION, CELLS)
-        for m in fitting_kinds(bench).values()
+        Node(modules[k].NODE, tuple(_declared(step, k) for step in modules[k].FITS), modules[k].DESCRIPTION, CELLS)
+        for k in order
     ]
 
 
@@ -83,7 +129,7 @@ def _declared(step: FitStep, kind: str) -> TableSpec:
 
     def follows(work: Work) -> Any:
         cell = fit_context(work)
-        settings = [[p.label, p.spec.model_dump(mode="json"), step.follows(p, cell)] for p in own(work)]
+        settings = [[p.label, step.settings(p), step.follows(p, cell)] for p in own(work)]
         return [settings, model_digest(work.here.model) if step.calls_model else None]
 
     def body(work: Work, **tables: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
@@ -105,7 +151,7 @@ def _declared(step: FitStep, kind: str) -> TableSpec:
         science=(),
         metadata=None,
         intact=None,
-        reads=lambda bench: step.needs,
+        reads=lambda bench: tuple(dict.fromkeys((*step.needs, *(_fitted_before(bench, kind) if step.before else ())))),
     )
 
 

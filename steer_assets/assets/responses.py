@@ -12,7 +12,7 @@ import polars as pl
 from schemas import Outcomes, ProbeArms, Responses, RunPlans
 from schemas.evaluation import HEADLINE
 from steer_assets.assets.calling import answer, follows_from, method_of
-from steer_assets.assets.fits import fitted_tables
+from steer_assets.assets.fits import given_tables
 from steer_assets.measuring import seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.tables import Work, table
@@ -98,7 +98,7 @@ def _said(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     kinds=("huggingface",),
     metadata=_said,
     science=(RECEIPTS,),
-    also=fitted_tables,
+    also=given_tables,
 )
 def responses(
     work: Work,

@@ -208,7 +208,7 @@ def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
     # the object's own numbers: another checkpoint, or the same one trained on, is another model
     total = b"".join(
         f"{name}{tuple(p.shape)}{float(p.detach().float().sum()):.9g}{float(p.detach().float().abs().max()):.9g}".encode()
-        for name, p in model.named_parameters()
+        for name, p in _own_parameters(model)
     )
     fingerprint = digest_bytes(total)
     spec = ModelSpec(name=_slug(type(model).__name__), source=f"./{fingerprint}", dtype=dtype)
@@ -217,6 +217,16 @@ def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
     tokenizer.padding_side = "left"
     info = ModelInfo(getattr(config, "max_position_embeddings", None), bool(tokenizer.chat_template))
     return LoadedModel(spec, model.eval(), tokenizer, info, fingerprint, str(model.device))
+
+
+def _own_parameters(model: Any) -> Iterator[tuple[str, Any]]:
+    """The model's parameters under their own names, whether or not adapters of ours have wrapped its layers since."""
+    from steer_core.generation.adapters import has_adapters
+
+    ours = has_adapters(model)
+    for name, parameter in model.named_parameters():
+        if not ours or "lora_" not in name:
+            yield (name.replace(".base_layer", "") if ours else name), parameter
 
 
 def _slug(name: str) -> str:

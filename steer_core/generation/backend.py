@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from schemas.digest import digest_json
 from schemas.vector_part import Site
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.decoding import Array, reads_along
+from steer_core.generation.decoding import Array, code_of, reads_along
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import available_operators
 from steer_core.steering.plan import Plan
@@ -38,8 +38,9 @@ class Call:
     seed: int
 
     def response_id(self, execution: str) -> str:
-        """Key of the response: plan, sample index, seed and execution fingerprint."""
-        return digest_json([self.plan.id, self.sample_index, self.seed, execution])
+        """Key of the response: plan, sample index, seed, execution fingerprint, and the code of its decoding rules."""
+        rules = code_of(self.plan) if self.plan.extensions else []
+        return digest_json([self.plan.id, self.sample_index, self.seed, execution, *rules])
 
 
 @dataclass(frozen=True)

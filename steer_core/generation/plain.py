@@ -62,7 +62,7 @@ class Batches:
         ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._passes.loaded.device)
         length = ids.shape[1]
         draws = [Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in leading]
-        sampling = RowSampling(draws, length, leads)
+        sampling = RowSampling(draws, length, leads, self._passes.ends)
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,
@@ -88,8 +88,8 @@ class Batches:
                     logits_processor=LogitsProcessorList([sampling]),
                 )
         except NotFiniteError as error:
-            failed = leads.index(error.rows[0])
-            raise self._passes.explain(prompts[failed], error.written[failed]) from error
+            failed = error.rows[0]
+            raise self._passes.explain(prompts[failed], error.written[failed], error.rule) from error
         finally:
             model.generation_config = own
         seconds = (self._passes.clock() - start) / len(leading)

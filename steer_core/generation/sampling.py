@@ -19,11 +19,12 @@ class NotFiniteError(Exception):
     Attributes:
         rows: which.
         written: what all rows of the pass had written, where it is known to whoever chose the tokens.
+        rule: the decoding rule that made them so; empty: the model did.
     """
 
-    def __init__(self, rows: Sequence[int], written: Sequence[list[int]] = ()) -> None:
+    def __init__(self, rows: Sequence[int], written: Sequence[list[int]] = (), rule: str = "") -> None:
         super().__init__(f"rows {list(rows)} have no largest logit")
-        self.rows, self.written = tuple(rows), tuple(written)
+        self.rows, self.written, self.rule = tuple(rows), tuple(written), rule
 
 
 class Draws:
@@ -71,17 +72,17 @@ def next_tokens(
     Raises:
         NotFiniteError: a row has no largest logit.
     """
-    ruled = [r for r, d in enumerate(draws) if d.rules]
-    if ruled:
+    highest, tokens = logits.max(dim=-1)
+    check_finite(highest)
+    if ruled := [r for r, d in enumerate(draws) if d.rules]:
         # the model's own tensor is not written to
         logits = logits.clone()
-    for r in ruled:
-        for rule in draws[r].rules:
-            logits[r] = rule(logits[r], written(r), further(r))
-    highest, tokens = logits.max(dim=-1)
-    finite = highest.isfinite()
-    if not bool(finite.all()):
-        raise NotFiniteError([int(r) for r in (~finite).nonzero()[:, 0]])
+        for r in ruled:
+            for rule in draws[r].rules:
+                logits[r] = rule(logits[r], written(r), further(r))
+                if not bool(logits[r].max().isfinite()):
+                    raise NotFiniteError([r], rule=rule.name)
+        tokens = logits.argmax(dim=-1)
     drawn = [r for r, d in enumerate(draws) if d.decoding.temperature > 0]
     if not drawn:
         return tokens
@@ -108,6 +109,17 @@ def next_tokens(
     return tokens
 
 
+def check_finite(highest: Tensor) -> None:
+    """Look whether every row has a largest logit.
+
+    Raises:
+        NotFiniteError: some have none.
+    """
+    finite = highest.isfinite()
+    if not bool(finite.all()):
+        raise NotFiniteError([int(r) for r in (~finite).nonzero()[:, 0]])
+
+
 def _nucleus(probs: Tensor, top_p: Tensor) -> Tensor:
     ordered, order = probs.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
@@ -122,27 +134,52 @@ class RowSampling:
         prompt_length: columns of the prompts.
         leads: for each row of the batch, which of those it follows: its own place among them, or that of the row that
             it is a further pass of. None: every row chooses.
+        ends: tokens that end an answer; rows that have ended choose no more.
     """
 
-    def __init__(self, draws: Sequence[Draws], prompt_length: int, leads: Sequence[int] | None = None) -> None:
-        self.draws, self.prompt_length = draws, prompt_length
+    def __init__(
+        self,
+        draws: Sequence[Draws],
+        prompt_length: int,
+        leads: Sequence[int] | None = None,
+        ends: frozenset[int] = frozenset(),
+    ) -> None:
+        self.draws, self.prompt_length, self.ends = draws, prompt_length, ends
         self.leads = list(range(len(draws))) if leads is None else list(leads)
         self._rows = [[k for k, lead in enumerate(self.leads) if lead == row] for row in range(len(draws))]
+        self._open = list(range(len(draws)))
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocabulary] to scores in which one token a row is left."""
         step = input_ids.shape[1] - self.prompt_length
+        own = input_ids[:, self.prompt_length :]
+        if step:
+            last = own[:, -1].tolist()
+            self._open = [r for r in self._open if last[self._rows[r][0]] not in self.ends]
+        first = [self._rows[r][0] for r in self._open]
+        # rows that have ended are fed on with padding: whatever they say is nobody's answer
+        under_way = [k for r in self._open for k in self._rows[r]]
+        followed = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         try:
-            own = input_ids[:, self.prompt_length :]
-            first = [rows[0] for rows in self._rows]
+            check_finite(_picked(scores, under_way).amax(dim=-1))
+        except NotFiniteError as error:
+            rows = [under_way[k] for k in error.rows]
+            raise NotFiniteError(rows, own.tolist()) from error
+        try:
             chosen = next_tokens(
-                scores if len(first) == len(scores) else scores[first],
-                self.draws,
-                [step] * len(self.draws),
-                lambda r: own[first[r]].tolist(),
-                lambda r: scores[self._rows[r][1:]],
+                _picked(scores, first),
+                [self.draws[r] for r in self._open],
+                [step] * len(self._open),
+                lambda k: own[first[k]].tolist(),
+                lambda k: scores[self._rows[self._open[k]][1:]],
             )
         except NotFiniteError as error:
-            raise NotFiniteError(error.rows, input_ids[:, self.prompt_length :].tolist()) from error
-        followed = chosen if len(self.draws) == len(scores) else chosen[self.leads]
+            raise NotFiniteError([first[k] for k in error.rows], own.tolist(), error.rule) from error
+        for k, r in enumerate(self._open):
+            followed[self._rows[r]] = chosen[k]
         return torch.full_like(scores, -torch.inf).scatter_(1, followed[:, None], 0.0)
+
+
+def _picked(scores: Tensor, rows: Sequence[int]) -> Tensor:
+    """These rows; the very tensor where they are all of them, in order."""
+    return scores if list(rows) == list(range(len(scores))) else scores[list(rows)]

@@ -22,7 +22,7 @@ from steer_core.generation.backend import Call, Finished, Generation, Stats
 from steer_core.generation.cache import RowCache
 from steer_core.generation.decoding import Rule
 from steer_core.generation.prompt_tokens import pad_left
-from steer_core.generation.sampling import Draws, NotFiniteError, next_tokens
+from steer_core.generation.sampling import Draws, NotFiniteError, check_finite, next_tokens
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.running import Running
 from steer_core.tables.errors import SteerworksError
@@ -123,7 +123,10 @@ class Waiting:
 
     def overlong_answers(self) -> list[Finished]:
         """Answers of the calls taken so far whose prompts leave no room; each is given once."""
-        found = [Finished(p.index, Generation("", "overlong", len(p.tokens), 0, 0.0)) for p in self.overlong]
+        found = [
+            Finished(p.index, Generation("", "overlong", sum(len(q.tokens) for q in p.all), 0, 0.0))
+            for p in self.overlong
+        ]
         self.overlong = []
         return found
 
@@ -145,7 +148,8 @@ class Passes:
         steered: a context that steers a batch whose prompts are read, and yields what was applied.
         worn: a context in which each row of a pass wears its adapter.
         ends: tokens that end an answer.
-        explain: makes the error for a row whose logits are no numbers.
+        explain: makes the error for a row whose logits are no numbers: its prompt, what it wrote, and the rule that
+            made them so, or nothing.
         stats: what passes are counted in.
         clock: seconds.
         last_only: arguments that make a pass run its head on the last column only.
@@ -155,7 +159,7 @@ class Passes:
     steered: Callable[[Sequence[Any], Sequence[int]], Any]
     worn: Callable[[Sequence[str | None]], Any]
     ends: frozenset[int]
-    explain: Callable[[Prompt, list[int]], SteerworksError]
+    explain: Callable[[Prompt, list[int], str], SteerworksError]
     stats: Stats
     clock: Callable[[], float]
     last_only: Mapping[str, int] = field(default_factory=dict)
@@ -242,7 +246,7 @@ class Stream:
             chosen = self._choose(logits, rows)
         except NotFiniteError as error:
             row = rows[error.rows[0]]
-            raise self._passes.explain(row.prompt, row.written) from error
+            raise self._passes.explain(row.prompt, row.written, error.rule) from error
         over = []
         for slot, (row, token) in enumerate(zip(rows, chosen, strict=True), start=first):
             row.written.append(token)
@@ -265,15 +269,17 @@ class Stream:
         if len(own) == len(rows):
             return list(next_tokens(logits, [r.draws for r in rows], steps, lambda k: rows[k].written).tolist())
         place = {row: k for k, row in enumerate(rows)}
-        if bad := [k for k in range(len(rows)) if not bool(logits[k].amax().isfinite())]:
-            raise NotFiniteError(bad)
-        chosen = next_tokens(
-            logits[leading],
-            [r.draws for r in own],
-            steps,
-            lambda k: own[k].written,
-            lambda k: logits[[place[r] for r in own[k].further]],
-        ).tolist()
+        check_finite(logits.amax(dim=-1))
+        try:
+            chosen = next_tokens(
+                logits[leading],
+                [r.draws for r in own],
+                steps,
+                lambda k: own[k].written,
+                lambda k: logits[[place[r] for r in own[k].further]],
+            ).tolist()
+        except NotFiniteError as error:
+            raise NotFiniteError([leading[k] for k in error.rows], rule=error.rule) from error
         found = [0] * len(rows)
         for row, token in zip(own, chosen, strict=True):
             for one in (row, *row.further):

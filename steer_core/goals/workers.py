@@ -156,7 +156,10 @@ class Pool:
         ahead: collections.deque[_Ahead[ItemT]] = collections.deque()
         for item in items:
             keys, texts, which = call_of(item)
-            future = self._executor.submit(_score_in_worker, keys, texts, which) if texts else None
+            try:
+                future = self._executor.submit(_score_in_worker, keys, texts, which) if texts else None
+            except concurrent.futures.process.BrokenProcessPool as error:
+                raise _died(keys[0]) from error
             ahead.append((item, future, keys[0] if keys else ""))
             if len(ahead) >= 2 * self._workers:
                 yield self._next(ahead)
@@ -168,7 +171,11 @@ class Pool:
         try:
             return item, future.result() if future else []
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise ScorerFailedError(
-                f"a scoring process died while the batch that starts with text_id {first} was under way: it was "
-                "killed, perhaps for memory; use fewer workers or smaller chunks; finished chunks are in the cache"
-            ) from error
+            raise _died(first) from error
+
+
+def _died(first: str) -> ScorerFailedError:
+    return ScorerFailedError(
+        f"a scoring process died while the batch that starts with text_id {first} was under way: it was "
+        "killed, perhaps for memory; use fewer workers or smaller chunks; finished chunks are in the cache"
+    )

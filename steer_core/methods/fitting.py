@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -79,7 +79,9 @@ class FitStep:
         fit: from a part, the cell and the tables to the outputs, in order. The tables hold what this step has made for
             the parts before this one, too.
         version: raised when the same tables and settings give other rows.
-        follows: the configuration that the rows follow from, beside the part's settings (anything JSON can hold).
+        settings: those of the part's settings that the rows follow from.
+        follows: what else of the configuration the rows follow from (anything JSON can hold).
+        before: whether it also reads what the parts before were fitted to, of whatever kind: it asks under them.
         calls_model: whether it asks the model, or reads it.
         calls: answers that the step asks for at most, for a plan; None where it asks for none.
         once: taken for the first part of the kind only: its rows are the same for all.
@@ -91,7 +93,9 @@ class FitStep:
     needs: tuple[str, ...]
     fit: Callable[[Part, FitContext, Tables], tuple[pl.DataFrame, ...]]
     version: str
+    settings: Callable[[Part], Any] = field(default=lambda part: part.spec.model_dump(mode="json"))
     follows: Callable[[Part, FitContext], Any] = field(default=lambda part, cell: None)
+    before: bool = False
     calls_model: bool = False
     calls: Callable[[Part, FitContext], int] | None = None
     once: bool = False
@@ -103,7 +107,10 @@ class FitStep:
         for part in parts[:1] if self.once else parts:
             found = self.fit(part, cell, {**tables, **made})
             for (name, contract), rows in zip(self.outputs.items(), found, strict=True):
-                made[name] = pl.concat([made[name], rows]).unique(contract.key(), maintain_order=True)
+                made[name] = pl.concat([made[name], rows])
+                if "part" not in contract.key():
+                    # two parts may fit the very same, which is then one
+                    made[name] = made[name].unique(contract.key(), maintain_order=True)
         return tuple(made.values())
 
 
@@ -190,7 +197,14 @@ class LearningPart(PlainPart):
         backend.add_tensors(tensors_from(tables[f"{self.node}_tensors"].filter(pl.col("part") == self.label)))
 
 
-def learning(node: str, needs: tuple[str, ...], *, version: str = "1", calls_model: bool = False) -> FitStep:
+def learning(
+    node: str,
+    needs: tuple[str, ...],
+    *,
+    version: str = "1",
+    calls_model: bool = False,
+    follows: Callable[[Part, FitContext], Any] | None = None,
+) -> FitStep:
     """The step of a kind whose parts are `LearningPart`s: one call of `learn`, kept in the generic tables.
 
     Args:
@@ -198,14 +212,26 @@ def learning(node: str, needs: tuple[str, ...], *, version: str = "1", calls_mod
         needs: tables that `learn` reads.
         version: raised when the same tables teach something else.
         calls_model: whether it asks the model, or reads it.
+        follows: what of the configuration the part learns from, beside its own settings; None: everything that decides
+            what the method asks and what becomes of it.
     """
 
     def fit(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
         learned = cast(LearningPart, part).learn(cell, tables)
-        return Artifact(learned.items).to_table(), tensor_rows(part.label, learned.tensors)
+        items = tuple(replace(item, part=part.label) for item in learned.items)
+        return Artifact(items).to_table(), tensor_rows(part.label, learned.tensors)
 
     outputs = {node: Artifacts, f"{node}_tensors": PartTensors}
-    return FitStep(node, outputs, needs, fit, version, calls_model=calls_model)
+    return FitStep(node, outputs, needs, fit, version, follows=follows or asked_under, calls_model=calls_model)
+
+
+def asked_under(part: Part, cell: FitContext) -> Any:
+    """What decides the method's questions on the training pool, and what becomes of the answers."""
+    from steer_core.methods.load import code_digest
+
+    words = {n: [g.noun, g.more, g.less] for n, g in cell.goals.items()}
+    decoding, drawn = cell.bench.decoding.model_dump(mode="json"), [cell.bench.seed, cell.bench.train_probe]
+    return [cell.spec.spec_hash, decoding, drawn, words, code_digest(cell.spec)]
 
 
 def tensor_rows(part: str, tensors: Mapping[str, Array]) -> pl.DataFrame:

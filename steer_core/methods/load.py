@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,24 +79,33 @@ def code_digest(spec: MethodSpec) -> str:
         spec.parts if any(_steps(p) for p in spec.parts) else (*spec.parts, PromptPart(strategy=PLAIN_STRATEGY))
     ):
         modules.append(kind_of(part))
-        if isinstance(part, PromptPart):
-            # a strategy may build on another that its options name
-            named = [part.strategy, *(v for v in part.options.values() if isinstance(v, str))]
-            modules += [found.load() for n, found in extensions.available("prompts").items() if n in named]
+        # a part may name strategies, and a strategy others that it builds on
+        named = set(_words(part.model_dump(mode="json")))
+        modules += [found.load() for n, found in extensions.available("prompts").items() if n in named]
     return digest_json({k: v for m in modules for k, v in _sources(Path(str(m.__file__))).items()})
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All texts in a dumped spec."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _words(inner)
 
 
 @functools.cache
 def _sources(file: Path) -> dict[str, str]:
-    """Texts of a module and of the modules of `_WORDING` that it imports, directly or not, by file name."""
+    """Texts of a module and of the modules of `_WORDING` that it imports, directly or not, by file name and folder."""
     found: dict[str, str] = {}
     pending = [file]
     while pending:
         here = pending.pop()
-        if here.name in found or not here.exists():
+        name = f"{here.parent.name}/{here.name}"
+        if name in found or not here.exists():
             continue
-        found[here.name] = here.read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(found[here.name])):
+        found[name] = here.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(found[name])):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_WORDING):
                 pending += _files(node.module, [alias.name for alias in node.names])
     return found
@@ -105,7 +114,8 @@ def _sources(file: Path) -> dict[str, str]:
 def _files(module: str, names: list[str]) -> list[Path]:
     root = Path(inspect.getfile(cleaning)).parents[2]
     base = root.joinpath(*module.split("."))
-    return [p for p in (base.with_suffix(".py"), *((base / f"{name}.py") for name in names)) if p.exists()]
+    inside = [base / f"{name}.py" for name in ("__init__", *names)]
+    return [p for p in (base.with_suffix(".py"), *inside) if p.exists()]
 
 
 def describe_method(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: Mapping[str, GoalSpec]) -> Traits:

@@ -13,6 +13,7 @@ from steer_core.reports.inputs import CellTables, filled
 
 _SCHEMA = {
     "arm_id": pl.String,
+    "part": pl.String,
     "label": pl.String,
     "position": pl.Float64,
     "axis": pl.String,
@@ -35,7 +36,10 @@ def arms_figure(tables: CellTables) -> Figure | None:
     )
     placed = rows.filter(pl.col("position").is_not_null()).sort("position")
     headline = rows.filter(pl.col("arm_id") == HEADLINE)
-    panels = (Panel("", _draw(placed, headline), 5.2, 2.8),) if placed.height else ()
+    # settings of two parts, or on two axes, are no one curve
+    groups = placed.partition_by("part", "axis", maintain_order=True)
+    titles = [g["part"][0] if len(groups) > 1 else "" for g in groups]
+    panels = tuple(Panel(title, _draw(group, headline), 5.2, 2.8) for title, group in zip(titles, groups, strict=True))
     alt = "Dots are arms with 95 percent intervals, the line is the method as it is used"
     note = "" if panels else "Nothing to draw: no arm has a place on an axis."
     return Figure("arms", "The same requests at fixed settings", alt, panels, rows, note)

@@ -130,7 +130,9 @@ def _folded_model(
     from steer_core.steering.hooks import Steering
 
     if getattr(loaded.model, "peft_config", None):
-        raise SteerworksError("the model's layers carry adapters: fold into the base model, or merge them first")
+        raise SteerworksError(
+            "adapters were handed to this model, which wraps its layers: load it anew to fold into it"
+        )
     Steering(loaded.model, vectors, loaded.fingerprint).check(interventions)
     config = loaded.model.config
     family = find_family(config)

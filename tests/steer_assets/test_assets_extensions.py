@@ -12,6 +12,7 @@ from steer_assets.assets import nodes_of
 from steer_assets.settings import registry
 from steer_core import extensions
 from steer_core.methods.fitting import tensors_from
+from steer_core.tables.errors import ConfigError
 from steer_core.tables.snapshot import read_table
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "extensions"
@@ -93,3 +94,69 @@ def test_an_engine_of_another_package_runs_cells_holds_no_device_and_is_asked_on
     responses = pl.read_parquet(extended.table("responses", "direct|echo"), hive_partitioning=False)
     assert set(responses["execution"]) == {"echo 1"}
     compute.let_go()
+
+
+def test_a_vector_after_the_part_is_tried_under_it_and_cells_without_either_stay_up_to_date(extended):
+    from steer_assets.partitions import all_cells
+    from steer_assets.settings import storage_root
+    from steer_assets.status import State, status_of
+
+    extended.bench = {**extended.bench, "methods": ["rewrite"]}
+    extended.configure(methods=METHODS)
+    extended.materialize(SHARED)
+    extended.materialize(GRID, "rewrite|embedded")
+    vector = {"kind": "vector", "estimator": "mean-difference", "unit": "residual_fraction", "strengths": [-0.3, 0.3]}
+    both = {"parts": [{"kind": "prompt", "strategy": "direct"}, PART, vector]}
+    probes = [
+        {"name": "main", "n_texts": 4, "n_goals_per_text": 2, "active": 2, "weighting": "none"},
+        {"name": "pool", "split": "train", "n_texts": 24, "n_goals_per_text": 4, "active": 1, "weighting": "none"},
+    ]
+    extended.bench = {**extended.bench, "methods": ["rewrite", "biased", "both"]}
+    extended.configure(methods={**METHODS, "both": both})
+    bench = registry().bench("small")
+    nodes = nodes_of(bench)
+    names = [n.name for n in nodes.all]
+    assert names.index("logit_biases") < names.index("vectors")
+    assert "logit_biases" in nodes.upstream(next(n for n in nodes.all if n.name == "vectors"))
+    # two kinds have come to the bench, and a cell that has neither follows from neither
+    states = {c.method.name: status_of(c, nodes, storage_root()) for c in all_cells(bench)}
+    assert states["rewrite"].state is State.CURRENT, states["rewrite"]
+    extended.configure(
+        methods={**METHODS, "both": both}, probes=probes, decoding={"max_new_tokens": 120},
+        corpus={"sources": [{"kind": "grammar", "n_texts": 200, "seed": 3}], "min_words": 10},
+    )  # fmt: skip
+    extended.materialize(SHARED)
+    extended.materialize(GRID, "rewrite|embedded")
+    status, _ = extended.materialize(GRID, "both|embedded")
+    assert status["dose_response"] == status["responses"] == "written"
+    plans = [json.loads(p) for p in pl.read_parquet(extended.table("responses", "both|embedded"))["plan"]]
+    assert any(p.get("extensions") and p.get("interventions") for p in plans)
+
+
+def test_two_methods_that_order_kinds_differently_are_refused(extended):
+    vector = {"kind": "vector", "estimator": "mean-difference", "unit": "raw"}
+    one, other = {"parts": [PART, vector]}, {"parts": [vector, PART]}
+    extended.bench = {**extended.bench, "methods": ["rewrite", "one", "other"]}
+    extended.configure(methods={"one": one, "other": other})
+    with pytest.raises(ConfigError, match="in different orders, and one node fits a kind for all of them"):
+        nodes_of(registry().bench("small"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("fit_outcomes", "fit_outcomez"), "step 'logit_biases' needs table 'fit_outcomez', which nothing"),
+        (('NODE = "logit_biases"', 'NODE = "outcomes"'), "both make a table 'outcomes'"),
+        (('NODE = "logit_biases"', 'NODE = "plans"'), "two nodes are called 'plans'"),
+    ],
+)
+def test_a_kind_whose_tables_do_not_fit_the_bench_is_refused_in_words(extended, change, message, monkeypatch):
+    import sys
+
+    file = extended.folder / "mine" / "parts" / "logit_bias.py"
+    file.write_text(file.read_text().replace(*change))
+    monkeypatch.delitem(sys.modules, "steerworks_extension_parts_logit_bias", raising=False)
+    extensions.available.cache_clear()
+    with pytest.raises(ConfigError, match=message):
+        nodes_of(registry().bench("small"))
+    monkeypatch.delitem(sys.modules, "steerworks_extension_parts_logit_bias", raising=False)

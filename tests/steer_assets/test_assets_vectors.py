@@ -102,6 +102,12 @@ def test_one_materialization_fits_sweeps_judges_and_reports_and_a_new_scale_cost
         assert status[name] == "written", name
     assert read(workplace.table("judgements", CELL))["value"].max() <= 4.0
 
+    # other doses: tried, and asked for; neither fitted nor swept again
+    vector_bench(part={**PART, "doses": [-0.3, 0.3]}, behavior={**CHEERFUL, "scale": [1.0, 4.0]})
+    status, _ = workplace.materialize(GRID, CELL)
+    assert {status[n] for n in ("dose_response", "artifacts", "responses")} == {"written"}
+    assert {status[n] for n in ("vectors", "sweep_responses", "arm_measures")} == {"unchanged"}
+
     # one more strength: only its arm is generated
     before = set(swept["response_id"])
     vector_bench(part={**PART, "strengths": [-0.4, -0.2, 0.2, 0.3, 0.4]})
@@ -119,6 +125,15 @@ def test_a_budget_of_kl_is_calibrated_and_a_gate_without_contrasting_prompts_is_
     doses = read(workplace.table("dose_response", CELL))
     assert set(doses["unit"]) == {"kl"}
     assert doses.filter(pl.col("strength").is_not_null())["coefficient"].abs().min() > 0
+
+    # a sweep of positions that the budget was not measured at is refused, also where the vectors were there
+    sweep = {"random_directions": 0, "shuffled": 0, "positions": ["prompt"]}
+    vector_bench(part={**PART, "unit": "kl", "strengths": [-0.05, 0.05]}, sweep=sweep)
+    _, result = workplace.materialize(FITS, CELL, raise_on_error=False)
+    (failure,) = [e for e in result.all_events if e.is_step_failure]
+    assert (
+        "a KL budget is measured at the part's own positions" in failure.step_failure_data.user_failure_data.description
+    )
 
     vector_bench(part={**PART, "gate": {"condition": "cheerful"}}, sweep={"random_directions": 0, "shuffled": 0})
     _, result = workplace.materialize(FITS, CELL, raise_on_error=False)

@@ -120,7 +120,8 @@ def perplexity_scores(written: Written, asked: Sequence[Asked], run: Run, decodi
 def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Decoding) -> pl.DataFrame:
     """`kl` of every answer of arms that keep the item's prompt; 0 where nothing is done to the model.
 
-    Arms with a prompt of their own have no such figure, and no row. The backend must know what the arms use.
+    Arms with a prompt or a decoding rule of their own have no such figure, and no row. The backend must know what the
+    arms use.
 
     Returns:
         Rows of `arm_scores`; null where there is no answer.
@@ -128,7 +129,7 @@ def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Deco
     Raises:
         SteerworksError: the backend cannot hold steered against unsteered.
     """
-    found = answers_of(written, [one for one in asked if one.arm.compared])
+    found = answers_of(written, [one for one in asked if one.arm.compared and not one.arm.extensions])
     steered = [a for a in found if a.is_one and a.asked.arm.steered]
     plans = [a.asked.plan(run.asking.model_identity, decoding) for a in steered]
     nats = iter(diverge_all(plans, [a.text for a in steered], run.asking, run.batch_size, run.progress))

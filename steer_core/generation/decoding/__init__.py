@@ -12,8 +12,10 @@ interventions or adapter, and the same answer. Its rule is then called with a th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,19 +39,20 @@ class Rule:
     Attributes:
         change: logits [vocabulary] and the tokens written so far to logits [vocabulary]; with passes of its own also
             their logits [passes, vocabulary].
-        first, stop: which of the row's further passes are its own; none where they are equal.
+        name: of the rule, for messages.
+        own: which of the row's further passes are its own; None for rules that look at one pass.
     """
 
     change: Callable[..., Tensor]
-    first: int = 0
-    stop: int = 0
+    name: str = "rule"
+    own: slice | None = None
 
     def __call__(self, logits: Tensor, written: Sequence[int], further: Tensor | None = None) -> Tensor:
         """The logits that the row's token is chosen from; `further` are those of all of its further passes."""
-        if self.first == self.stop:
+        if self.own is None:
             return self.change(logits, written)
         assert further is not None
-        return self.change(logits, written, further[self.first : self.stop])
+        return self.change(logits, written, further[self.own])
 
 
 def available_rules() -> tuple[str, ...]:
@@ -88,6 +91,20 @@ def reads_along(extension: Extension) -> bool:
     return extension.name in available_rules() and hasattr(_module(extension), "passes")
 
 
+def code_of(plan: Plan) -> list[str]:
+    """Digests of the code of a plan's rules: an edited rule is another rule, whose answers are not those of before.
+
+    Rules that are not known here have none; whoever runs the plan refuses it.
+    """
+    known = available_rules()
+    return [_source_digest(str(_module(e).__file__)) for e in plan.extensions if e.name in known]
+
+
+@functools.cache
+def _source_digest(file: str) -> str:
+    return digest_bytes(Path(file).read_bytes())
+
+
 def build_rules(plan: Plan, tensors: Mapping[str, Array]) -> tuple[Rule, ...]:
     """The rules of a plan, in order, each with its own among the further passes.
 
@@ -97,7 +114,8 @@ def build_rules(plan: Plan, tensors: Mapping[str, Array]) -> tuple[Rule, ...]:
     rules, first = [], 0
     for extension in plan.extensions:
         stop = first + len(passes_of(extension, plan))
-        rules.append(Rule(build_rule(extension, tensors), first, stop))
+        own = slice(first, stop) if reads_along(extension) else None
+        rules.append(Rule(build_rule(extension, tensors), extension.name, own))
         first = stop
     return tuple(rules)
 

@@ -29,8 +29,10 @@ def passes(settings: Mapping[str, Any], plan: Plan) -> tuple[Plan, ...]:
     """The plan as the amateur gets it: with the settings' `messages`, `adapter` or `interventions` in place of its own.
 
     Raises:
-        SteerworksError: the settings name none of them.
+        SteerworksError: the settings name none of them, or one that is not known.
     """
+    if unknown := sorted(set(settings) - {*DIFFERS, "alpha", "beta"}):
+        raise SteerworksError(f"contrastive decoding: unknown setting {unknown[0]!r}")
     given = {name: settings[name] for name in DIFFERS if name in settings}
     if not given:
         raise SteerworksError(f"contrastive decoding: say what the amateur differs in: {', '.join(DIFFERS)}")
@@ -45,8 +47,14 @@ def passes(settings: Mapping[str, Any], plan: Plan) -> tuple[Plan, ...]:
 
 
 def build_rule(settings: Mapping[str, Any], tensors: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """Settings: `beta` (.5), `alpha` (.1), and what the amateur differs in."""
+    """Settings: `beta` (.5), `alpha` (.1), and what the amateur differs in.
+
+    Raises:
+        SteerworksError: alpha is no share, or beta no number.
+    """
     beta, alpha = float(settings.get("beta", 0.5)), float(settings.get("alpha", 0.1))
+    if not math.isfinite(beta) or not 0.0 <= alpha <= 1.0:
+        raise SteerworksError(f"contrastive decoding: beta is {beta} and alpha {alpha}; alpha is a share, 0 to 1")
     floor = math.log(alpha) if alpha > 0 else -math.inf
 
     def contrasted(logits: Tensor, written: Sequence[int], further: Tensor) -> Tensor:

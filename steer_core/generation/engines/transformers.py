@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
-from steer_core.generation.adapters import Adapter, Wardrobe
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats
+from steer_core.generation.adapters import Adapter, wardrobe_of
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats, Verb
 from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.reading import Read, read_logits
@@ -67,7 +67,7 @@ class TransformersBackend:
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
         self._tensors: dict[str, Array] = {}
-        self._wardrobe = Wardrobe(loaded.model)
+        self._wardrobe = wardrobe_of(loaded.model)
         self.add_vectors(vectors or ())
 
     @property
@@ -166,7 +166,7 @@ class TransformersBackend:
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one row")
         if isinstance(calls, Sequence):
-            self._check([c.plan for c in calls if c is not None])
+            self._check([c.plan for c in calls if c is not None], batch_size=batch_size)
         return self._finished(calls, batch_size)
 
     def _finished(self, calls: Iterable[Call | None], batch_size: int) -> Iterator[Finished]:
@@ -195,20 +195,16 @@ class TransformersBackend:
     def _prepare(self, batch_size: int, block: Sequence[tuple[int, Call]]) -> list[Prompt]:
         from steer_core.generation.stream import Prompt
 
-        self._check([call.plan for _, call in block])
+        self._check([call.plan for _, call in block], batch_size=batch_size)
         found = []
         for index, call in block:
             tokens, rules = self.encode(call.plan), build_rules(call.plan, self._tensors)
             further = tuple(Prompt(index, replace(call, plan=p), self.encode(p), 0) for p in further_passes(call.plan))
-            if len(further) >= batch_size:
-                raise ConfigError(
-                    f"batch_size = {batch_size}: a call reads {len(further) + 1} prompts at a time, in shared passes"
-                )
             room = min(self._room(call.plan, len(t)) for t in (tokens, *(p.tokens for p in further)))
             found.append(Prompt(index, call, tokens, room, rules, tuple(replace(p, room=room) for p in further)))
         return found
 
-    def _check(self, plans: Sequence[Plan]) -> None:
+    def _check(self, plans: Sequence[Plan], verb: Verb = "generate", batch_size: int = BATCH_SIZE) -> None:
         for model in dict.fromkeys(p.model for p in plans):
             if model != self.model_identity:
                 raise SteerworksError(
@@ -224,8 +220,12 @@ class TransformersBackend:
         if any(p.extensions for p in plans):
             capabilities = self.capabilities
             for plan in plans:
-                capabilities.refuse(plan)
+                capabilities.refuse(plan, verb)
                 build_rules(plan, self._tensors)
+                if (reads := 1 + len(further_passes(plan))) > batch_size:
+                    raise ConfigError(
+                        f"batch_size = {batch_size}: a call reads {reads} prompts at a time, in shared passes"
+                    )
 
     def _steered(
         self, rows: Sequence[tuple[Intervention, ...]], prompt_lengths: Sequence[int]
@@ -238,23 +238,34 @@ class TransformersBackend:
         context = self.loaded.info.max_context
         return wanted if context is None else min(wanted, context - prompt_tokens)
 
-    def _explain(self, prompt: Prompt, written: list[int]) -> SteerworksError:
-        interventions = prompt.call.plan.interventions
-        return self._not_finite(prompt.index, interventions, prompt.tokens + written, len(prompt.tokens))
+    def _explain(self, prompt: Prompt, written: list[int], rule: str) -> SteerworksError:
+        if rule:
+            return SteerworksError(
+                f"row {prompt.index}: the decoding rule {rule!r} left no token that could be chosen, after "
+                f"{len(written)} tokens: look at its settings"
+            )
+        plan = prompt.call.plan
+        read = Read(plan.interventions, plan.adapter, (*prompt.tokens, *written), len(prompt.tokens))
+        return self._not_finite(prompt.index, read)
 
-    def _not_finite(
-        self, row: int, interventions: tuple[Intervention, ...], tokens: list[int], prompt_length: int
-    ) -> SteerworksError:
+    def _not_finite(self, number: int, row: Read) -> SteerworksError:
         """The error for a row whose logits are no numbers: it is read again alone, to find where that begins."""
         from steer_core.steering.watch import not_finite
 
-        if interventions and (found := not_finite(self.steering, interventions, tokens, prompt_length)) is not None:
+        found = None
+        if row.interventions:
+            with self._wardrobe.worn([row.adapter]):
+                found = not_finite(self.steering, row.interventions, list(row.tokens), row.prompt)
+        said = f"row {number}: the model's logits after {len(row.tokens)} tokens are not finite"
+        if found is not None:
             return SteerworksError(
-                f"row {row}: {found}: no answer can be read off. Lower the strength, or look at vector and operator"
+                f"row {number}: {found}: no answer can be read off. Lower the strength, or look at vector and operator"
             )
+        if row.adapter is not None:
+            return SteerworksError(f"{said} under adapter {row.adapter}: no answer can be read off")
         return SteerworksError(
-            f"row {row}: the model's logits after {len(tokens)} tokens are not finite, and no intervention made them "
-            f"so: its weights are damaged, or {self.loaded.spec.dtype} is too narrow for its activations"
+            f"{said}, and no intervention made them so: its weights are damaged, or {self.loaded.spec.dtype} is too "
+            "narrow for its activations"
         )
 
     def _end_ids(self) -> set[int]:
@@ -274,7 +285,7 @@ class TransformersBackend:
         """
         import torch
 
-        prompts, answers = self._encode_pairs(plans, continuations)
+        prompts, answers = self._encode_pairs(plans, continuations, "score")
         rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
         logits = self._logits(rows)
         scores = []
@@ -293,7 +304,7 @@ class TransformersBackend:
         Raises:
             ValueError, SteerworksError: as `score`.
         """
-        prompts, answers = self._encode_pairs(plans, continuations)
+        prompts, answers = self._encode_pairs(plans, continuations, "diverge")
         rows = list(zip(plans, prompts, answers, strict=True))
         steered = [Read.of(p, q, a) for p, q, a in rows]
         plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
@@ -311,9 +322,9 @@ class TransformersBackend:
         return found
 
     def _encode_pairs(
-        self, plans: Sequence[Plan], continuations: Sequence[str]
+        self, plans: Sequence[Plan], continuations: Sequence[str], verb: Verb
     ) -> tuple[list[list[int]], list[list[int]]]:
-        self._check(plans)
+        self._check(plans, verb)
         prompts = [self.encode(p) for p in plans]
         answers = [list(self.loaded.tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
         context = self.loaded.info.max_context
@@ -332,7 +343,7 @@ class TransformersBackend:
             regime=self._regime,
             steered=self._steered,
             worn=self._wardrobe.worn,
-            not_finite=lambda k, row: self._not_finite(k, row.interventions, list(row.tokens), row.prompt),
+            not_finite=self._not_finite,
         )
 
 

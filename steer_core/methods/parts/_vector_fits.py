@@ -53,11 +53,10 @@ def _numbers(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
 
 def _contrasts(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
     """Contrast pairs for each goal: answers to one training text, far apart on the goal and close on the others."""
-    from steer_core.methods.load import PLAIN_STRATEGY, load_method
+    from steer_core.methods.load import load_method
     from steer_core.vectors.goal_contrasts import mine_contrasts
 
-    spec = MethodSpec.model_validate({"name": "plain", "parts": [{"kind": "prompt", "strategy": PLAIN_STRATEGY}]})
-    plain: Any = load_method(spec, cell.model, cell.bench, cell.goals)
+    plain: Any = load_method(_plain_spec(), cell.model, cell.bench, cell.goals)
     return (
         mine_contrasts(
             tables["requests"],
@@ -114,9 +113,31 @@ def _vectors_follow(part: Part, cell: FitContext) -> Any:
     spec, sweep, condition = _spec(part), cell.bench.sweep, _condition(part, cell)
     return [
         [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
-        sweep.strengths if spec.unit == "kl" else None,
+        [list(strengths_of(spec, sweep)), list(sweep.positions)] if spec.unit == "kl" else None,
         condition and cell.source_of(condition),
     ]
+
+
+def _fitted_settings(part: Part) -> Any:
+    """Settings that the vectors themselves follow from: how they are used later is no part of it, but for budgets."""
+    used = {"on_probe"} if _spec(part).unit == "kl" else {"strengths", "doses", "on_probe", "positions"}
+    return part.spec.model_dump(mode="json", exclude=used)
+
+
+def _tried_settings(part: Part) -> Any:
+    return part.spec.model_dump(mode="json", exclude={"on_probe"})
+
+
+def _pool_code(part: Part, cell: FitContext) -> Any:
+    from steer_core.methods.load import code_digest
+
+    return [cell.bench.train_probe, code_digest(_plain_spec())]
+
+
+def _plain_spec() -> MethodSpec:
+    from steer_core.methods.load import PLAIN_STRATEGY
+
+    return MethodSpec.model_validate({"name": "plain", "parts": [{"kind": "prompt", "strategy": PLAIN_STRATEGY}]})
 
 
 def _doses(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
@@ -160,7 +181,9 @@ def _doses_follow(part: Part, cell: FitContext) -> Any:
 
     words = {n: [g.noun, g.more, g.less] for n, g in cell.goals.items()}
     decoding, drawn = cell.bench.decoding.model_dump(mode="json"), [cell.bench.seed, cell.bench.train_probe]
-    return [cell.spec.spec_hash, decoding, drawn, words, code_digest(cell.spec), DOSE_TEXTS]
+    labels = cell.spec.labels()
+    under = [p.model_dump(mode="json") for p, label in zip(cell.spec.parts, labels, strict=True) if label != part.label]
+    return [under, decoding, drawn, words, code_digest(cell.spec), DOSE_TEXTS]
 
 
 def _dose_calls(part: Part, cell: FitContext) -> int:
@@ -175,7 +198,8 @@ FITS = (
         tuple(n for n in POOL if n != "fit_responses"),
         _contrasts,
         core.VERSION,
-        follows=lambda part, cell: cell.bench.train_probe,
+        settings=lambda part: None,
+        follows=_pool_code,
         once=True,
     ),
     FitStep(
@@ -184,6 +208,7 @@ FITS = (
         ("contrast_examples", "goal_contrasts"),
         _vectors,
         core.VERSION,
+        settings=_fitted_settings,
         follows=_vectors_follow,
         calls_model=True,
         kinds=("huggingface",),
@@ -194,7 +219,9 @@ FITS = (
         (*POOL, "vectors", "vector_tensors"),
         _doses,
         doses.VERSION,
+        settings=_tried_settings,
         follows=_doses_follow,
+        before=True,
         calls_model=True,
         calls=_dose_calls,
         kinds=("huggingface",),

@@ -37,10 +37,12 @@ POOL_STRATEGY = "direct"
 LEAST = 0.02
 
 
-__all__ = ["DESCRIPTION", "FITS", "NODE", "SPEC", "Doses", "build", "with_doses"]
+__all__ = ["DESCRIPTION", "FITS", "GIVES", "NODE", "SPEC", "Doses", "build", "with_doses"]
 
 SPEC = VectorPart
 NODE = "vectors"
+#: Tables that the engine is given from, and sweeps are planned from.
+GIVES = ("vectors", "vector_tensors")
 DESCRIPTION = "Vectors of the bench's goals and behaviors, and how far each strength of them moves each goal"
 
 
@@ -93,9 +95,18 @@ class Doses(PlainPart):
         return replace(plan, interventions=(*plan.interventions, *self.interventions(request, artifact)))
 
     def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
-        """The strengths of `on_probe`, each for all goals that are asked for, towards what is asked."""
+        """The strengths of `on_probe`, each for all goals that are asked for, towards what is asked.
+
+        None goes beyond what was usable on the training pool; where one is held back its label says so.
+        """
         words = f"strength ({self.spec.unit})"
-        return tuple(Arm(self.label, f"strength {s:+g}", {"strength": s}, s, words) for s in self.spec.on_probe)
+        tried = [i.body["strengths"] or [0.0] for i in artifact.items if i.kind == "dose" and i.part == self.label]
+        found = []
+        for s in self.spec.on_probe:
+            held = sum(not min(t) <= s <= max(t) for t in tried)
+            said = f", held to what was usable for {held} of {len(tried)} goals" if held else ""
+            found.append(Arm(self.label, f"strength {s:+g}{said}", {"strength": s}, s, words))
+        return tuple(found)
 
     def at(self, arm: Arm) -> Doses:
         """The part at one strength, whatever is asked for; its sign follows the request."""

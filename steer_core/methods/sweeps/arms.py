@@ -34,7 +34,7 @@ from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError
 
 #: Bumped when the same settings give other arms.
-VERSION = "1"
+VERSION = "2"
 #: Order in which a layer computes them.
 _SITE_ORDER = {"attention": 0, "mlp": 1, "residual": 2}
 
@@ -299,7 +299,8 @@ def _row(
     sites = dict.fromkeys(i.site for i in arm.interventions)
     return {
         "arm_id": digest_json([behavior.name, decides, steps, arm.system]),
-        "spec_hash": part.spec_hash,
+        # how the probe uses the part is nothing to a sweep
+        "spec_hash": part.model_copy(update={"doses": None, "on_probe": ()}).spec_hash,
         "behavior": behavior.name,
         "role": arm.role,
         "strength": arm.strength,

@@ -269,7 +269,9 @@ def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
         pl.col("strength").is_not_null(),
         pl.col("strength") != 0,
     )
-    for (_, goal), rows in own.group_by("part", "goal", maintain_order=True):
+    several = doses["part"].n_unique() > 1
+    for (label, goal), rows in own.group_by("part", "goal", maintain_order=True):
+        of_goal = slug_words(str(goal)) + (f" ({label})" if several else "")
         against = rows.filter(
             ((pl.col("strength") > 0) & (pl.col("high") < 0)) | ((pl.col("strength") < 0) & (pl.col("low") > 0))
         )
@@ -279,11 +281,11 @@ def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
         if against.height > along.height:
             worst = against.sort(pl.col("move").abs(), descending=True).row(0, named=True)
             said.append(
-                f"The vector of {slug_words(str(goal))} points the wrong way: {signed(worst['move'])} at strength "
+                f"The vector of {of_goal} points the wrong way: {signed(worst['move'])} at strength "
                 f"{strength_words(worst['strength'], worst['unit'])} on the training pool."
             )
         elif rows.height and not along.height:
-            said.append(f"No strength of the vector of {slug_words(str(goal))} moved it on the training pool.")
+            said.append(f"No strength of the vector of {of_goal} moved it on the training pool.")
     return said
 
 
@@ -292,12 +294,16 @@ def _unreliable(tables: CellTables, concepts: Sequence[str]) -> list[str]:
     if vectors is None:
         return []
     said = []
+    labels = vectors["part"].unique(maintain_order=True).to_list()
     for concept in concepts:
-        known = vectors.filter(pl.col("concept") == concept, pl.col("control") == "").drop_nulls("reliability")
-        if known.height and max(known["reliability"]) < RELIABLE:
-            best = number(max(known["reliability"]))
-            said.append(
-                f"There is hardly a direction of {slug_words(concept)}: vectors of two halves of its data have a "
-                f"cosine of {best}."
-            )
+        for label in labels:
+            own = pl.col("part") == label, pl.col("concept") == concept, pl.col("control") == ""
+            known = vectors.filter(*own).drop_nulls("reliability")
+            if known.height and max(known["reliability"]) < RELIABLE:
+                best = number(max(known["reliability"]))
+                of_part = f" ({label})" if len(labels) > 1 else ""
+                said.append(
+                    f"There is hardly a direction of {slug_words(concept)}{of_part}: vectors of two halves of its data "
+                    f"have a cosine of {best}."
+                )
     return said

@@ -32,10 +32,10 @@ TARGETS = {
 TEXTS = ["a", "Please rewrite the following text.", "so that it is longer", "x " * 20]
 
 
-def write_adapter(folder, source, family="llama", seed=0, **settings):
+def write_adapter(folder, source, family="llama", seed=0, targets=None):
     """A random LoRA adapter, B not zero, as PEFT saves it."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS[family], task_type="CAUSAL_LM", **settings)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets or TARGETS[family], task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(source), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -144,7 +144,7 @@ def test_an_adapter_that_is_not_known_is_refused_before_anything_runs(made):
 def test_a_model_that_wears_an_adapter_of_its_own_takes_no_others(made):
     model, folders, source = made()
     own = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(source), str(folders[0])).get_base_model()
-    with pytest.raises(SteerworksError, match="the model wears an adapter already"):
+    with pytest.raises(SteerworksError, match="the model wears an adapter of its own"):
         TransformersBackend(replace(model, model=own)).add_adapters([Adapter.of(folders[1])])
 
 
@@ -152,9 +152,15 @@ def test_a_model_that_wears_an_adapter_of_its_own_takes_no_others(made):
     ("change", "message"),
     [
         ({"peft_type": "IA3"}, "is of type IA3"),
-        ({"use_dora": True}, "uses DoRA"),
-        ({"bias": "all"}, "also trains biases"),
+        ({"use_dora": True}, "has use_dora: True"),
+        ({"bias": "all"}, "has bias: 'all'"),
         ({"modules_to_save": ["lm_head"]}, r"replaces whole modules \(lm_head\)"),
+        ({"init_lora_weights": "pissa"}, "has init_lora_weights: 'pissa'"),
+        ({"layer_replication": [[0, 1], [0, 1]]}, "has layer_replication"),
+        ({"trainable_token_indices": [3]}, "has trainable_token_indices"),
+        ({"alora_invocation_tokens": [3]}, "has alora_invocation_tokens"),
+        ({"target_parameters": ["mlp.weight"]}, "has target_parameters"),
+        ({"a_setting_of_tomorrow": 1}, "has a_setting_of_tomorrow"),
     ],
 )
 def test_adapters_that_single_rows_cannot_wear_are_refused_by_name(made, change, message):
@@ -165,17 +171,104 @@ def test_adapters_that_single_rows_cannot_wear_are_refused_by_name(made, change,
         Adapter.of(folder)
 
 
-def test_a_folder_without_safetensors_or_of_another_model_is_refused(made, tmp_path):
+def damage(kind, state):
+    """An adapter's weights, spoiled in one way."""
+    first = next(iter(state))
+    return {
+        "shapes": {k: torch.zeros(3, 3) for k in state},
+        "strangers": {**state, first.replace("layers.0", "layers.9"): state[first].clone()},
+        "a layer is missing": {k: v for k, v in state.items() if "layers.0" not in k},
+        "empty": {},
+        "no numbers": {**state, first: torch.full_like(state[first], torch.inf)},
+        "another base": {**state, "base_model.model.model.embed_tokens.weight": torch.zeros(5, 5)},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shapes", "does not fit this model"),
+        ("strangers", "has weights for layers that this model lacks"),
+        ("a layer is missing", "lacks .* of the weights that its settings name"),
+        ("empty", "lacks .* of the weights that its settings name"),
+        ("no numbers", "has weights that are no finite numbers"),
+        ("another base", "comes with base weights that are not this model's"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_and_leaves_nothing_behind(made, kind, message):
+    model, (good, bad), _ = made()
+    before = raws(TransformersBackend(model), plans([None]))
+    file = bad / "adapter_model.safetensors"
+    save_file({k: v.contiguous() for k, v in damage(kind, load_file(file)).items()}, file)
+    backend, worn = TransformersBackend(model), Adapter.of(good)
+    for _ in range(2):
+        with pytest.raises(SteerworksError, match=message):
+            backend.add_adapters([Adapter.of(bad)])
+        assert raws(backend, plans([None])) == before
+    # what fits is still taken, and the refused one stays unknown
+    backend.add_adapters([worn])
+    mixed = raws(backend, plans([None, worn.digest]))
+    assert mixed[0::2] == before != mixed[1::2]
+    with pytest.raises(SteerworksError, match="is not known to this engine"):
+        raws(backend, plans([Adapter.of(bad).digest]))
+
+
+def test_files_that_are_none_are_refused_in_words(made, tmp_path):
     model, (folder, other), _ = made()
     with pytest.raises(ConfigError, match="is no adapter: it has no adapter_config.json"):
         Adapter.of(tmp_path / "nowhere")
-    state = load_file(other / "adapter_model.safetensors")
-    save_file({k: torch.zeros(3, 3) for k in state}, other / "adapter_model.safetensors")
-    with pytest.raises(SteerworksError, match="does not fit this model"):
+    (other / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(SteerworksError, match="adapter_model.safetensors cannot be read"):
         TransformersBackend(model).add_adapters([Adapter.of(other)])
+    (other / "adapter_config.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read as JSON settings"):
+        Adapter.of(other)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ConfigError, match="pickled weights are not read"):
         Adapter.of(folder)
+
+
+def test_base_weights_that_were_saved_with_an_adapter_must_be_the_models_own(made, tmp_path):
+    model, _, source = made()
+    folder = write_adapter(tmp_path / "embedded", source, targets=["embed_tokens", "q_proj"])
+    assert any("base_layer" in k or "lora_" not in k for k in load_file(folder / "adapter_model.safetensors"))
+    worn = Adapter.of(folder)
+    backend = TransformersBackend(model)
+    backend.add_adapters([worn])
+    mixed = raws(backend, plans([None, worn.digest]))
+    assert mixed[0::2] == raws(TransformersBackend(load_model(model.spec)), plans([None])) != mixed[1::2]
+    # the same file is no adapter of a model with other embeddings
+    other = load_model(model.spec)
+    with torch.no_grad():
+        other.model.get_input_embeddings().weight.add_(0.5)
+    with pytest.raises(SteerworksError, match="base weights that are not this model's"):
+        TransformersBackend(other).add_adapters([worn])
+
+
+def test_whoever_else_uses_the_model_finds_it_as_it_was(made):
+    model, folders, _ = made()
+    tokens = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        before = model.model(tokens).logits
+        TransformersBackend(model).add_adapters([Adapter.of(folders[0])])
+        assert torch.equal(model.model(tokens).logits, before)
+    # another backend of the same model shares what it wears
+    again = TransformersBackend(model)
+    again.add_adapters([Adapter.of(f) for f in folders])
+    assert len({*raws(again, plans([Adapter.of(f).digest for f in folders])[:2])}) == 2
+
+
+def test_layers_that_see_tokens_of_several_rows_in_one_are_named(tiny_model, tmp_path):
+    source = str(tiny_model("mixtral", True))
+    model = load_model(ModelSpec(name="tiny", source=source))
+    names = {n.rsplit(".", 1)[-1] for n, m in model.model.named_modules() if isinstance(m, torch.nn.Linear)}
+    flat = sorted(names & {"gate", "w1", "gate_proj", "router"})
+    if not flat:  # the experts of this version are no linear layers, so nothing can sit on them
+        assert names <= {"q_proj", "k_proj", "v_proj", "o_proj", "lm_head"}
+        return
+    folder = write_adapter(tmp_path / "moe", source, targets=flat)
+    with pytest.raises(SteerworksError, match="does not see the rows of a batch one by one"):
+        TransformersBackend(model).add_adapters([Adapter.of(folder)])
 
 
 def test_an_adapters_digest_is_that_of_its_files(made):

@@ -153,3 +153,60 @@ def test_a_contrast_with_nothing_is_refused():
         further_passes(plan)
     with pytest.raises(SteerworksError, match="unknown decoding rule 'nothing'"):
         build_rule(Extension("nothing"), {})
+
+
+@pytest.mark.parametrize("batching", ["refill", "plain"])
+def test_a_rule_that_leaves_no_token_is_blamed_by_name_at_its_own_row(model, batching):
+    backend = TransformersBackend(model, batching=batching)
+    broken = replace(plans([()])[2], extensions=(Extension("nothing-left", {}),))
+    asked = [*plans([guided(2.0)])[:2], broken]
+    with pytest.MonkeyPatch.context() as patch:
+        _with_rule(patch, "nothing-left", lambda settings, tensors: lambda logits, written: logits - torch.inf)
+        with pytest.raises(SteerworksError, match="row 2: the decoding rule 'nothing-left' left no token"):
+            written(backend, asked)
+
+
+def _with_rule(patch, name, build):
+    """A rule of that name, for a while."""
+    import types
+
+    from steer_core import extensions
+
+    module = types.ModuleType(name)
+    module.build_rule, module.__file__ = build, __file__
+    found = {**extensions.available("decoding"), name: types.SimpleNamespace(load=lambda: module)}
+    real = extensions.available
+    patch.setattr(extensions, "available", lambda group: found if group == "decoding" else real(group))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("guidance", {"scale": 2.0}, "needs `scale` and `messages`"),
+        ("guidance", {"scale": 2.0, "messages": []}, "needs `scale` and `messages`"),
+        ("guidance", {"scale": float("nan"), "messages": OTHER}, "must be a finite number"),
+        ("contrastive", {"messages": OTHER, "alpha": 2.0}, "alpha is a share, 0 to 1"),
+        ("contrastive", {"messages": OTHER, "bta": 2.0}, "unknown setting 'bta'"),
+    ],
+)
+def test_wrong_settings_of_a_rule_are_refused_before_anything_runs(model, name, settings, message):
+    with pytest.raises(SteerworksError, match=message):
+        written(TransformersBackend(model), plans([(Extension(name, settings),)]))
+
+
+def test_scores_and_divergence_under_a_rule_are_refused_by_the_engine_itself(model):
+    backend = TransformersBackend(model)
+    asked = of(backend, plans([guided(5.0)])[:1])
+    for verb in (backend.score, backend.diverge):
+        with pytest.raises(SteerworksError, match="under the decoding rule 'guidance'"):
+            verb(asked, ["so"])
+
+
+def test_an_edited_rule_gives_other_responses_and_a_plan_without_rules_keeps_its_ids(model, monkeypatch):
+    from steer_core.generation import decoding
+
+    (plain,), (ruled,) = ([Call(p, 0, 0)] for p in plans([(), guided(2.0)])[:2])
+    before = plain.response_id("here"), ruled.response_id("here")
+    monkeypatch.setattr(decoding, "_source_digest", lambda file: "edited")
+    assert plain.response_id("here") == before[0]
+    assert ruled.response_id("here") != before[1]

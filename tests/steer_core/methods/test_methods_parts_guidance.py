@@ -58,3 +58,24 @@ def test_an_engine_that_reads_one_prompt_at_a_time_refuses_by_name():
 def test_a_prompt_that_is_not_asked_once_is_no_other_prompt(against):
     with pytest.raises(ConfigError, match="the other prompt must be asked once"):
         method(against=against)
+
+
+@pytest.mark.parametrize("parts", [[], [{"kind": "prompt", "strategy": "rewrite"}]])
+def test_guidance_against_the_methods_own_prompt_is_refused(parts):
+    spec = MethodSpec.model_validate({"name": "m", "parts": [*parts, {"kind": "guidance", "scale": 3.0}]})
+    with pytest.raises(ConfigError, match="the method's own prompt is the same: nothing would change"):
+        load_method(spec, MODEL, BENCH, GOALS)
+
+
+def test_an_edited_other_prompt_makes_the_method_out_of_date(monkeypatch):
+    from steer_core.methods import load
+
+    def spec(against):
+        parts = [{"kind": "prompt", "strategy": "direct"}, {"kind": "guidance", "against": against}]
+        return MethodSpec.model_validate({"name": "m", "parts": parts})
+
+    seen = []
+    real = load._sources
+    monkeypatch.setattr(load, "_sources", lambda file: seen.append(file.name) or real(file))
+    load.code_digest(spec("underspecified"))
+    assert "underspecified.py" in seen

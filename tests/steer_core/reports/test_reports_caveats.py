@@ -85,3 +85,14 @@ def test_a_page_without_vectors_has_nothing_of_them_to_say():
         == ()
     )
     assert typed([], schemas.Vectors).is_empty()
+
+
+def test_a_weak_part_is_named_beside_a_strong_one(tables):
+    vectors = tables.fitted["vectors"]
+    weak = vectors.with_columns(reliability=pl.when(pl.col("control") == "").then(0.05))
+    strong = vectors.with_columns(part=pl.lit("vector-2"))
+    both = replace(tables, fitted={**tables.fitted, "vectors": pl.concat([weak, strong])})
+    (sweep,) = sweeps(both)[:1]
+    said = " ".join(sweep_caveats(both, sweep))
+    assert "There is hardly a direction of cheerfulness (vector): " in said
+    assert "(vector-2)" not in said
