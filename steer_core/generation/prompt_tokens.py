@@ -1,38 +1,155 @@
-"""From a plan to token ids; needs a tokenizer and no weights."""
+"""From a plan to token ids; needs a tokenizer and no weights.
+
+What a template does to a conversation is looked at, not assumed. Its form is found once, by rendering marked words:
+
+* content is a text, or a list of parts, whichever the template shows;
+* a system message stands as one, or where the template refuses or drops it, is set before the first user's turn, a
+  blank line between;
+* the date that some templates write is pinned, so that a plan has the same tokens on every day.
+
+Then every message of a plan must be found in its rendering, or the plan is refused: words that never reach the model
+would be reported as if they had.
+"""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steer_core.steering.plan import Plan
+from schemas.digest import canonical_json
+from steer_core.steering.plan import Message, Plan
+from steer_core.tables.errors import SteerworksError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: The day that templates are told it is.
+TODAY = datetime.datetime(2025, 1, 1)
+#: Words that stand in no template.
+_SYSTEM, _USER = "qzsystemqz", "qzuserqz"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a template takes a conversation.
+
+    Attributes:
+        parts: whether content is a list of parts.
+        system: whether it shows a system message; where not, it is set before the first user's turn.
+    """
+
+    parts: bool = False
+    system: bool = True
+
+
+_FORMS: dict[tuple[str, str], Form] = {}
+
+
+def form_of(tokenizer: Any, options: Mapping[str, Any]) -> Form:
+    """How a tokenizer's template takes a conversation, found by rendering one.
+
+    Args:
+        tokenizer: a `transformers` tokenizer with a chat template.
+        options: arguments of the template.
+
+    Raises:
+        SteerworksError: it renders no conversation with a user's turn; says what the template said.
+    """
+    key = (str(tokenizer.chat_template), canonical_json(dict(options)))
+    if key not in _FORMS:
+        _FORMS[key] = _found_form(tokenizer, options)
+    return _FORMS[key]
+
+
+def _found_form(tokenizer: Any, options: Mapping[str, Any]) -> Form:
+    asked = (Message("system", _SYSTEM), Message("user", _USER))
+    said = ""
+    for form in (Form(), Form(system=False), Form(parts=True), Form(parts=True, system=False)):
+        try:
+            text = _rendered(asked, tokenizer, options, form)
+        except Exception as error:  # a template may raise anything: jinja2 errors, its own, type errors
+            said = said or (str(error).splitlines() or [type(error).__name__])[0]
+            continue
+        if _SYSTEM in text and _USER in text:
+            return form
+    raise SteerworksError(
+        f"the chat template of this tokenizer ({type(tokenizer).__name__}) renders no conversation of a system message "
+        f"and a user's turn: {said or 'their words do not appear in what it writes'}. Set `chat: false`, mend the "
+        "template, or pass what it needs in `template_options`"
+    )
+
+
+def _rendered(messages: Sequence[Message], tokenizer: Any, options: Mapping[str, Any], form: Form) -> str:
+    turns = [
+        {"role": m.role, "content": [{"type": "text", "text": m.content}] if form.parts else m.content}
+        for m in (messages if form.system else _merged(messages))
+    ]
+    told = {"strftime_now": TODAY.strftime, "add_generation_prompt": True, **options}
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, **told))
+
+
+def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The turns with system messages before the first user's turn."""
+    system = [m.content for m in messages if m.role == "system"]
+    rest = [m for m in messages if m.role != "system"]
+    if not system:
+        return tuple(rest)
+    first = next((k for k, m in enumerate(rest) if m.role == "user"), None)
+    if first is None:
+        return (Message("user", "\n\n".join(system)), *rest)
+    rest[first] = Message("user", "\n\n".join([*system, rest[first].content]))
+    return tuple(rest)
 
 
 def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mapping[str, Any]) -> list[int]:
     """Token ids of a plan's prompt.
 
-    Without a chat template the turns are set one below the other, a blank line between them.
+    Without a chat template the turns are set one below the other, a blank line between them. A token that ends texts is
+    never left at a prompt's end: what follows an end is no answer.
 
     Args:
         plan: what is asked.
         tokenizer: a `transformers` tokenizer.
         chat: whether messages go through its chat template.
         template_options: arguments of the template.
+
+    Raises:
+        SteerworksError: the template renders no conversation, or leaves a message of this one out.
     """
     if plan.tokens is not None:
         return list(plan.tokens)
     if plan.text is not None:
-        return list(tokenizer(plan.text)["input_ids"])
+        return _open_ended(plan.text, tokenizer)
     assert plan.messages is not None
     if not chat:
-        return list(tokenizer("\n\n".join(m.content for m in plan.messages) + "\n\n")["input_ids"])
-    messages = [{"role": m.role, "content": m.content} for m in plan.messages]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **template_options)
+        return _open_ended("\n\n".join(m.content for m in plan.messages) + "\n\n", tokenizer)
+    form = form_of(tokenizer, template_options)
+    try:
+        text = _rendered(plan.messages, tokenizer, template_options, form)
+    except Exception as error:  # as above
+        raise SteerworksError(
+            f"the chat template cannot render a conversation of {', '.join(m.role for m in plan.messages)}: {error}"
+        ) from error
+    for message in plan.messages:
+        # a template may drop the thinking of earlier answers, and trims
+        if message.role != "assistant" and message.content.strip() not in text:
+            raise SteerworksError(
+                f"the chat template leaves out a {message.role} message, or changes its words: "
+                f"{message.content.strip()[:60]!r} is not in the prompt, so the model would never see it"
+            )
     # the template has written the special tokens already
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _open_ended(text: str, tokenizer: Any) -> list[int]:
+    """Token ids of a bare text with the special tokens that begin one, and none that ends it."""
+    ids = list(tokenizer(text)["input_ids"])
+    bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    while len(ids) > len(bare) and ids[-1] == tokenizer.eos_token_id and bare[-1:] != [tokenizer.eos_token_id]:
+        ids.pop()
+    return ids
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int, device: str) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,7 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
     """Read a model's config and template, if its files are at hand.
 
     Raises:
-        ConfigError: a local folder is missing or is no `save_pretrained` folder.
+        ConfigError: a local folder is missing, is no `save_pretrained` folder, or its settings cannot be read.
     """
     folder = model_folder(spec)
     if folder is None:
@@ -50,8 +50,8 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
         raise ConfigError(
             f"model {spec.name!r}: {folder} has no config.json; `source` must be a folder written by `save_pretrained`"
         )
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    chat = spec.chat if spec.chat is not None else _has_template(folder)
+    config = _read_json(spec, config_file)
+    chat = spec.chat if spec.chat is not None else _has_template(spec, folder)
     return ModelInfo(spec.max_context or _context(config), chat)
 
 
@@ -63,8 +63,18 @@ def _context(config: dict[str, Any]) -> int | None:
     return None
 
 
-def _has_template(folder: Path) -> bool:
+def _has_template(spec: ModelSpec, folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
     file = folder / "tokenizer_config.json"
-    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("chat_template"))
+    return file.is_file() and bool(_read_json(spec, file).get("chat_template"))
+
+
+def _read_json(spec: ModelSpec, file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model {spec.name!r}: {file} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"model {spec.name!r}: {file} holds no settings, but a {type(found).__name__}")
+    return found

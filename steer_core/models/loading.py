@@ -38,17 +38,18 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     """The tokenizer alone, for counting tokens before a run; needs no weights.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or its files are damaged.
     """
     from transformers import AutoTokenizer
 
     folder = model_folder(spec)
+    where = folder or spec.source
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder or spec.source, revision=None if folder else spec.revision)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model {spec.name!r}: no tokenizer at {folder or spec.source}: {_first_line(error)}"
-        ) from error
+        tokenizer = AutoTokenizer.from_pretrained(
+            where, revision=None if folder else spec.revision, trust_remote_code=False
+        )
+    except Exception as error:  # tokenizers raises bare exceptions on damaged files
+        raise ConfigError(f"model {spec.name!r}: no tokenizer can be read at {where}: {_first_line(error)}") from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         # masked out anyway: any valid id serves
@@ -57,37 +58,27 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
 
 def load_model(spec: ModelSpec) -> LoadedModel:
-    """Load weights and tokenizer.
+    """Load weights and tokenizer, and look whether they are whole.
+
+    Code that a model brings with it is never run, and pickled weights are never read.
 
     Raises:
-        ConfigError: the model cannot be found, or wants a device that is not there.
+        ConfigError: the model cannot be found or read, its weights are not those of its architecture or are no numbers,
+            or it wants a device that is not there.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     describe_model(spec)  # a missing local folder is said in our words
-    device = spec.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"model {spec.name!r} asks for device {device!r}, and torch sees no CUDA device; use `auto` or `cpu`"
-        )
+    device = _device(spec)
+    model = _weights(spec)
+    tokenizer = load_tokenizer(spec)
     folder = model_folder(spec)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder or spec.source,
-            revision=None if folder else spec.revision,
-            dtype=getattr(torch, spec.dtype),
-        )
-    except (OSError, ValueError) as error:
+        model.to(device)
+    except RuntimeError as error:
         raise ConfigError(
-            f"model {spec.name!r}: {folder or spec.source} (revision {spec.revision}) could not be loaded: "
-            f"{_first_line(error)}. Check name, revision and network, or point `source` at a local folder"
+            f"model {spec.name!r}: its weights do not go onto {device!r}: {_first_line(error)}"
         ) from error
-    tokenizer = load_tokenizer(spec)
-    model.to(device)  # type: ignore[arg-type]  # a decorator hides the signature
     model.eval()
+    _check_finite(spec, model)
     config = model.config.get_text_config()
     context = spec.max_context or getattr(config, "max_position_embeddings", None)
     chat = spec.chat if spec.chat is not None else bool(tokenizer.chat_template)
@@ -95,6 +86,80 @@ def load_model(spec: ModelSpec) -> LoadedModel:
         raise ConfigError(f"model {spec.name!r} has `chat: true`, and its tokenizer has no chat template")
     fingerprint = digest_folder(folder) if folder else digest_json([spec.source, spec.revision])
     return LoadedModel(spec, model, tokenizer, ModelInfo(context, chat), fingerprint, device)
+
+
+def _device(spec: ModelSpec) -> str:
+    import torch
+
+    device = spec.device
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ConfigError(
+            f"model {spec.name!r} asks for device {device!r}, which torch does not know: use `auto`, `cpu` or `cuda:0`"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"model {spec.name!r} asks for device {device!r}, and torch sees no CUDA device; use `auto` or `cpu`"
+        )
+    return device
+
+
+def _weights(spec: ModelSpec) -> Any:
+    """The weights, all of them those of the architecture and none left over."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = model_folder(spec)
+    where = folder or spec.source
+    if folder is not None and not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"model {spec.name!r}: {folder} has no *.safetensors; pickled weights are not read: save it with "
+            "`save_pretrained`, which writes safetensors"
+        )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            revision=None if folder else spec.revision,
+            dtype=getattr(torch, spec.dtype),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # told below, with the names of the weights
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as error:  # torch, safetensors and configs raise whatever they like on damaged files
+        raise ConfigError(
+            f"model {spec.name!r}: {where} (revision {spec.revision}) could not be loaded: {_first_line(error)}. Check "
+            "name, revision and network, or point `source` at a local folder whose files are whole"
+        ) from error
+    model, report = loaded
+    mismatched = [k[0] if isinstance(k, tuple) else k for k in report["mismatched_keys"]]
+    for keys, what in (
+        (report["missing_keys"], "its files lack {n} of its weights, and random ones would take their place"),
+        (mismatched, "{n} of its weights have another shape than its config says"),
+        (report["unexpected_keys"], "its files hold {n} weights that its config has no place for"),
+    ):
+        if keys:
+            first = ", ".join(sorted(map(str, keys))[:3])
+            raise ConfigError(
+                f"model {spec.name!r}: {what.format(n=len(keys))} (first: {first}): config and weights at {where} "
+                "are not of one model"
+            )
+    return model
+
+
+def _check_finite(spec: ModelSpec, model: Any) -> None:
+    """Raises a ConfigError where a weight is no finite number."""
+    for name, parameter in model.named_parameters():
+        # a sum is no number if a part of it is none; only then is it looked at closely
+        if not bool(parameter.detach().float().sum().isfinite()) and not bool(parameter.isfinite().all()):
+            n = int((~parameter.isfinite()).sum())
+            raise ConfigError(
+                f"model {spec.name!r}: {n} numbers of weight {name!r} are not finite: its file is damaged"
+            )
 
 
 def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:
@@ -107,8 +172,13 @@ def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:
 
     folder = model_folder(spec)
     try:
-        encoder = AutoModel.from_pretrained(folder or spec.source, revision=None if folder else spec.revision)
-    except (OSError, ValueError) as error:
+        encoder = AutoModel.from_pretrained(
+            folder or spec.source,
+            revision=None if folder else spec.revision,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except Exception as error:  # as above: damaged files raise whatever they like
         raise ConfigError(f"encoder {spec.name!r}: {spec.source} could not be loaded: {_first_line(error)}") from error
     return encoder.eval(), load_tokenizer(spec)
 
