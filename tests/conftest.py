@@ -96,6 +96,19 @@ def tiny_config(family: str, vocab: int, context: int = 256):
             return t.DeepseekV3Config(**deepseek, n_group=2, topk_group=1)
         case "mixtral":
             return t.MixtralConfig(**wide, num_local_experts=4)
+        case "gemma3_wrapper":
+            vision = t.SiglipVisionConfig(
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=8,
+                patch_size=4,
+            )
+            text = t.Gemma3TextConfig(**wide, head_dim=8, query_pre_attn_scalar=8, sliding_window=8)
+            return t.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+        case "mamba":
+            return t.MambaConfig(**common, hidden_size=32, num_hidden_layers=2, state_size=4)
         case "opt":
             return t.OPTConfig(
                 **common,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import chain, pairwise
 from typing import NamedTuple
 
+from steer_core.goals.canonical import canonical
 from steer_core.goals.syllables import bare, count_syllables, forget_unknown_words
 from steer_core.goals.tagger import Tagger, Token
 from steer_core.goals.tokens import ends_sentence, is_word, split_contraction, split_piece
@@ -112,11 +113,21 @@ class TextAnalysis:
     """A text and what is known about it. Every property is computed once, when it is first asked for.
 
     Any `str` is welcome: empty, control characters, lone surrogates, any script. All passes are linear in its length.
+
+    Attributes:
+        text: as it stands.
+        read: what the properties are read from: the canonical form.
     """
 
-    def __init__(self, text: str, analyzer: Analyzer) -> None:
+    def __init__(self, text: str, analyzer: Analyzer, *, verbatim: bool = False) -> None:
         self.text = text
+        self.read = text if verbatim else canonical(text)
         self._analyzer = analyzer
+
+    @functools.cached_property
+    def verbatim(self) -> TextAnalysis:
+        """The analysis of the text as it stands, for scorers that reproduce a published tool."""
+        return self if self.read == self.text else TextAnalysis(self.text, self._analyzer, verbatim=True)
 
     @functools.cached_property
     def _columns(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[Token, ...], ...], tuple[bool, ...]]:
@@ -129,7 +140,7 @@ class TextAnalysis:
     @functools.cached_property
     def pieces(self) -> list[Piece]:
         """What stands between white spaces."""
-        return self._analyzer.pieces(self.text)
+        return self._analyzer.pieces(self.read)
 
     @functools.cached_property
     def n_words(self) -> int:
@@ -144,7 +155,7 @@ class TextAnalysis:
     @functools.cached_property
     def n_sentences(self) -> int:
         """Sentences as textstat 0.7.5 counts them: runs up to `. ! ?` of 3 words or more; at least 1."""
-        return max(1, sum(map(_has_three_words, _FK_SENTENCE.findall(self.text))))
+        return max(1, sum(map(_has_three_words, _FK_SENTENCE.findall(self.read))))
 
     @functools.cached_property
     def tokens(self) -> list[Token]:
@@ -185,8 +196,8 @@ class TextAnalysis:
     @functools.cached_property
     def sentences(self) -> list[str]:
         """Sentences as text, stripped, none blank: cut behind `. ! ? …` and at empty lines."""
-        cuts = [0, *(m.end() for m in _SENTENCE_END.finditer(self.text)), len(self.text)]
-        return [s for a, b in pairwise(cuts) if (s := self.text[a:b].strip())]
+        cuts = [0, *(m.end() for m in _SENTENCE_END.finditer(self.read)), len(self.read)]
+        return [s for a, b in pairwise(cuts) if (s := self.read[a:b].strip())]
 
 
 def _has_three_words(sentence: str) -> bool:

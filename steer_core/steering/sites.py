@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 #: Where the list of decoder layers stands, in a causal model or in its headless trunk.
-_LAYER_PATHS = ("model.layers", "transformer.h", "gpt_neox.layers", "layers", "h")
+_LAYER_PATHS = (
+    "model.layers",
+    "model.language_model.layers",
+    "model.decoder.layers",
+    "transformer.h",
+    "gpt_neox.layers",
+    "language_model.layers",
+    "decoder.layers",
+    "layers",
+    "h",
+)
 
 
 @dataclass(frozen=True)

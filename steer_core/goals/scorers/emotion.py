@@ -56,7 +56,7 @@ class Emotion(Scorer):
 
     emotion: str
     name: ClassVar[str] = "emotion"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.emotion not in EMOTIONS:

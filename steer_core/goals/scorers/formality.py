@@ -67,7 +67,7 @@ class Formality(Scorer):
 
     min_words: int = 1
     name: ClassVar[str] = "formality"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_number(self.name, "min_words", self.min_words, 1)

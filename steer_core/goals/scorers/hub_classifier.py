@@ -35,7 +35,7 @@ class HubClassifier(Scorer):
     batch_size: int = field(default=32, metadata={"identity": False})
     device: str = field(default="auto", metadata={"identity": False})
     name: ClassVar[str] = "hub_classifier"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __reduce__(self) -> tuple[object, ...]:
         # a worker process loads the model itself: only the options travel

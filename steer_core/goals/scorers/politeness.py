@@ -80,7 +80,7 @@ class Politeness(Scorer):
     """
 
     name: ClassVar[str] = "politeness"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def measure(self, analyses: Sequence[TextAnalysis]) -> list[float | None]:
         """Politeness of each text, in mean z-scores."""

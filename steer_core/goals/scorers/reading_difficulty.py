@@ -27,7 +27,7 @@ class ReadingDifficulty(Scorer):
     """
 
     name: ClassVar[str] = "reading_difficulty"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def measure(self, analyses: Sequence[TextAnalysis]) -> list[float | None]:
         """Grade of each text."""

@@ -28,7 +28,7 @@ class ReadingDifficultyTextstat(Scorer):
     version: ClassVar[int] = 1
 
     def measure(self, analyses: Sequence[TextAnalysis]) -> list[float | None]:
-        """Rounded grade of each text."""
+        """Rounded grade of each text, as it stands: the tool knows no canonical form."""
         return [
             round_half_away(
                 flesch_kincaid_grade(
@@ -37,7 +37,7 @@ class ReadingDifficultyTextstat(Scorer):
             )
             if a.n_words
             else None
-            for a in analyses
+            for a in (analysis.verbatim for analysis in analyses)
         ]
 
 

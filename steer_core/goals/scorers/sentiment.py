@@ -32,7 +32,7 @@ class Sentiment(Scorer):
     """
 
     name: ClassVar[str] = "sentiment"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def measure(self, analyses: Sequence[TextAnalysis]) -> list[float | None]:
         """Tone of each text."""

@@ -19,7 +19,7 @@ class TextLength(Scorer):
     """
 
     name: ClassVar[str] = "text_length"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def measure(self, analyses: Sequence[TextAnalysis]) -> list[float | None]:
         """Tokens of each text."""

@@ -64,7 +64,7 @@ class TextualDiversity(Scorer):
     threshold: float = 0.72
     min_words: int = 50
     name: ClassVar[str] = "textual_diversity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_number(self.name, "threshold", self.threshold, 0.01, 0.99)

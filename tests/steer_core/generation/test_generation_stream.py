@@ -24,7 +24,7 @@ from tests.steer_core.steering.steering_worlds import vector as tensors_of
 #: Families of the fixture whose rows can take each other's places: all of them.
 EVERY = [
     "llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox", "gpt_neox_sequential",
-    "olmo2", "falcon", "falcon_alibi", "granite", "deepseek_v2", "deepseek_v3", "mixtral", "opt",
+    "olmo2", "falcon", "falcon_alibi", "granite", "deepseek_v2", "deepseek_v3", "mixtral", "opt", "gemma3_wrapper",
 ]  # fmt: skip
 TEXTS = ["a", "Please rewrite the following text.", "so that it is longer", "x " * 20, "more formal", "the " * 9]
 #: Answers of different lengths: rows leave and come in nearly every pass.
@@ -86,11 +86,11 @@ def test_rows_of_every_family_write_what_they_write_alone(loaded, family):
     assert len({g.completion_tokens for g in found}) > 5
 
 
-@pytest.mark.parametrize("family", [f for f in EVERY if f != "opt"])
+@pytest.mark.parametrize("family", EVERY)
 def test_steered_rows_of_every_family_write_what_they_write_alone(loaded, family):
     model = loaded(family)
     v, w, a = vector_of(model), vector_of(model, layer=1, seed=3), vector_of(model, "affine", layer=1)
-    sites = ["residual", *(["attention", "mlp"] if model.model.config.model_type in FAMILIES else [])]
+    sites = ["residual", *(["attention", "mlp"] if model.model.config.get_text_config().model_type in FAMILIES else [])]
     kinds = [
         lambda site: (act(v, 1.5),),
         lambda site: (),

@@ -161,7 +161,7 @@ def test_finished_chunks_survive_a_kill(tmp_path: Path, how: signal.Signals) -> 
         time.sleep(0.02)
     os.kill(run.pid, how)
     run.wait(60)
-    index = cache.index(["text_length@1"])
+    index = cache.index(["text_length@2"])
     found = index.find(text_keys([f"Text number {i}." for i in range(2000)]))[:, 0]
     assert 10 <= int((found == 4.0).sum()) < 2000
     assert set(found) == {4.0, MISSING}

@@ -60,7 +60,7 @@ def test_values_follow_the_contract_in_the_order_of_the_texts() -> None:
     values = measure(table(TEXTS), scorers())
     GoalValues.validate(values)
     assert values["text_id"].unique(maintain_order=True).to_list() == [digest_text(t) for t in TEXTS]
-    assert values["scorer_id"].to_list()[:5] == [f"{n}@1" for n in DEFAULT]
+    assert values["scorer_id"].to_list()[:5] == [f"{n}@2" for n in DEFAULT]
     assert values.filter(pl.col("value").is_null())["state"].unique().to_list() == ["undefined"]
     assert values.filter(pl.col("value").is_not_null())["state"].unique().to_list() == ["ok"]
 
@@ -132,7 +132,7 @@ def test_wrong_tables_and_arguments_are_refused_in_words() -> None:
         measure(pl.DataFrame({"text_id": ["a"]}), scorers())
     with pytest.raises(SteerworksError, match="'text' is null in row 1"):
         measure(pl.DataFrame({"text_id": ["a", "b"], "text": ["x", None]}), scorers())
-    with pytest.raises(SteerworksError, match="scorers given twice: text_length@1"):
+    with pytest.raises(SteerworksError, match="scorers given twice: text_length@2"):
         measure(table(["x"]), [scorers()[2], scorers()[2]])
     with pytest.raises(SteerworksError, match="chunk_size must be at least 1"):
         measure(table(["x"]), scorers(), chunk_size=0)

@@ -36,10 +36,10 @@ def test_no_two_configured_goals_share_a_scorer_id() -> None:
 
 def test_options_show_in_the_id_only_where_they_differ_from_the_defaults() -> None:
     plain = load_scorer(spec("textual_diversity")).scorer_id
-    assert plain == "textual_diversity@1"
+    assert plain == "textual_diversity@2"
     assert load_scorer(spec("textual_diversity", min_words=50)).scorer_id == plain
     changed = load_scorer(spec("textual_diversity", min_words=20)).scorer_id
-    assert changed.startswith("textual_diversity@1+")
+    assert changed.startswith("textual_diversity@2+")
     assert changed != load_scorer(spec("textual_diversity", min_words=21)).scorer_id
 
 

@@ -14,6 +14,7 @@ FAMILIES = [
     "qwen3",
     "gemma2",
     "gemma3",
+    "gemma3_wrapper",
     "phi3",
     "gpt2",
     "gpt_neox",
@@ -109,8 +110,8 @@ def test_cached_and_uncached_decoding_agree(model, family):
 
 
 def test_sublayers_of_an_unknown_family_are_refused_by_name():
-    made = tiny("opt")
-    with pytest.raises(SteerworksError, match="decoder layers of OPTForCausalLM .type 'opt'. cannot be found"):
+    made = tiny("mamba")
+    with pytest.raises(SteerworksError, match="decoder layers of MambaForCausalLM .type 'mamba'. cannot be found"):
         find_sites(made)
 
 
@@ -121,4 +122,12 @@ def test_an_unknown_family_whose_layers_are_found_can_be_steered_in_the_stream_o
     steer = steering(made, v)
     assert decode(made, steer, [(act(v),)], PROMPTS[:1])[2].receipts([len(PROMPTS[0]) + 7])[0] is not None
     with pytest.raises(SteerworksError, match="site 'mlp' is not known for models of type 'brand_new'"):
+        steer.check((act(v, site="mlp"),))
+
+
+def test_layers_below_a_decoder_of_their_own_are_steered_in_the_stream(model):
+    made, v = model("opt"), vector(layer=1)
+    steer = steering(made, v)
+    assert decode(made, steer, [(act(v),)], PROMPTS[:1])[2].receipts([len(PROMPTS[0]) + 7])[0] is not None
+    with pytest.raises(SteerworksError, match="site 'mlp' is not known for models of type 'opt'"):
         steer.check((act(v, site="mlp"),))
