@@ -15,7 +15,8 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 class Spec(BaseModel):
     """Base of all specs. `spec_hash` covers every field but the prose (`description`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a number that is none would pass every bound
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @property
     def spec_hash(self) -> str:

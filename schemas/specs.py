@@ -110,7 +110,7 @@ class GrammarBehavior(Spec):
     n_pairs: int = Field(256, gt=1, description="Training pairs")
     n_validation: int = Field(64, gt=0, description="Pairs that checkpoints are chosen on")
     n_items: int = Field(48, gt=0, description="Test items of each form")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
 
 
 class CaaBehavior(Spec):
@@ -122,7 +122,7 @@ class CaaBehavior(Spec):
     test_ab: str | None = Field(None, description="JSON list of A/B test items")
     test_open: str | None = Field(None, description="JSON list of open-ended test items")
     balance_letters: bool = Field(True, description="Swap the options of half the items so that letters are even")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
 
 
 class BipoBehavior(Spec):
@@ -134,7 +134,7 @@ class BipoBehavior(Spec):
     validation_share: float = Field(
         0.1, gt=0.0, lt=1.0, description="Share of train.csv that checkpoints are chosen on"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
 
 
 class PairsBehavior(Spec):
@@ -143,7 +143,7 @@ class PairsBehavior(Spec):
     kind: Literal["pairs"] = "pairs"
     path: str = Field(description="File of pairs")
     test: str | None = Field(None, description="File of test prompts (column `prompt`, optionally positive, negative)")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
 
 
 BehaviorSource = Annotated[GrammarBehavior | CaaBehavior | BipoBehavior | PairsBehavior, Field(discriminator="kind")]
@@ -176,10 +176,12 @@ class BehaviorSpec(Spec):
 class SweepSpec(Spec):
     """How behaviors are swept in each vector cell of a bench."""
 
-    strengths: tuple[float, ...] | None = Field(None, description="Null: those of the method's vector part")
+    strengths: tuple[float, ...] | None = Field(
+        None, min_length=1, description="Null: those of the method's vector part"
+    )
     layers: tuple[int, ...] = Field((), description="Further single layers to sweep, at the ends of the strengths")
     positions: tuple[PositionSelector, ...] = Field((), description="Further position selectors to sweep")
-    seeds: tuple[int, ...] = Field((), description="Further seeds, for estimators that draw")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="Further seeds, for estimators that draw")
     midpoints: int = Field(0, ge=0, description="Times that midpoints are put between the strengths")
     exclude: tuple[dict[str, Any], ...] = Field(
         (), description="Settings left out: fields with the values to leave out"
@@ -197,7 +199,7 @@ class GrammarSource(Spec):
     kind: Literal["grammar"] = "grammar"
     name: Slug = "grammar"
     n_texts: int = Field(gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
 
 
 class _RowsSource(Spec):
@@ -211,7 +213,7 @@ class _RowsSource(Spec):
     sentences: int | None = Field(None, gt=0, description="Cut each text into chunks of this many sentences")
     newline_ends_sentence: bool = Field(False, description="Treat a line break as the end of a sentence")
     blank: Literal["error", "drop"] = Field("error", description="What to do with rows whose text is null or blank")
-    seed: int = 42
+    seed: int = Field(42, ge=0, description="Seed of whatever is drawn")
 
 
 class FileSource(_RowsSource):
@@ -243,7 +245,7 @@ class CorpusSpec(Spec):
     max_words: int = Field(2048, ge=1, description="Longer texts are dropped")
     deduplicate: bool = Field(True, description="Drop texts equal up to case and white space")
     test_share: float = Field(0.5, gt=0.0, lt=1.0, description="Share of the texts on the test side of the split")
-    seed: int = Field(0, description="Seed of the split by text")
+    seed: int = Field(0, ge=0, description="Seed of the split by text")
 
     @model_validator(mode="after")
     def _sources_have_names_of_their_own(self) -> CorpusSpec:
@@ -290,7 +292,7 @@ class ProbeSpec(Spec):
     )
     matched: Slug | None = Field(None, description="Use the same texts as this probe of the bench, with new targets")
     null_goals: tuple[Slug, ...] = Field((), description="Goals always active with delta 0: leaving them is asked for")
-    seed: int = 42
+    seed: int = Field(42, ge=0, description="Seed of whatever is drawn")
     description: str = ""
 
     @model_validator(mode="after")
@@ -323,7 +325,7 @@ class BenchSpec(Spec):
     )
     behaviors: tuple[Slug, ...] = Field((), description="Behaviors that vector methods are swept on")
     sweep: SweepSpec = Field(default_factory=lambda: SweepSpec.model_validate({}), description="How they are swept")
-    seed: int = Field(0, description="Seed of prompts and sampling")
+    seed: int = Field(0, ge=0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
     permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")
     bootstrap: int = Field(2000, gt=0, description="Bootstrap draws of every interval")

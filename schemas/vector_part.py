@@ -52,4 +52,4 @@ class VectorPart(PartSpec):
         (), description="Strengths that the probe is also measured at, for every request alike, as arms of the cell"
     )
     gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
-    seed: int = Field(0, description="Seed of estimators that draw")
+    seed: int = Field(0, ge=0, description="Seed of estimators that draw")

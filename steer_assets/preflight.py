@@ -11,6 +11,10 @@ from schemas.specs import BehaviorSpec, BenchSpec
 from steer_assets.partitions import Cell
 from steer_assets.settings import config_folders, registry
 from steer_core.corpus.contrasts import source_digests
+from steer_core.evaluation.judges.load import check_judge
+from steer_core.methods.load import load_method
+from steer_core.methods.part import parts_of
+from steer_core.methods.sweeps.exclusions import check_exclusions
 from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError
 from steer_core.tables.snapshot import table_exists
@@ -40,6 +44,11 @@ def _behaviors(bench: BenchSpec) -> Iterator[str]:
         for path in source_digests(behavior):
             if not _there(path):
                 yield f"{_named('behaviors', name)}: there is no file {path}"
+        for check in (lambda b=behavior: check_judge(b), lambda n=name: check_exclusions(n, bench.sweep)):
+            try:
+                check()
+            except ConfigError as error:
+                yield f"{_named('behaviors', name)}: {error}"
 
 
 def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
@@ -57,6 +66,11 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
         if cell.model.name in broken:
             continue
         try:
+            goals = registry().goals_of(bench)
+            method = load_method(cell.method, cell.model, bench, goals)
+            for part in parts_of(method):
+                for said in part.mistakes(cell.model, bench, list(registry().behaviors)):
+                    yield f"{_named('methods', cell.method.name)}, part {part.label!r} on {cell.model.name}: {said}"
             cell.why_impossible()
         except (ConfigError, ValueError, OSError) as error:
             yield f"{_named('methods', cell.method.name)}: {error}"

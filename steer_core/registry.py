@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,31 +94,72 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
         if not folder.is_dir():
             raise ConfigError(f"config folder {folder} does not exist; set STEERWORKS_CONFIG to folders that do")
         _extend(folder / "extensions.yaml")
+        _check_names(folder)
         for kind in FILES:
             for name, settings in _read(folder / f"{kind}.yaml").items():
                 entries[kind][str(name)] = (folder / f"{kind}.yaml", settings)
+    wrong: list[str] = []
     probes = {name: settings for name, (_, settings) in entries["probes"].items()}
+    benches = {}
+    for name, (file, settings) in entries["benches"].items():
+        with _noting(wrong):
+            benches[name] = (file, _resolve(name, settings, file, probes))
+    behaviors = {
+        n: (file, _absolute_behavior(settings, file.parent)) for n, (file, settings) in entries["behaviors"].items()
+    }
     registry = Registry(
-        models=_specs(entries["models"], ModelSpec),
-        methods=_specs(entries["methods"], MethodSpec),
-        goals=_specs(entries["goals"], GoalSpec),
-        benches=_specs(
-            {n: (file, _resolve(n, settings, file, probes)) for n, (file, settings) in entries["benches"].items()},
-            BenchSpec,
-        ),
-        behaviors=_specs(
-            {
-                n: (file, _absolute_behavior(settings, file.parent))
-                for n, (file, settings) in entries["behaviors"].items()
-            },
-            BehaviorSpec,
-        ),
+        models=_specs(entries["models"], ModelSpec, wrong),
+        methods=_specs(entries["methods"], MethodSpec, wrong),
+        goals=_specs(entries["goals"], GoalSpec, wrong),
+        benches=_specs(benches, BenchSpec, wrong),
+        behaviors=_specs(behaviors, BehaviorSpec, wrong),
     )
-    for behavior in registry.behaviors.values():
-        _check_behavior(behavior, registry, entries["behaviors"][behavior.name][0])
-    for bench in registry.benches.values():
-        _check_bench(bench, registry, entries["benches"][bench.name][0])
+    if not wrong:
+        # what refers to entries that could not be read would only repeat them
+        for behavior in registry.behaviors.values():
+            with _noting(wrong):
+                _check_behavior(behavior, registry, entries["behaviors"][behavior.name][0])
+        for bench in registry.benches.values():
+            with _noting(wrong):
+                _check_bench(bench, registry, entries["benches"][bench.name][0])
+        with _noting(wrong):
+            _check_folders(registry)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
     return registry
+
+
+@contextlib.contextmanager
+def _noting(wrong: list[str]) -> Iterator[None]:
+    """Note what is wrong, and go on: all of it is said at once."""
+    try:
+        yield
+    except ConfigError as error:
+        wrong.append(str(error))
+
+
+def _check_names(folder: Path) -> None:
+    """Refuse files that are nearly called what is read: they would be passed over in silence.
+
+    Raises:
+        ConfigError: names the file and what it should be called.
+    """
+    known = {f"{kind}.yaml" for kind in (*FILES, "extensions")}
+    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        if file.name not in known and (
+            near := difflib.get_close_matches(file.with_suffix(".yaml").name, known, 1, 0.8)
+        ):
+            raise ConfigError(f"{file} is not read: rename it to {near[0]}, or move it out of the configuration")
+
+
+def _check_folders(registry: Registry) -> None:
+    """Refuse benches whose names come to one where Dagster and files spell them."""
+    spelt: dict[str, str] = {}
+    for name in registry.benches:
+        plain = re.sub(r"[^a-z0-9]", "_", name)
+        if plain in spelt:
+            raise ConfigError(f"benches {spelt[plain]!r} and {name!r} come to the same name {plain!r}: rename one")
+        spelt[plain] = name
 
 
 def _extend(file: Path) -> None:
@@ -140,23 +183,61 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, and refuses a key that stands twice: the first would vanish."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises:
+            ConstructorError: a key stands twice; says where.
+        """
+        seen: dict[Any, Any] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            try:
+                again = key in seen
+            except TypeError as error:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                ) from error
+            if again:
+                first = seen[key].line + 1
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"{key!r} stands twice, first in line {first}: the first would vanish",
+                    key_node.start_mark,
+                )
+            seen[key] = key_node.start_mark
+        return super().construct_mapping(node, deep)
+
+
 def _yaml(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except (OSError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
-def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT]) -> dict[str, SpecT]:
+def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT], wrong: list[str]) -> dict[str, SpecT]:
+    """Specs of those entries that are right; what is wrong with the others is noted."""
     specs = {}
     for name, (file, settings) in entries.items():
         if "name" in settings:
-            raise ConfigError(f"{file}, entry {name!r}: the entry's key is its name; leave out `name`")
+            wrong.append(f"{file}, entry {name!r}: the entry's key is its name; leave out `name`")
+            continue
         try:
-            specs[name] = kind.model_validate({"name": name, **settings})
+            specs[name] = kind.model_validate({"name": name, **{str(k): v for k, v in settings.items()}})
         except pydantic.ValidationError as error:
             lines = [f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors()]
-            raise ConfigError(f"{file}, entry {name!r}:\n  - " + "\n  - ".join(lines)) from error
+            wrong.append(f"{file}, entry {name!r}:\n  - " + "\n  - ".join(lines))
     return specs
 
 
@@ -165,25 +246,33 @@ def _resolve(
 ) -> dict[str, Any]:
     """Fill in `use:` of probes and make the paths of file sources absolute."""
     settings = dict(settings)
+    if not isinstance(settings.get("probes"), list) or not isinstance(settings.get("corpus") or {}, dict):
+        # of the wrong shape altogether: left as it is, to be refused by its field
+        return settings
     probes = []
-    for probe in settings.get("probes", []):
+    for probe in settings["probes"]:
+        if not isinstance(probe, str | dict):
+            probes.append(probe)
+            continue
         probe = {"use": probe} if isinstance(probe, str) else dict(probe)
         used = probe.pop("use", None)
         if used is not None:
-            if used not in catalogue:
+            if not isinstance(used, str) or used not in catalogue:
                 known = ", ".join(sorted(catalogue)) or "none"
                 raise ConfigError(f"{file}, bench {bench!r}: unknown probe {used!r}; probes.yaml has: {known}")
             probe = {"name": used, **catalogue[used], **probe}
         probes.append(probe)
     settings["probes"] = probes
     corpus = dict(settings.get("corpus") or {})
-    corpus["sources"] = [_absolute(source, file.parent) for source in corpus.get("sources", [])]
+    if isinstance(corpus.get("sources"), list):
+        corpus["sources"] = [_absolute(source, file.parent) for source in corpus["sources"]]
     settings["corpus"] = corpus
     return settings
 
 
 def _absolute(source: Any, folder: Path) -> Any:
-    if isinstance(source, dict) and source.get("kind") == "file" and "://" not in str(source.get("path", "")):
+    path = source.get("path") if isinstance(source, dict) and source.get("kind") == "file" else None
+    if isinstance(path, str) and "://" not in path:
         return {**source, "path": str((folder / Path(str(source["path"])).expanduser()).resolve())}
     return source
 

@@ -7,7 +7,7 @@ finds in the artifact, under its own label; fitting put it there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ import polars as pl
 from schemas.digest import canonical_json, digest_json
 from schemas.evaluation import HEADLINE, ProbeArms
 from schemas.parts import PartSpec
+from schemas.specs import BenchSpec, ModelSpec
 from schemas.sweeps import SweepArms
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.protocol import Artifact, Choose, FitResponse, Method, Observation, Request, Traits
@@ -116,6 +117,16 @@ class Part(Protocol):
         """Why an engine cannot carry out what it adds, by name; None where it can."""
         ...
 
+    def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
+        """What its settings get wrong on a model and bench, in words: known from configuration and config files alone.
+
+        Args:
+            model: the model.
+            bench: the bench.
+            behaviors: names of all behaviors that are configured.
+        """
+        ...
+
     def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Rows of `sweep_arms`: the settings that the bench's behaviors are swept over; asked only where it `sweeps`.
 
@@ -168,6 +179,10 @@ class PlainPart:
     def refuse(self, capabilities: Capabilities) -> str | None:
         """Nothing to refuse."""
         return None
+
+    def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
+        """None."""
+        return iter(())
 
     def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Nothing: it is not swept."""

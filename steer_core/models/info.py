@@ -55,6 +55,23 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
     return ModelInfo(spec.max_context or _context(config), chat)
 
 
+def layers_of(spec: ModelSpec) -> int | None:
+    """Decoder layers of a model, from its config; None where its files are not at hand or do not say.
+
+    Raises:
+        ConfigError: its config cannot be read.
+    """
+    folder = model_folder(spec)
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+    config = _read_json(spec, folder / "config.json")
+    for scope in (config.get("text_config") or {}, config):
+        for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(scope.get(key), int):
+                return int(scope[key])
+    return None
+
+
 def _context(config: dict[str, Any]) -> int | None:
     for scope in (config, config.get("text_config") or {}):
         for key in _CONTEXT_KEYS:

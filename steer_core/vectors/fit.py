@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,12 +18,13 @@ from steer_core.models.loading import LoadedModel
 from steer_core.steering.operators import load_operator
 from steer_core.steering.sites import find_sites
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.tables.errors import SteerworksError
 from steer_core.vectors.encoding import Read, pairs_of, template_digest
 from steer_core.vectors.estimator import Estimator, load_estimator
 from steer_core.vectors.evidence import Evidence, Fit, Point
 from steer_core.vectors.gather import Sides, Tally, gather
 from steer_core.vectors.gather import shuffle_labels as with_shuffled_labels
+from steer_core.vectors.layers import resolve_layers
 from steer_core.vectors.letters import letter_evidence
 from steer_core.vectors.store import ActivationStore
 
@@ -47,24 +48,6 @@ class Job:
     seed: int | None = None
     shuffle: int | None = None
     concepts: tuple[str, ...] | None = None
-
-
-def resolve_layers(layers: Sequence[int] | Literal["all", "middle"], n_layers: int) -> tuple[int, ...]:
-    """0-based layers of a part; `middle` is layer n // 2.
-
-    Raises:
-        ConfigError: a layer that the model does not have, or one that is named twice.
-    """
-    if layers == "all":
-        return tuple(range(n_layers))
-    if layers == "middle":
-        return (n_layers // 2,)
-    for layer in layers:
-        if not 0 <= int(layer) < n_layers:
-            raise ConfigError(f"there is no layer {layer}: the model has layers 0 to {n_layers - 1}")
-    if not layers or len(set(layers)) < len(layers):
-        raise ConfigError(f"layers must be named once each, and at least one; got {list(layers)}")
-    return tuple(int(layer) for layer in layers)
 
 
 def fit_vectors(

@@ -19,8 +19,9 @@ from steer_core.steering.vector import SteeringVector
 from steer_core.vectors.activations import collect
 from steer_core.vectors.encoding import encode_examples
 from steer_core.vectors.evidence import Point
-from steer_core.vectors.fit import Job, fit_many, resolve_layers
+from steer_core.vectors.fit import Job, fit_many
 from steer_core.vectors.gating import fit_gate
+from steer_core.vectors.layers import resolve_layers
 
 #: Examples of a concept that the map of activations shows.
 SHOWN = 256

@@ -170,3 +170,42 @@ def test_a_page_is_opened_where_there_is_one(bench, capsys, monkeypatch):
 )
 def test_ages_are_told_in_their_largest_unit(span, said):
     assert age(datetime.timedelta(**span)) == said
+
+
+def test_what_a_vector_or_a_judge_gets_wrong_is_found_before_a_model_is_asked(bench, capsys):
+    good = {"kind": "vector", "estimator": "mean-difference", "unit": "raw"}
+    source = {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": 8, "n_items": 2}
+    behaviors = {
+        "cheer": {"source": source},
+        "odd": {"source": source, "judge": {"kind": "llm", "rubric": "zero-to-ten"}, "scale": [1, 4]},
+        "odder": {"source": source, "judge": {"rubric": "nobody"}},
+    }
+    (bench.folder / "behaviors.yaml").write_text(yaml.safe_dump(behaviors))
+    parts = {
+        "deep": {**good, "layers": [1, 99]},
+        "unknown": {**good, "estimator": "magic"},
+        "opted": {**good, "options": {"nothing": 1}},
+        "operated": {**good, "operator": "surgery"},
+        "gated": {**good, "gate": {"condition": "nobody", "layer": 50}},
+    }
+    bench.bench = {**bench.bench, "methods": list(parts), "behaviors": list(behaviors)}
+    bench.configure(
+        methods={n: {"parts": [p]} for n, p in parts.items()}, sweep={"layers": [77], "exclude": [{"colour": "red"}]}
+    )
+    for command in ("plan", "run"):
+        assert main([command, "all", "--bench", "small"]) == 2
+        said = capsys.readouterr().err
+        for words in (
+            "entry 'deep', part 'vector' on embedded: there is no layer 99: the model has layers 0 to 3",
+            "there is no layer 77",
+            "unknown estimator 'magic'",
+            "estimator 'mean-difference': unknown option 'nothing'",
+            "unknown operator 'surgery'",
+            "the gate's condition 'nobody' is no behavior; configured are cheer, odd, odder",
+            "the gate looks at layer 50, and the model has layers 0 to 3",
+            "rubric 'zero-to-ten' goes from 0 to 10, and `scale` says 1 to 4",
+            "unknown rubric 'nobody'",
+            "an exclusion of the sweep names 'colour'",
+        ):
+            assert words in said, words
+    assert not (bench.root / "small").exists()

@@ -124,3 +124,55 @@ def test_the_examples_are_valid_configurations(folder, bench):
     registry = load_registry([SHIPPED, SHIPPED.parent / "examples" / folder])
     assert bench in registry.benches
     assert {"copy", "rewrite"} <= set(registry.bench(bench).methods)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "methods",
+            "a: {parts: [{kind: prompt, strategy: direct}]}\na: {parts: []}\n",
+            "'a' stands twice, first in line 1",
+        ),
+        ("benches", "own:\n  seed: 1\n  seed: 2\n", "'seed' stands twice, first in line 2"),
+        ("goals", "[a]: {}\n", "cannot be a key"),
+        ("goals", "a: {b: [}\n", "is not valid YAML"),
+        ("methods", "a: []\n", "must map names to settings"),
+        ("benches", {"own": {**BENCH, "probes": None}}, "probes"),
+        ("benches", {"own": {**BENCH, "probes": [3]}}, "probes.0"),
+        ("benches", {"own": {**BENCH, "probes": [{"use": ["x"]}]}}, "unknown probe"),
+        ("benches", {"own": {**BENCH, "corpus": "texts.csv"}}, "corpus"),
+        ("benches", {"own": {**BENCH, "corpus": {"sources": [{"kind": "file", "name": "x"}]}}}, "path"),
+        ("benches", {"own": {**BENCH, "seed": -1}}, "seed: .*greater than or equal to 0"),
+        ("benches", {"own": {**BENCH, "sweep": {"strengths": []}}}, "sweep.strengths"),
+        ("benches", {"own": {**BENCH, "sweep": {"strengths": [float("inf")]}}}, "sweep.strengths.0: .*finite"),
+        ("benches", {"own": {**BENCH, "decoding": {"temperature": float("nan")}}}, "decoding.temperature: .*finite"),
+        ("benches", {"a-b": BENCH, "a_b": BENCH}, "benches 'a-b' and 'a_b' come to the same name"),
+    ],
+)
+def test_what_would_vanish_or_mean_something_else_is_refused(tmp_path, name, content, message):
+    with pytest.raises(ConfigError, match=message):
+        load_registry(overlay(tmp_path, **{name: content}))
+
+
+@pytest.mark.parametrize("name", ["bench.yaml", "benches.yml", "method.yaml", "extension.yaml"])
+def test_a_file_that_is_nearly_called_what_is_read_is_named(tmp_path, name):
+    (tmp_path / name).write_text("a: {}\n")
+    with pytest.raises(ConfigError, match=f"{name} is not read: rename it to"):
+        load_registry([SHIPPED, tmp_path])
+    (tmp_path / name).rename(tmp_path / "workspace.yaml")
+    load_registry([SHIPPED, tmp_path])
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "goals.yaml").write_bytes("a: {unit: Stück}\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"goals.yaml is not UTF-8 \(byte 12\)"):
+        load_registry([SHIPPED, tmp_path])
+
+
+def test_every_mistake_is_said_at_once(tmp_path):
+    goals = {"one": {"scorer": "text_length"}, "two": {"scorer": 3}}
+    with pytest.raises(ConfigError) as caught:
+        load_registry(overlay(tmp_path, goals=goals, models={"m": {"source": "org/name"}}))
+    said = str(caught.value)
+    assert all(part in said for part in ("entry 'one'", "entry 'two'", "entry 'm'", "needs a `revision`"))

@@ -58,6 +58,20 @@ def load_judge(
     Raises:
         ConfigError: kind and rubric do not go together, the behavior's scale is not the rubric's, or no model is given.
     """
+    spec, rubric = behavior.judge, check_judge(behavior)
+    if isinstance(rubric, AttributeRubric):
+        return GroundTruthJudge(rubric)
+    if backend is None or model is None:
+        raise ConfigError(f"behavior {behavior.name!r} is judged by a model, and none was given")
+    return LlmJudge(backend, model, rubric, spec.repeats, seed=seed)
+
+
+def check_judge(behavior: BehaviorSpec) -> Rubric | AttributeRubric:
+    """The rubric of a behavior's judge, if kind, rubric, options and scale go together; asks no model.
+
+    Raises:
+        ConfigError: they do not; says what to write.
+    """
     spec = behavior.judge
     rubric = build_rubric(spec.rubric, behavior, spec.options)
     if isinstance(rubric, AttributeRubric):
@@ -65,7 +79,7 @@ def load_judge(
             raise ConfigError(
                 f"behavior {behavior.name!r}: rubric {spec.rubric!r} asks no model; write `kind: ground_truth`"
             )
-        return GroundTruthJudge(rubric)
+        return rubric
     if spec.kind != "llm":
         raise ConfigError(f"behavior {behavior.name!r}: rubric {spec.rubric!r} asks a model; write `kind: llm`")
     if tuple(behavior.scale) != rubric.scale:
@@ -74,6 +88,4 @@ def load_judge(
             f"behavior {behavior.name!r}: rubric {spec.rubric!r} goes from {low:g} to {high:g}, and `scale` says "
             f"{behavior.scale[0]:g} to {behavior.scale[1]:g}: write `scale: [{low:g}, {high:g}]`"
         )
-    if backend is None or model is None:
-        raise ConfigError(f"behavior {behavior.name!r} is judged by a model, and none was given")
-    return LlmJudge(backend, model, rubric, spec.repeats, seed=seed)
+    return rubric

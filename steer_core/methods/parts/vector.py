@@ -7,12 +7,13 @@ Vector-only methods have the unsteered rewrite as their prompt, so b is near 0 t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
+from schemas.specs import BenchSpec, ModelSpec
 from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Backend, Capabilities
@@ -23,13 +24,16 @@ from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.methods.sweeps.arms import plan_arms, with_random
+from steer_core.models.info import layers_of
 from steer_core.steering.compose import CONDITION, gate_of, interventions
 from steer_core.steering.intervention import Gate, Intervention
+from steer_core.steering.operators import load_operator
 from steer_core.steering.plan import Plan
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimator import load_estimator
+from steer_core.vectors.layers import resolve_layers
 
 #: Strategy whose answers to the training pool contrasts are mined from.
 POOL_STRATEGY = "direct"
@@ -157,6 +161,27 @@ class Doses(PlainPart):
             pl.col("part") == self.label, pl.col("concept").is_in(list(cell.bench.goals)), pl.col("control") == ""
         )
         return tuple(of_goals["layer"].unique().sort())
+
+    def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
+        """Layers that the model lacks, an unknown estimator, option, operator, or condition of the gate."""
+        checks: list[Callable[[], object]] = [lambda: load_estimator(self.spec.estimator).check(self.spec.options)]
+        if self.spec.operator is not None:
+            checks.append(lambda: load_operator(str(self.spec.operator).replace("-", "_")))
+        if (n_layers := layers_of(model)) is not None:
+            checks.append(lambda: resolve_layers(self.spec.layers, n_layers))
+            if bench.behaviors and bench.sweep.layers:
+                checks.append(lambda: resolve_layers(bench.sweep.layers, n_layers))
+        for check in checks:
+            try:
+                check()
+            except SteerworksError as error:
+                yield str(error)
+        gate = self.spec.gate
+        if gate is not None and gate.condition not in behaviors:
+            known = ", ".join(sorted(behaviors))
+            yield f"the gate's condition {gate.condition!r} is no behavior; configured are {known}"
+        if gate is not None and gate.layer is not None and n_layers is not None and gate.layer >= n_layers:
+            yield f"the gate looks at layer {gate.layer}, and the model has layers 0 to {n_layers - 1}"
 
     def interventions(self, request: Request, artifact: Artifact) -> tuple[Intervention, ...]:
         """What a request's moves take, goal by goal in the order of the goal space.

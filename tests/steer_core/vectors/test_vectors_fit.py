@@ -16,8 +16,9 @@ from steer_core.vectors.activations import collect
 from steer_core.vectors.encoding import encode_examples, pairs_of
 from steer_core.vectors.estimator import available_estimators, load_estimator
 from steer_core.vectors.evidence import Point
-from steer_core.vectors.fit import Job, fit_many, fit_vectors, resolve_layers
+from steer_core.vectors.fit import Job, fit_many, fit_vectors
 from steer_core.vectors.gather import Sides, Tally, gather, shuffle_labels
+from steer_core.vectors.layers import resolve_layers
 from steer_core.vectors.store import ActivationStore, Subject
 
 
