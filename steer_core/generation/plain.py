@@ -111,7 +111,7 @@ class Batches:
             Finished(
                 prompt.index,
                 Generation(
-                    tokenizer.decode(written[k], skip_special_tokens=True),
+                    self._passes.write(written[k]),
                     reasons[k],
                     sum(len(p.tokens) for p in prompt.all),
                     used[k],

@@ -152,6 +152,7 @@ class Passes:
             made them so, or nothing.
         stats: what passes are counted in.
         clock: seconds.
+        write: token ids to the text of an answer.
         last_only: arguments that make a pass run its head on the last column only.
     """
 
@@ -162,6 +163,7 @@ class Passes:
     explain: Callable[[Prompt, list[int], str], SteerworksError]
     stats: Stats
     clock: Callable[[], float]
+    write: Callable[[Sequence[int]], str]
     last_only: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -299,7 +301,7 @@ class Stream:
     def _answer(self, row: Row, receipt: str | None) -> Finished:
         stopped = row.written[-1] in self._passes.ends
         tokens = row.written[:-1] if stopped else row.written
-        text = self._passes.loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self._passes.write(tokens)
         return Finished(
             row.prompt.index,
             Generation(

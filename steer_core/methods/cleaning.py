@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 _THINK = r"think|thinking|thought|thoughts|reasoning|reflection|scratchpad|analysis"
-#: Closed blocks of any of the usual tags, in <..>, [..] or <|..|> form.
-_CLOSED = re.compile(rf"(?:<|\[|<\|)(?P<tag>{_THINK})(?:>|\]|\|>).*?(?:</|\[/|<\|/)(?P=tag)(?:>|\]|\|>)", re.I | re.S)
-#: A closing tag whose opening one was part of the prompt's template.
-_CLOSING = re.compile(rf"(?:</|\[/|<\|/|<\|end_of_)(?:{_THINK})(?:>|\]|\|>)", re.I)
-_OPENING = re.compile(rf"(?:<|\[|<\|)(?:{_THINK})(?:>|\]|\|>)", re.I)
+#: Tags of thinking in <..>, [..] or <|..|> form, opening and closing.
+_TAG = re.compile(rf"(?:<|\[|<\|)(?P<slash>/?)(?P<tag>{_THINK})(?:>|\]|\|>)|<\|(?P<end>START|END)_THINKING\|>", re.I)
+#: A closing tag; with no opening one before it, that was part of the prompt's template.
+_CLOSING = re.compile(rf"(?:</|\[/|<\|/|<\|end_of_|<\|end_)(?:{_THINK})(?:>|\]|\|>)", re.I)
+_OPENING = re.compile(rf"(?:<|\[|<\||<\|start_)(?:{_THINK})(?:>|\]|\|>)", re.I)
+#: Marks around an answer that say nothing.
+_AROUND = re.compile(r"<\|(?:start_response|end_response|return)\|>", re.I)
 #: Harmony-style channels: what counts follows the marker of the final channel.
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|message\|>)?", re.I)
 
@@ -33,17 +35,46 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return last
 
 
+def _without_blocks(text: str) -> str:
+    """The text without closed blocks of thinking that open a line, one or several; within a line a tag is a word.
+
+    Linear: a tag opens a block only if one of its kind closes later.
+    """
+    tags = [(m.start(), m.end(), *_read_tag(m)) for m in _TAG.finditer(text)]
+    closed = {name: start for start, _, name, closing in tags if closing}
+    kept, position, begun = [], 0, None
+    for start, end, name, closing in tags:
+        if begun is None:
+            # behind a block that was taken away, too, nothing but blanks may stand before the next
+            before = text[max(position, text.rfind("\n", 0, start) + 1) : start]
+            if not closing and not before.strip(" \t") and closed.get(name, -1) > start:
+                begun = name
+                kept.append(text[position:start])
+        elif closing and name == begun:
+            position, begun = end, None
+    return "".join([*kept, text[position:]])
+
+
+def _read_tag(match: re.Match[str]) -> tuple[str, bool]:
+    """Kind of a tag, and whether it closes."""
+    if match["end"]:
+        return "", match["end"].upper() == "END"
+    return match["tag"].lower(), bool(match["slash"])
+
+
 def strip_thinking(text: str) -> str:
     """What is left once thinking is taken away; an answer that opens a block and never closes it leaves nothing."""
     channel = _last(_FINAL_CHANNEL, text)
     if channel is not None:
-        return text[channel.end() :].strip()
-    text = _CLOSED.sub("", text)
-    closing = _last(_CLOSING, text)
+        return re.sub(r"<\|end\|>\s*\Z", "", text[channel.end() :]).strip()
+    text = _AROUND.sub("", _without_blocks(text))
+    opening = _OPENING.search(text)
+    closing = _last(_CLOSING, text if opening is None else text[: opening.start()])
     if closing is not None:
         text = text[closing.end() :]
-    # a block that is never closed is the whole answer; further in, such a tag is a word of the text
-    return "" if _OPENING.match(text.lstrip()) else text.strip()
+    # a block that is never closed is the whole answer, and so is a channel that is not the final one
+    begun = text.lstrip()
+    return "" if _OPENING.match(begun) or begun.startswith("<|channel|>") else text.strip()
 
 
 def strip_preamble(text: str) -> str:

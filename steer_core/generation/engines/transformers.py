@@ -15,6 +15,7 @@ from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter, wardrobe_of
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats, Verb
 from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
+from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.reading import Read, read_logits
 from steer_core.generation.regimes import regime_of
@@ -68,6 +69,7 @@ class TransformersBackend:
         self._steering: Steering | None = None
         self._tensors: dict[str, Array] = {}
         self._wardrobe = wardrobe_of(loaded.model)
+        self._writer = Writer(loaded.tokenizer)
         self.add_vectors(vectors or ())
 
     @property
@@ -181,6 +183,7 @@ class TransformersBackend:
             self._explain,
             self.stats,
             self._clock,
+            self._writer,
             {"logits_to_keep": 1} if "logits_to_keep" in self._accepted else {},
         )
         if self.capabilities.batching == "plain":

@@ -117,3 +117,32 @@ def test_texts_that_only_sound_like_one_are_not(answer):
 
 def test_a_rewrite_of_a_refusal_is_no_refusal():
     assert not is_refusal("I cannot help with that matter.", source="I can't help with that.")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<|channel|>analysis<|message|>The user wants praise.<|end|><|start|>assistant<|channel|>final<|message|>Good lamp.",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Good lamp.<|end|>",
+        "<|START_THINKING|>Hm, praise.<|END_THINKING|><|START_RESPONSE|>Good lamp.<|END_RESPONSE|>",
+        "<think>a</think>\n<think>b</think>\nGood lamp.",
+    ],
+)
+def test_channels_and_marks_of_thinking_are_taken_away(raw):
+    assert clean_answer(raw) == "Good lamp."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The <thinking> tag is written like <thinking>x</thinking> in XML.",
+        "Write [thought]here[/thought] what you feel.",
+        "A closing </think> after a <think> in a sentence is a word.".replace("closing </think>", "closing tag"),
+    ],
+)
+def test_a_text_that_mentions_tags_keeps_its_words(text):
+    assert clean_answer(text) == text
+
+
+def test_a_channel_that_never_comes_to_an_answer_leaves_nothing():
+    assert clean_answer("<|channel|>analysis<|message|>The user wants praise") == ""
