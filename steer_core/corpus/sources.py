@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 from typing import Any
 
 import numpy as np
@@ -59,13 +62,25 @@ def read_rows(source: FileSource) -> pl.DataFrame:
         with open_file(source.path) as file:
             data = file.read()
         if kind == "csv":
+            _check_header(source, data)
             return pl.read_csv(data, infer_schema_length=None)
         if kind == "jsonl":
-            return pl.read_ndjson(data, infer_schema_length=None)
+            return pl.read_ndjson(data.removeprefix(codecs.BOM_UTF8), infer_schema_length=None)
         return pl.read_parquet(data, hive_partitioning=False)
     except (polars.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0][:200]
         raise SteerworksError(f"source {source.name!r}: {source.path} is not readable as {kind}: {detail}") from error
+
+
+def _check_header(source: FileSource, data: bytes) -> None:
+    """Raises a SteerworksError where the header of a CSV file names a column twice."""
+    lines = io.StringIO(data.decode("utf-8-sig"), newline="")
+    names = next(csv.reader(lines), [])
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise SteerworksError(
+            f"source {source.name!r}: the header of {source.path} names column {twice!r} twice: rename one of the two"
+        )
 
 
 def _read_hub(source: HubSource) -> pl.DataFrame:
@@ -96,13 +111,17 @@ def _select(rows: pl.DataFrame, source: RowsSource) -> pl.DataFrame:
     for column in (source.column, *source.filters):
         if column not in rows.columns:
             raise _no_column(source, column, rows.columns)
-    rows = rows.with_row_index("source_row").with_columns(pl.col("source_row").cast(pl.Int64))
+    # the file may have a column of any name
+    number = "source_row"
+    while number in rows.columns:
+        number += "_"
+    rows = rows.with_row_index(number).with_columns(pl.col(number).cast(pl.Int64))
     if not rows[source.column].dtype == pl.String:
         raise SteerworksError(
             f"source {source.name!r}: column {source.column!r} of {place} holds {rows[source.column].dtype}, not text"
         )
     for column, value in source.filters.items():
-        kept = rows.filter(pl.col(column) == _literal(value))
+        kept = rows.filter(_equals(rows[column].dtype, column, value))
         if not kept.height and rows.height:
             seen = ", ".join(map(repr, rows[column].unique(maintain_order=True).head(5).to_list()))
             raise SteerworksError(
@@ -119,23 +138,27 @@ def _select(rows: pl.DataFrame, source: RowsSource) -> pl.DataFrame:
     blank = rows[source.column].is_null() | (rows[source.column].str.strip_chars().str.len_chars() == 0)
     if n := int(blank.sum()):
         if source.blank == "error":
-            first = rows["source_row"][int(blank.arg_max() or 0)]
+            first = rows[number][int(blank.arg_max() or 0)]
             raise SteerworksError(
                 f"source {source.name!r}: {n} blank or missing {'text' if n == 1 else 'texts'} in column "
                 f"{source.column!r} "
                 f"of {place}, the first in row {first} (0-based). Fill them in, or set `blank: drop`"
             )
         rows = rows.filter(~blank)
-    texts, numbers = rows[source.column].to_list(), rows["source_row"].to_list()
+    texts, numbers = rows[source.column].to_list(), rows[number].to_list()
     if source.sentences is not None:
         pairs = [
-            (chunk, number)
-            for text, number in zip(texts, numbers, strict=True)
+            (chunk, row)
+            for text, row in zip(texts, numbers, strict=True)
             for chunk in chunk_sentences(text, source.sentences, source.newline_ends_sentence)
         ]
         texts, numbers = [c for c, _ in pairs], [n for _, n in pairs]
     return _frame(source.name, texts, numbers)
 
 
-def _literal(value: Any) -> Any:
-    return pl.lit(value)
+def _equals(dtype: pl.DataType, column: str, value: Any) -> pl.Expr:
+    """Rows with a value; a number may be written as text in a configuration, and the other way round."""
+    if isinstance(value, str) is not (dtype == pl.String):
+        written = str(value).lower() if isinstance(value, bool) else str(value)
+        return pl.col(column).cast(pl.String) == written
+    return pl.col(column) == pl.lit(value)

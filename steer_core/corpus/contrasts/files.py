@@ -135,7 +135,37 @@ def _read(path: str) -> list[dict[str, Any]]:
         raise SteerworksError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
     if kind == "csv":
         return _csv(path, text)
-    return _json_list(path, text) if kind == "json" else _json_lines(path, text)
+    return _whole(path, _json_list(path, text) if kind == "json" else _json_lines(path, text))
+
+
+def _whole(path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose texts are texts: JSON can spell half a character, which no file or tokenizer takes.
+
+    Raises:
+        SteerworksError: a text holds a lone surrogate; names row and field.
+    """
+    for number, row in enumerate(rows):
+        for field, value in row.items():
+            try:
+                json.dumps(value, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                raise SteerworksError(
+                    f"{path}, row {number} (0-based), field {field!r}: half a character at {error.start} (a lone "
+                    "surrogate, \\ud800 to \\udfff): write the whole character, or take it out"
+                ) from error
+    return rows
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        ValueError: it names a field twice: the first would vanish.
+    """
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"field {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return dict(pairs)
 
 
 def _csv(path: str, text: str) -> list[dict[str, Any]]:
@@ -143,6 +173,12 @@ def _csv(path: str, text: str) -> list[dict[str, Any]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[dict[str, Any]] = []
     try:
+        names = list(reader.fieldnames or [])
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise SteerworksError(
+                f"{path}: the header names column {twice!r} twice, so that one would vanish: rename it"
+            )
         for row in reader:
             if None in row:
                 raise SteerworksError(
@@ -160,9 +196,11 @@ def _csv(path: str, text: str) -> list[dict[str, Any]]:
 
 def _json_list(path: str, text: str) -> list[dict[str, Any]]:
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=_named_once)
     except json.JSONDecodeError as error:
         raise SteerworksError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except ValueError as error:
+        raise SteerworksError(f"{path}: {error} in an object: rename one of the two") from error
     if not isinstance(body, list):
         raise SteerworksError(f"{path} holds a JSON {type(body).__name__}; it must be a list of objects, one a row")
     for number, row in enumerate(body):
@@ -177,11 +215,13 @@ def _json_lines(path: str, text: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_named_once)
         except json.JSONDecodeError as error:
             raise SteerworksError(
                 f"{path}, line {number + 1}: not valid JSON: {error.msg}; write one object a line"
             ) from error
+        except ValueError as error:
+            raise SteerworksError(f"{path}, line {number + 1}: {error}: rename one of the two") from error
         if not isinstance(row, dict):
             raise SteerworksError(f"{path}, line {number + 1} is no JSON object with named fields")
         rows.append(row)

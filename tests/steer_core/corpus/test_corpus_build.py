@@ -160,3 +160,24 @@ def test_sources_need_names_of_their_own_and_local_data_sets_have_digests(tmp_pa
     before = source_digests(spec(hub))
     pl.DataFrame({"text": ["one three"]}).write_parquet(folder / "validation.parquet")
     assert source_digests(spec(hub)) != before
+
+
+def test_a_column_that_is_called_like_ours_a_mark_of_byte_order_and_filters_on_numbers_all_work(tmp_path):
+    rows = [{"text": f"one {w}", "source_row": k, "part": k % 2} for k, w in enumerate(("two", "three", "four"))]
+    source = rows_file(tmp_path / "a.jsonl", rows)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for value in (1, "1"):
+        corpus = build_corpus(spec({**source, "filters": {"part": value}}))
+        assert texts_of(corpus) == ["one three"]
+        assert corpus["source_row"].to_list() == [1]
+    (tmp_path / "b.csv").write_text("text,code\none two,007\none three,8\n")
+    csv_source = {"kind": "file", "name": "own", "path": str(tmp_path / "b.csv"), "column": "text"}
+    assert texts_of(build_corpus(spec({**csv_source, "filters": {"code": "8"}}))) == ["one three"]
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("text,text\none two,three four\n")
+    source = {"kind": "file", "name": "own", "path": str(tmp_path / "a.csv"), "column": "text"}
+    with pytest.raises(SteerworksError, match="names column 'text' twice"):
+        build_corpus(spec(source))

@@ -253,3 +253,26 @@ def test_an_edited_file_has_another_digest(tmp_path):
     assert set(before) == {str(path)}
     assert source_digests(spec) != before
     assert source_digests(behavior(kind="grammar", attribute="formality", positive=2, negative=-2)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "prompt,positive,positive\nWhy?,yes,no\n", "names column 'positive' twice"),
+        (
+            "a.jsonl",
+            '{"prompt": "a", "prompt": "b", "positive": "x", "negative": "y"}\n',
+            "field 'prompt' stands twice",
+        ),
+        (
+            "a.jsonl",
+            '{"prompt": "Why?", "positive": "x", "negative": "y"}\n'
+            '{"prompt": "half \\ud83d of it", "positive": "x", "negative": "y"}\n',
+            r"row 1 \(0-based\), field 'prompt': half a character",
+        ),
+    ],
+)
+def test_what_would_vanish_or_is_no_text_is_named_with_its_file_and_row(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SteerworksError, match=message):
+        build(kind="pairs", path=str(tmp_path / name))
