@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from schemas.digest import canonical_json, digest_bytes, digest_json
 from schemas.vector_part import Site
 from schemas.vectors import Vectors, VectorTensors
-from steer_core.tables.errors import TableError
+from steer_core.tables.errors import SteerworksError, TableError
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +39,10 @@ class SteeringVector:
         control: empty, `random:<seed>` or `shuffled:<seed>`.
         lineage: what it was made from; `seed` is the seed of the fit.
         kl_curve: (coefficient, nats a token) pairs measured on this model; calibration, no part of the id.
+
+    Raises:
+        ValueError: tensors are no matrices of one width.
+        SteerworksError: empty, a layer below 0, or numbers that are none.
     """
 
     concept: str
@@ -63,6 +67,18 @@ class SteeringVector:
         if len(widths) != 1 or any(t.ndim != 2 for t in self.tensors.values()):
             shapes = {n: t.shape for n, t in self.tensors.items()}
             raise ValueError(f"tensors of a vector have shape [rows, width] with one width; got {shapes}")
+        if not all(t.size for t in self.tensors.values()):
+            raise SteerworksError(f"vector of {self.concept!r}: a tensor of it is empty, so it has no width or no row")
+        if self.layer < 0:
+            raise SteerworksError(f"vector of {self.concept!r}: layer {self.layer}; layers are counted from 0")
+        for name, tensor in self.tensors.items():
+            if not np.isfinite(tensor).all():
+                n = int((~np.isfinite(tensor)).sum())
+                raise SteerworksError(
+                    f"vector of {self.concept!r}, layer {self.layer}: {n} numbers of its tensor {name!r} are not finite"
+                )
+        if odd := [n for n, v in self.scalars.items() if not np.isfinite(v)]:
+            raise SteerworksError(f"vector of {self.concept!r}: its scalar {odd[0]!r} is {self.scalars[odd[0]]}")
 
     @property
     def width(self) -> int:

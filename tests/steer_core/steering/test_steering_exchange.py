@@ -253,3 +253,20 @@ def test_the_published_power_seeking_vector_has_its_known_numbers():
     assert float(np.abs(found.direction).max()) == pytest.approx(0.4735, abs=5e-5)
     assert found.direction[:3] == pytest.approx([-0.0118, -0.02513, 0.16314], abs=5e-6)
     assert found.lineage["sha256"].startswith("657f0536")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": {"direction": np.zeros((1, 0), np.float32)}}, "a tensor of it is empty"),
+        ({"tensors": {"direction": np.zeros((0, 4), np.float32)}}, "a tensor of it is empty"),
+        ({"layer": -3}, "layer -3; layers are counted from 0"),
+        ({"tensors": {"direction": np.array([[1.0, np.nan]], np.float32)}}, "1 numbers of its tensor 'direction'"),
+        ({"tensors": {"direction": np.array([[np.inf, -np.inf]], np.float32)}}, "2 numbers of its tensor 'direction'"),
+        ({"scalars": {"residual_norm": float("nan")}}, "its scalar 'residual_norm' is nan"),
+    ],
+)
+def test_numbers_that_are_none_make_no_vector_wherever_they_come_from(changes, message):
+    fields = {"concept": "c", "operator": "add", "layer": 0, "tensors": {"direction": np.ones((1, 4), np.float32)}}
+    with pytest.raises(SteerworksError, match=message):
+        SteeringVector(**{**fields, "scalars": {}, "model": "m", **changes})
