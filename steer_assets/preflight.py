@@ -9,14 +9,15 @@ import yaml
 
 from schemas.specs import BehaviorSpec, BenchSpec
 from steer_assets.partitions import Cell
-from steer_assets.settings import config_folders, registry
+from steer_assets.settings import config_folders, registry, storage_root
 from steer_core.corpus.contrasts import source_digests
 from steer_core.evaluation.judges.load import check_judge
 from steer_core.methods.load import load_method
 from steer_core.methods.part import parts_of
 from steer_core.methods.sweeps.exclusions import check_exclusions
 from steer_core.models.info import describe_model
-from steer_core.tables.errors import ConfigError
+from steer_core.tables.errors import ConfigError, TableError
+from steer_core.tables.files import filesystem
 from steer_core.tables.snapshot import table_exists
 
 
@@ -26,9 +27,16 @@ def check_bench(bench: BenchSpec, cells: Sequence[Cell]) -> None:
     Raises:
         ConfigError: all of them at once, each with the file and entry that names it.
     """
-    found = list(dict.fromkeys([*_corpus(bench), *_behaviors(bench), *_cells(bench, cells)]))
+    found = list(dict.fromkeys([*_storage(), *_corpus(bench), *_behaviors(bench), *_cells(bench, cells)]))
     if found:
         raise ConfigError("\n  - ".join(["nothing was run:", *found]))
+
+
+def _storage() -> Iterator[str]:
+    try:
+        filesystem(storage_root())
+    except TableError as error:
+        yield f"STEERWORKS_ROOT: {error}"
 
 
 def _corpus(bench: BenchSpec) -> Iterator[str]:

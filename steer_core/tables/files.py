@@ -30,9 +30,28 @@ _REASONS = {
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path on it. A bare path is a local one."""
-    fs, path = fsspec.core.url_to_fs(url)
+    """The fsspec file system of a URL and the path on it. A bare path is a local one.
+
+    Raises:
+        TableError: no such kind of storage, or the package that reaches it is not installed; says what to do.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise TableError(f"{url} cannot be reached: {error}, then run again") from error
+    except ValueError as error:
+        kind = url.split("://")[0]
+        raise TableError(
+            f"{url} cannot be reached: {error}; {kind!r} is no kind of storage that is known here. Write a path, or a "
+            "URL that begins with s3://, gs://, abfs:// or the like"
+        ) from error
     return fs, str(path)
+
+
+def is_object_store(fs: Any) -> bool:
+    """True where there are keys and no folders: making a folder there could make a bucket."""
+    protocols = fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,)
+    return bool({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl"} & set(protocols))
 
 
 def is_local(fs: Any) -> bool:
@@ -63,7 +82,8 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
     if not is_local(fs):
         whole = io.BytesIO()
         write(whole)
-        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        if not is_object_store(fs):
+            fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         fs.pipe_file(path, whole.getvalue())
         return
     target = Path(path)

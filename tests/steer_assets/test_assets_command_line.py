@@ -209,3 +209,9 @@ def test_what_a_vector_or_a_judge_gets_wrong_is_found_before_a_model_is_asked(be
         ):
             assert words in said, words
     assert not (bench.root / "small").exists()
+
+
+def test_storage_that_is_none_is_told_before_anything_runs(bench, capsys, monkeypatch):
+    monkeypatch.setenv("STEERWORKS_ROOT", "foo://nowhere")
+    assert main(["run", "copy", "--bench", "small"]) == 2
+    assert "STEERWORKS_ROOT: foo://nowhere cannot be reached" in capsys.readouterr().err

@@ -14,7 +14,17 @@ import pytest
 
 from schemas import GoalValues, Responses, SeedCorpus
 from schemas.contract import CONTRACTS
-from steer_core.tables import ContractError, Footer, TableError, content_digest, publish_table, read_footer, read_table
+from steer_core.tables import (
+    ContractError,
+    Footer,
+    TableError,
+    content_digest,
+    files,
+    publish_table,
+    read_footer,
+    read_table,
+)
+from steer_core.tables.files import filesystem
 from steer_core.tables.footer import METADATA_KEY
 
 
@@ -256,3 +266,34 @@ def test_responses_of_before_steering_are_read_without_a_receipt(tmp_path):
     ).with_columns(finish_reason=pl.lit("stop"))
     old.write_parquet(url, metadata={METADATA_KEY: Footer("responses", 1).to_json()})
     assert read_table(url, Responses).equals(old.with_columns(receipt=pl.lit(None, pl.String)))
+
+
+def test_storage_that_cannot_be_reached_is_one_clear_error(monkeypatch):
+    with pytest.raises(TableError, match="foo://x/y cannot be reached: .*'foo' is no kind of storage"):
+        filesystem("foo://x/y")
+
+    def lacking(url):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lacking)
+    with pytest.raises(TableError, match="s3://bucket/x cannot be reached: Install s3fs to access S3, then run again"):
+        filesystem("s3://bucket/x")
+
+
+def test_writing_to_an_object_store_makes_no_bucket(monkeypatch):
+    class Store:
+        protocol = ("s3", "s3a")
+
+        def __init__(self):
+            self.put = {}
+
+        def makedirs(self, *args, **kwargs):
+            raise AssertionError("a mistyped bucket would be made")
+
+        def pipe_file(self, path, data):
+            self.put[path] = data
+
+    store = Store()
+    monkeypatch.setattr(files, "filesystem", lambda url: (store, url.removeprefix("s3://")))
+    files.write_bytes("s3://bucket/a/b.txt", b"x")
+    assert store.put == {"bucket/a/b.txt": b"x"}
