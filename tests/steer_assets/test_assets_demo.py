@@ -75,7 +75,7 @@ def test_contrasts_that_fail_keep_neither_other_cells_nor_the_leaderboard_from_b
     behavior = {
         "source": {"kind": "pairs", "path": "pairs.jsonl"},
         "positive_prompt": "Be cheerful.",
-        "judge": {"kind": "llm", "rubric": "trait"},
+        "judge": {"kind": "llm", "rubric": "zero-to-ten"},
     }
     (workplace.folder / "behaviors.yaml").write_text(yaml.safe_dump({"cheer": behavior}))
     assert main(bench_with(workplace, behaviors=["cheer"])) == 1
