@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from steer_core.generation.backend import BATCH_SIZE, Backend
 from steer_core.tables.errors import SteerworksError
@@ -60,7 +60,3 @@ class Run:
         if self.ruler is None:
             raise SteerworksError("this measures texts, and no ruler was given")
         return self.ruler
-
-    def telling(self, progress: Progress | None) -> Run:
-        """The same run, telling someone else how far it is."""
-        return replace(self, progress=progress)
