@@ -13,10 +13,14 @@ from schemas.vector_part import PositionSelector
 
 
 class ModelSpec(Spec):
-    """A language model: `embedded`, a hub id with a revision, or a local `save_pretrained` folder."""
+    """A language model: `embedded`, a hub id with a revision, a local folder or GGUF file, or an installed package."""
 
     name: Slug = Field(description="Partition key and folder name")
-    source: str = Field(min_length=1, description="`embedded`, a hub id (`org/name`), or a path to a local folder")
+    source: str = Field(
+        min_length=1,
+        description="`embedded`, a hub id (`org/name`), a path to a folder or a `.gguf` file, or `package:<name>`, "
+        "the model in an installed Python package",
+    )
     revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` ...")
@@ -45,10 +49,12 @@ class ModelSpec(Spec):
         return digest_json(self.model_dump(mode="json", exclude={"name", "device", "engine", "description"}))
 
     @property
-    def kind(self) -> Literal["embedded", "hub", "local"]:
+    def kind(self) -> Literal["embedded", "hub", "local", "package"]:
         """Where the weights come from."""
         if self.source == "embedded":
             return "embedded"
+        if self.source.startswith("package:"):
+            return "package"
         return "local" if self.source.startswith(("/", ".", "~")) else "hub"
 
 

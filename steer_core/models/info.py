@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas.specs import ModelSpec
+from steer_core.models.gguf import GgufFacts, converted_folder, read_facts
+from steer_core.models.packaged import packaged_model
 from steer_core.tables.errors import ConfigError
 
 #: Names that architectures give their context length, in order of preference.
@@ -27,13 +29,48 @@ class ModelInfo:
     chat: bool | None
 
 
-def model_folder(spec: ModelSpec) -> Path | None:
-    """The folder of an embedded or local model; None for a hub model."""
-    if spec.kind == "embedded":
-        from steer_core.models.embedded import weights_folder
+def model_path(spec: ModelSpec) -> Path | None:
+    """Where a model's files are: a folder, or a GGUF file; None for a hub model.
 
-        return weights_folder()
-    return Path(spec.source).expanduser() if spec.kind == "local" else None
+    Raises:
+        ConfigError: it is in a package that is not installed.
+    """
+    match spec.kind:
+        case "embedded":
+            from steer_core.models.embedded import weights_folder
+
+            return weights_folder()
+        case "package":
+            try:
+                return packaged_model(spec.source)
+            except ConfigError as error:
+                raise ConfigError(f"model {spec.name!r}: {error}") from error
+        case "local":
+            return Path(spec.source).expanduser()
+    return None
+
+
+def gguf_file(spec: ModelSpec) -> Path | None:
+    """The GGUF file that a model is read from; None for other models.
+
+    Raises:
+        ConfigError: the file is not there.
+    """
+    path = model_path(spec)
+    if path is None or path.suffix != ".gguf":
+        return None
+    if not path.is_file():
+        raise ConfigError(f"model {spec.name!r}: there is no file {path}")
+    return path
+
+
+def model_folder(spec: ModelSpec) -> Path | None:
+    """The folder of a model whose files are at hand; None for a hub model.
+
+    That of a GGUF file may not be there yet: `steer_core.models.loading` converts the file on first use.
+    """
+    file = gguf_file(spec)
+    return model_path(spec) if file is None else converted_folder(file)
 
 
 def describe_model(spec: ModelSpec) -> ModelInfo:
@@ -42,6 +79,10 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
     Raises:
         ConfigError: a local folder is missing, is no `save_pretrained` folder, or its settings cannot be read.
     """
+    facts = _gguf_facts(spec)
+    if facts is not None:
+        chat = spec.chat if spec.chat is not None else facts.template is not None
+        return ModelInfo(spec.max_context or facts.context, chat)
     folder = model_folder(spec)
     if folder is None:
         return ModelInfo(spec.max_context, spec.chat)
@@ -61,6 +102,8 @@ def layers_of(spec: ModelSpec) -> int | None:
     Raises:
         ConfigError: its config cannot be read.
     """
+    if (facts := _gguf_facts(spec)) is not None:
+        return facts.layers
     folder = model_folder(spec)
     if folder is None or not (folder / "config.json").is_file():
         return None
@@ -70,6 +113,17 @@ def layers_of(spec: ModelSpec) -> int | None:
             if isinstance(scope.get(key), int):
                 return int(scope[key])
     return None
+
+
+def _gguf_facts(spec: ModelSpec) -> GgufFacts | None:
+    """What the head of a GGUF file says; None for other models, and for files that are converted already."""
+    file = gguf_file(spec)
+    if file is None or (converted_folder(file) / "config.json").is_file():
+        return None
+    try:
+        return read_facts(file)
+    except ConfigError as error:
+        raise ConfigError(f"model {spec.name!r}: {error}") from error
 
 
 def _context(config: dict[str, Any]) -> int | None:

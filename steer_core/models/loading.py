@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas.digest import digest_json
 from schemas.specs import ModelSpec
-from steer_core.models.info import ModelInfo, describe_model, model_folder
+from steer_core.models.gguf import convert, file_digest
+from steer_core.models.info import ModelInfo, describe_model, gguf_file, model_folder
 from steer_core.tables.errors import ConfigError
 
 
@@ -34,6 +35,29 @@ class LoadedModel:
     device: str
 
 
+def ready_folder(spec: ModelSpec) -> Path | None:
+    """The folder that a model is loaded from; a GGUF file is converted first. None for a hub model.
+
+    Raises:
+        ConfigError: the file cannot be converted.
+    """
+    file = gguf_file(spec)
+    if file is None:
+        return model_folder(spec)
+    try:
+        return convert(file)
+    except ConfigError as error:
+        raise ConfigError(f"model {spec.name!r}: {error}") from error
+
+
+def fingerprint_of(spec: ModelSpec) -> str:
+    """Digest of the files that a model is read from; for a hub model of its id and commit."""
+    if (file := gguf_file(spec)) is not None:
+        return digest_json(["gguf", file_digest(file)])
+    folder = model_folder(spec)
+    return digest_json([spec.source, spec.revision]) if folder is None else digest_folder(folder)
+
+
 def load_tokenizer(spec: ModelSpec) -> Any:
     """The tokenizer alone, for counting tokens before a run; needs no weights.
 
@@ -42,7 +66,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = model_folder(spec)
+    folder = ready_folder(spec)
     where = folder or spec.source
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -70,7 +94,6 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     device = _device(spec)
     model = _weights(spec)
     tokenizer = load_tokenizer(spec)
-    folder = model_folder(spec)
     try:
         model.to(device)
     except RuntimeError as error:
@@ -84,8 +107,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     chat = spec.chat if spec.chat is not None else bool(tokenizer.chat_template)
     if chat and not tokenizer.chat_template:
         raise ConfigError(f"model {spec.name!r} has `chat: true`, and its tokenizer has no chat template")
-    fingerprint = digest_folder(folder) if folder else digest_json([spec.source, spec.revision])
-    return LoadedModel(spec, model, tokenizer, ModelInfo(context, chat), fingerprint, device)
+    return LoadedModel(spec, model, tokenizer, ModelInfo(context, chat), fingerprint_of(spec), device)
 
 
 def _device(spec: ModelSpec) -> str:
@@ -112,7 +134,7 @@ def _weights(spec: ModelSpec) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = model_folder(spec)
+    folder = ready_folder(spec)
     where = folder or spec.source
     if folder is not None and not any(folder.glob("*.safetensors")):
         raise ConfigError(
@@ -170,7 +192,7 @@ def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:
     """
     from transformers import AutoModel
 
-    folder = model_folder(spec)
+    folder = ready_folder(spec)
     try:
         encoder = AutoModel.from_pretrained(
             folder or spec.source,

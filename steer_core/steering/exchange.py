@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,9 @@ import numpy as np
 
 from schemas.digest import canonical_json
 from schemas.vector_part import Site
-from steer_core.steering.gguf_format import read_gguf, write_gguf
 from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError
-from steer_core.tables.files import write_bytes, write_file
+from steer_core.tables.files import write_bytes
 
 FORMAT, VERSION = "steerworks-vectors", "1"
 #: Said in every file, since no two libraries count alike.
@@ -149,14 +149,13 @@ def export_gguf(
             raise SteerworksError(f"{what} has width {v.width}, the first one {vectors[0].width}")
     ordered = sorted(vectors, key=lambda v: v.layer)
     keys: dict[str, str | int] = {
-        "general.architecture": "controlvector",
         "general.name": ", ".join(dict.fromkeys(v.concept for v in ordered)),
         "controlvector.model_hint": model_hint,
         "controlvector.layer_count": len(ordered),
         _GGUF_KEY: canonical_json({"coefficient": coefficient, "vectors": [_described(v) for v in ordered]}),
     }
     tensors = {f"direction.{v.layer}": (coefficient * v.direction).astype(np.float32) for v in ordered}
-    write_file(str(path), lambda file: write_gguf(file, keys, tensors))
+    write_bytes(str(path), _gguf_bytes(keys, tensors))
 
 
 def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None = None) -> list[SteeringVector]:
@@ -173,7 +172,7 @@ def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None
     """
     file = _existing(path)
     data = file.read_bytes()
-    keys, tensors = read_gguf(data, str(file))
+    keys, tensors = _read_gguf(file, data)
     if keys.get("general.architecture") != "controlvector":
         raise SteerworksError(f"{file} is a GGUF file of {keys.get('general.architecture')!r}, not of a control vector")
     lineage = {**_origin(file, data), "model_hint": str(keys.get("controlvector.model_hint", ""))}
@@ -185,6 +184,52 @@ def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None
         found.append(_imported(file, concept, model, int(layer), "residual", tensor, lineage))
         _check_model(found[-1], None, width, file)
     return sorted(found, key=lambda v: v.layer)
+
+
+def _gguf_bytes(keys: Mapping[str, str | int], tensors: Mapping[str, Floats]) -> bytes:
+    from gguf import GGUFWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / "vector.gguf"
+        writer = GGUFWriter(aside, "controlvector")
+        for key, value in keys.items():
+            if isinstance(value, str):
+                writer.add_string(key, value)
+            else:
+                writer.add_uint32(key, value)
+        for name, tensor in tensors.items():
+            writer.add_tensor(name, np.ascontiguousarray(tensor))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return aside.read_bytes()
+
+
+def _read_gguf(file: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Keys and tensors of a file of float32 or float16 tensors.
+
+    Raises:
+        SteerworksError: no GGUF file, of another version, damaged, or with quantized tensors.
+    """
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    if data[:4] != b"GGUF":
+        raise SteerworksError(f"{file} is no GGUF file: it does not begin with `GGUF`")
+    try:
+        reader = GGUFReader(file)
+        keys = {name: field.contents() for name, field in reader.fields.items()}
+        read = [(t.name, t.tensor_type, np.array(t.data), int(t.data_offset + t.n_bytes)) for t in reader.tensors]
+    except Exception as error:  # what the reader meets in damaged files, it raises as it comes
+        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise SteerworksError(f"{file} is a damaged GGUF file ({said}): copy it again") from error
+    plain = (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
+    for name, kind, _, end in read:
+        if kind not in plain:
+            raise SteerworksError(f"{file}, tensor {name!r}: type {kind.name} is neither float32 nor float16")
+        if end > len(data):
+            raise SteerworksError(f"{file} is a damaged GGUF file (tensor {name!r} runs past its end): copy it again")
+    return keys, {name: numbers.astype(np.float32) for name, _, numbers, _ in read}
 
 
 def import_torch(
