@@ -5,7 +5,7 @@ This package imports nothing of the project.
 """
 
 from schemas.contract import CONTRACTS, Contract
-from schemas.contrasts import BehaviorItems, ContrastExamples, DataIntegrity, PreferencePairs
+from schemas.contrasts import BehaviorItems, ContrastExamples, ContrastSources, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
 from schemas.evaluation import (
     ClosedForm,
@@ -38,6 +38,7 @@ __all__ = [
     "Comparisons",
     "Contract",
     "ContrastExamples",
+    "ContrastSources",
     "DataIntegrity",
     "DoseResponse",
     "GoalMovements",

@@ -17,7 +17,9 @@ class ContrastExamples(Contract, table="contrast_examples", key=("example_id",))
 
     example_id: str = pa.Field(unique=True, description="Hash of concept, pair, label and texts")
     concept: str = pa.Field(description="Behavior or goal that is contrasted")
-    kind: str = pa.Field(description="Form of the data: `ab`, `open`, `caa`, `prompts`, `bipo`, `grammar`, `mined` ...")
+    kind: str = pa.Field(
+        description="Form of the data: `ab`, `open`, `caa`, `prompts`, `bipo`, `grammar`, `asked`, `corpus` ..."
+    )
     split: str = pa.Field(isin=SPLITS, description="What the example may be used for")
     pair_id: str = pa.Field(description="Pair; both sides share it")
     label: int = pa.Field(isin=[0, 1], description="1: shows the concept; 0: shows its opposite")
@@ -26,6 +28,22 @@ class ContrastExamples(Contract, table="contrast_examples", key=("example_id",))
     letter: str = pa.Field(nullable=True, description="Answer letter of an A/B item")
     source: str = pa.Field(description="File or generator that it came from")
     row: int = pa.Field(ge=0, description="0-based row of the source")
+
+
+class ContrastSources(Contract, table="contrast_sources", key=("goal", "source")):
+    """Where the contrast pairs of a goal come from: every source that was looked at, in order, and the one used.
+
+    A goal without a used source has no pairs and gets no vector.
+    """
+
+    goal: str = pa.Field(description="Goal")
+    place: int = pa.Field(ge=0, description="0-based place in the order of the sources")
+    source: str = pa.Field(description="`asked`: one text under opposite requests; `corpus`: matched texts; `mined`")
+    pairs: int = pa.Field(ge=0, description="Pairs that it gives")
+    candidates: int = pa.Field(ge=0, description="Pairs that served, before each text was used once")
+    gap: float = pa.Field(nullable=True, description="Mean gap of the pairs on the goal, in z")
+    used: bool = pa.Field(description="Whether the goal's vector is fitted on these pairs")
+    note: str = pa.Field(description="What there was to choose from")
 
 
 class PreferencePairs(Contract, table="preference_pairs", key=("pair_id",)):

@@ -39,6 +39,12 @@ class VectorPart(PartSpec):
     read: Literal["last_token", "letter", "last_prompt", "answer", "prompt", "all"] = Field(
         "answer", description="Where activations are read: one token, or the mean over a span"
     )
+    contrasts: tuple[Literal["asked", "corpus", "mined"], ...] = Field(
+        ("asked", "corpus", "mined"),
+        min_length=1,
+        description="Where contrasts of goals come from: the first that gives enough. `asked`: one training text under "
+        "opposite requests; `corpus`: texts at both ends, matched on the other goals; `mined`: answers that there are",
+    )
     operator: Slug | None = Field(None, description="Module of `steer_core.steering.operators`; null: the estimator's")
     positions: PositionSelector = Field("all", description="Positions that are steered")
     unit: Unit = Field("raw", description="Unit of the strengths")

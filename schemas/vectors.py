@@ -85,15 +85,21 @@ class ActivationMap(
     )
 
 
-class DoseResponse(Contract, table="dose_response", key=("part", "goal", "observed_goal", "strength"), version=3):
+class DoseResponse(Contract, table="dose_response", key=("part", "goal", "observed_goal", "strength"), version=4):
     """How far each strength of a goal's vector moves each goal, measured on the training pool."""
 
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
-        """Version 1 fitted the prompt's move without the start: no slope on it. Version 2 knew one vector part."""
+        """Version 1 had no slope on the start, version 2 knew one vector part, version 3 asked for all of it."""
+        if version not in (1, 2, 3):
+            return None
+        unknown = pl.lit(None, dtype=pl.Float64)
+        rows = rows.with_columns(
+            share=pl.lit(1.0), floor=pl.lit(0.0), gain=unknown, gain_low=unknown, gain_high=unknown
+        )
         if version == 1:
             rows = rows.with_columns(prompt_start=pl.lit(0.0))
-        return _of_one_part(rows, cls) if version in (1, 2) else None
+        return rows.select(list(cls.to_schema().columns)) if version == 3 else _of_one_part(rows, cls)
 
     part: str = pa.Field(
         description="Label of the method's part that it is of: its kind, numbered where a kind occurs again"
@@ -112,6 +118,15 @@ class DoseResponse(Contract, table="dose_response", key=("part", "goal", "observ
     prompt_intercept: float = pa.Field(description="Move that the prompt makes by itself where nothing is asked")
     prompt_slope: float = pa.Field(description="Move that the prompt makes by itself, per unit asked")
     prompt_start: float = pa.Field(description="And per unit of z0: texts drift back from the ends, whatever is asked")
+    share: float = pa.Field(
+        ge=0.0, le=1.0, description="Share of what the prompt leaves that the vector is asked for; 0: no dose helps"
+    )
+    floor: float = pa.Field(ge=0.0, description="Where the prompt leaves less than this, no dose is given")
+    gain: float = pa.Field(
+        nullable=True, description="Steering error that these doses take away on the training pool, all goals counted"
+    )
+    gain_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by text")
+    gain_high: float = pa.Field(nullable=True, description="Upper end")
     failed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers that are no answer")
     usable: bool = pa.Field(description="False where too many answers failed: never asked for")
     n: int = pa.Field(ge=0, description="Texts with both defined")

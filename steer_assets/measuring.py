@@ -21,8 +21,8 @@ from steer_core.goals.cache import GoalCache
 from steer_core.goals.measure import measure, measure_stream
 from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
-from steer_core.models.info import model_folder
-from steer_core.models.loading import digest_folder
+from steer_core.models.info import gguf_file, model_folder
+from steer_core.models.loading import digest_folder, fingerprint_of
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import filesystem, is_local, join, open_file
 
@@ -36,6 +36,8 @@ SPEED_PARTS = 8
 
 def model_digest(model: ModelSpec) -> str:
     """What the answers of a model follow from: its identity, and for a folder the files in it."""
+    if gguf_file(model) is not None:
+        return f"{model.identity}:{fingerprint_of(model)}"
     folder = model_folder(model)
     if folder is None or not folder.is_dir():
         return model.identity
@@ -143,7 +145,9 @@ def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:
 
     def ruler(texts: Sequence[str]) -> list[dict[str, float | None]]:
         frame = pl.DataFrame(
-            {"text_id": [digest_text(t) for t in texts], "text": list(texts)}, schema_overrides={"text": pl.String}
+            {"text_id": [digest_text(t) for t in texts], "text": list(texts)},
+            # no texts at all still have a type
+            schema={"text_id": pl.String, "text": pl.String},
         )
         values = measure_texts(bench, frame.unique("text_id", maintain_order=True))
         z, _ = space.locate(space.matrix(values, frame["text_id"]))

@@ -70,7 +70,7 @@ def measure(
     if (vector is None) != (strength is None):
         raise SteerworksError("a vector comes with a strength: pass both, or neither")
     built = _built(spec, method, asking.loaded.spec, here)
-    if built.traits.fits_on is not None:
+    if built.traits.fits_on is not None or built.traits.pool:
         raise ConfigError(
             f"method {name!r} is fitted on a training pool first: run it as a cell (`python -m steer_assets`)"
         )

@@ -128,7 +128,7 @@ def why_impossible(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: 
     traits = describe_method(spec, model, bench, goals)
     if not traits.calls_model:
         return None
-    if traits.fits_on is not None and bench.train_probe is None:
+    if (traits.fits_on is not None or traits.pool) and bench.train_probe is None:
         return f"{spec.name} is fitted on the training pool, and bench {bench.name!r} has no `train_probe`"
     if (why := refused(load_method(spec, model, bench, goals), describe_engine(model))) is not None:
         return f"{spec.name} on {model.name}: {why}"

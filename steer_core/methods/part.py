@@ -73,6 +73,11 @@ class Part(Protocol):
         ...
 
     @property
+    def pool(self) -> bool:
+        """Whether it needs the texts of a training pool, whoever answers to them."""
+        ...
+
+    @property
     def sweeps(self) -> bool:
         """Whether behaviors can be swept over its settings."""
         ...
@@ -148,6 +153,7 @@ class PlainPart:
     spec: PartSpec
     label: str
     fits_on: str | None = None
+    pool: bool = False
     sweeps: bool = False
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
@@ -259,7 +265,8 @@ def compose(base: Method, parts: Sequence[Part]) -> Method:
     wanted = dict.fromkeys(s for s in (base.traits.fits_on, *(part.fits_on for part in parts)) if s is not None)
     if len(wanted) > 1:
         raise ConfigError(f"parts are fitted on answers of different strategies: {', '.join(wanted)}")
-    return Composed(base, tuple(parts), replace(base.traits, fits_on=next(iter(wanted), None)))
+    pool = base.traits.pool or any(part.pool for part in parts)
+    return Composed(base, tuple(parts), replace(base.traits, fits_on=next(iter(wanted), None), pool=pool))
 
 
 def parts_of(method: Method) -> tuple[Part, ...]:

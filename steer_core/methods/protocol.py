@@ -144,6 +144,7 @@ class Traits:
         needs_context: least tokens of context that its prompts and answers take on the embedded bench; None: no floor.
         digest: digest of files that the answers come from, beside the spec; empty where there are none.
         fits_on: strategy whose responses to the training pool it is fitted on; None: fits nothing.
+        pool: whether it needs a training pool for something else: doses are tried on its texts.
     """
 
     max_calls: int = 1
@@ -152,6 +153,7 @@ class Traits:
     needs_context: int | None = None
     digest: str = ""
     fits_on: str | None = None
+    pool: bool = False
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def fit_cell(
     Args:
         loaded: the model.
         behaviors: rows of `contrast_examples` of the bench's behaviors; test examples are left out.
-        goals: rows of `contrast_examples` mined for its goals.
+        goals: rows of `contrast_examples` of its goals; a goal without any gets no vector.
         part: the method's vector part.
         sweep: further layers and seeds, and how many controls of shuffled labels the behaviors get.
         condition: rows of `contrast_examples` of the gate's condition, where the part has a gate.
@@ -70,7 +70,8 @@ def fit_cell(
     fitted_on = behaviors.filter(pl.col("split") != "test")
     # mined answers have no letter, and both sides of a pair share a prompt
     of_goals = part if part.read in ("answer", "last_token", "all") else part.model_copy(update={"read": "answer"})
-    jobs = [Job(of_goals, layers=main, concepts=tuple(goals["concept"].unique(maintain_order=True)))]
+    contrasted = tuple(goals["concept"].unique(maintain_order=True))
+    jobs = [Job(of_goals, layers=main, concepts=contrasted)] if contrasted else []
     if fitted_on.height:
         swept = tuple(fitted_on["concept"].unique(maintain_order=True))
         jobs.append(Job(part, layers=main, concepts=swept))
@@ -78,7 +79,7 @@ def fit_cell(
         jobs += [Job(part, layers=further, concepts=swept)] if further else []
         jobs += [Job(part, layers=main, seed=seed, concepts=swept) for seed in sweep.seeds if seed != part.seed]
         jobs += [Job(part, layers=main, shuffle=seed, concepts=swept) for seed in range(sweep.shuffled)]
-    fitted = fit_many(loaded, pl.concat([fitted_on, goals]), jobs, log=log)
+    fitted = fit_many(loaded, pl.concat([fitted_on, goals]), jobs, log=log) if jobs else []
     points = [Point(layer, part.site) for layer in main]
     found = [vector for of_job in fitted for vector in of_job]
     if part.gate is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import polars as pl
 import pytest
 import yaml
 
@@ -88,13 +89,35 @@ def test_contrasts_that_fail_keep_neither_other_cells_nor_the_leaderboard_from_b
 
 
 def test_a_leaderboard_of_no_cell_says_that_one_must_be_run_first(workplace, home, capsys):
-    part = {"kind": "vector", "estimator": "mean-difference", "layers": [1], "strengths": [-0.4, 0.4]}
-    workplace.bench = {**workplace.bench, "methods": ["pushed"]}
-    workplace.configure(methods={"pushed": {"parts": [part]}}, decoding={"max_new_tokens": 2})
+    # a method that needs a longer context than the model has
+    workplace.bench = {**workplace.bench, "methods": ["few-shot"]}
+    workplace.configure()
     assert main(["--bench", "small", "--methods", "all"]) == 1
     said = capsys.readouterr().out
-    assert "goal_contrasts: goal 'reading_difficulty' gets 0 contrast pairs" in said
+    assert "few-shot|embedded: left out, few-shot needs a context of 2048 tokens" in said
     assert "small__leaderboard: leaderboard: no cell of bench 'small' has answers on its probes yet" in said
+
+
+def test_a_model_that_never_stops_loses_its_goals_vectors_and_nothing_else(workplace, home, capsys):
+    part = {"kind": "vector", "estimator": "mean-difference", "layers": [1], "strengths": [-0.4, 0.4]}
+    methods = {
+        name: {"parts": [part | {"contrasts": order}]}
+        for name, order in (("asked", ["asked", "mined"]), ("pushed", ["asked", "corpus", "mined"]))
+    }
+    workplace.bench = {**workplace.bench, "methods": list(methods)}
+    workplace.configure(methods=methods, decoding={"max_new_tokens": 2})
+    assert main(["--bench", "small", "--methods", "all"]) == 0
+    assert "FAILED" not in capsys.readouterr().out
+    sources = pl.read_parquet(workplace.table("contrast_sources", "asked|embedded"))
+    assert not sources["used"].any()
+    assert set(sources["pairs"]) == {0}
+    assert pl.read_parquet(workplace.table("vectors", "asked|embedded")).is_empty()
+    # the corpus needs no answers, and its vectors are tried; where every answer is cut off, no dose can help
+    sources = pl.read_parquet(workplace.table("contrast_sources", "pushed|embedded"))
+    assert set(sources.filter("used")["source"]) == {"corpus"}
+    assert set(pl.read_parquet(workplace.table("dose_response", "pushed|embedded"))["share"]) == {0.0}
+    page = workplace.table("report", "asked|embedded").with_name("report.html").read_text()
+    assert "has no vector and is left to the prompt" in page
 
 
 @pytest.mark.e2e

@@ -91,3 +91,9 @@ def prompt_effect(goal: str, requests: Sequence[Request], unsteered: Unsteered) 
     design[:, 2] -= middle
     intercept, asked, start = np.linalg.lstsq(design, np.array(moved), rcond=None)[0]
     return float(intercept - start * middle), float(asked), float(start)
+
+
+def left_by_prompt(asked: float, z0: float, prompt: Sequence[float]) -> float:
+    """What the prompt alone leaves of a move asked of a text at z0, by the coefficients of `prompt_effect`."""
+    intercept, slope, start = prompt
+    return asked - intercept - slope * asked - start * z0

@@ -3,6 +3,7 @@
 1. Each goal's vector is applied at each strength to the same texts of the training pool.
 2. A move is z at a strength minus z of the same plan unsteered: what the prompt does by itself is not counted.
 3. The curve is fitted by `curve.fit_curve`, and read backwards by `inversion.DoseCurve`.
+4. How much is asked of the vector is picked by `policy.choose_policy`, by the steering error of these very answers.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.vector_part import Unit
 from schemas.vectors import DoseResponse
 from steer_core.generation.backend import Call
 from steer_core.generation.journalled import run_calls
 from steer_core.generation.run import Ruler, Run
-from steer_core.methods.doses.curve import fit_curve, prompt_effect
-from steer_core.methods.doses.inversion import is_anchored
+from steer_core.methods.doses.curve import fit_curve, left_by_prompt, prompt_effect
+from steer_core.methods.doses.inversion import DoseCurve, is_anchored
+from steer_core.methods.doses.policy import Landings, Policy, choose_policy
 from steer_core.methods.driver import failure_of, sample_seed
 from steer_core.methods.protocol import Artifact, Choose, Method, Request
 from steer_core.statistics import clustered_mean
@@ -31,7 +34,7 @@ from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 #: Bumped when the same vectors and answers give another curve.
-VERSION = "2"
+VERSION = "3"
 #: Share of answers that may fail beyond those that fail unsteered; a strength with more is not usable.
 MOST_FAILED = 0.05
 #: Where answers landed, by goal, strength (None: unsteered) and request; None for an answer that is none.
@@ -189,14 +192,52 @@ def _of_goal(
                     "prompt_intercept": intercept,
                     "prompt_slope": asked,
                     "prompt_start": start,
+                    "share": 1.0,
+                    "floor": 0.0,
+                    "gain": None,
+                    "gain_low": None,
+                    "gain_high": None,
                     "failed": float(failed),
                     "usable": bool(failed <= MOST_FAILED + unsteered),
                     "n": found.n,
                 }
             )
     own = [r for r in table if r["observed_goal"] == goal]
-    fit_curve(own, anchored=is_anchored(vectors, unit))
+    anchored = is_anchored(vectors, unit)
+    fit_curve(own, anchored=anchored)
+    curve = DoseCurve.of(pl.DataFrame(table, schema=DoseResponse.empty().schema, orient="row"), goal, anchored)
+    left = [_left(goal, r, (intercept, asked, start)) for r in requests]
+    policy = _policy(goal, curve, left, requests, strengths, z, labels)
+    for row in table:
+        row |= {"share": policy.share, "floor": policy.floor}
+        row |= {"gain": policy.gain, "gain_low": policy.low, "gain_high": policy.high}
     return table
+
+
+def _left(goal: str, request: Request, prompt: tuple[float, float, float]) -> float:
+    target = next(t for t in request.active if t.goal == goal)
+    return left_by_prompt(target.delta, target.z0, prompt)
+
+
+def _policy(
+    goal: str,
+    curve: DoseCurve,
+    left: Sequence[float],
+    requests: Sequence[Request],
+    strengths: Sequence[float | None],
+    z: _Landed,
+    labels: NDArray[np.str_],
+) -> Policy:
+    """The policy of a goal, by where the answers of its trial landed."""
+    axes = [t.goal for t in requests[0].goals]
+    wanted = np.array([[t.z0 if t.z_star is None else t.z_star for t in r.goals] for r in requests])
+    at = {}
+    for strength in strengths:
+        landed = [z[goal, strength, r.request_id] or {} for r in requests]
+        at[strength] = np.array(
+            [[np.nan if p.get(g) is None else p[g] for g in axes] for p in landed], dtype=np.float64
+        )
+    return choose_policy(curve, left, Landings(wanted, at), labels)
 
 
 def _move(goal: str, observed: str, strength: float | None, request: Request, z: _Landed) -> float:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import polars as pl
 
-from schemas.contrasts import ContrastExamples
-from schemas.specs import BehaviorSpec, MethodSpec
+from schemas.contrasts import ContrastExamples, ContrastSources
+from schemas.specs import BehaviorSpec
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 from steer_core import vectors as core
@@ -23,9 +23,10 @@ from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector, from_tables, to_tables
 from steer_core.tables.errors import ConfigError
+from steer_core.vectors import goal_contrasts as contrasts
 
-#: Pairs of a goal's contrasts that are kept, and texts that a dose is tried on.
-MOST_PAIRS, DOSE_TEXTS = 256, 32
+#: Texts that a dose is tried on.
+DOSE_TEXTS = 32
 
 
 def _spec(part: Part) -> VectorPart:
@@ -52,23 +53,14 @@ def _numbers(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
 
 
 def _contrasts(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
-    """Contrast pairs for each goal: answers to one training text, far apart on the goal and close on the others."""
-    from steer_core.methods.load import load_method
-    from steer_core.vectors.goal_contrasts import mine_contrasts
+    """Contrast pairs for each goal, from the first source that gives enough; goals without are left to the prompt."""
+    from steer_core.methods.parts._vector_contrasts import goal_contrasts
+    from steer_core.vectors.goal_contrasts.choice import left_to_the_prompt
 
-    plain: Any = load_method(_plain_spec(), cell.model, cell.bench, cell.goals)
-    return (
-        mine_contrasts(
-            tables["requests"],
-            tables["request_goals"],
-            tables["fit_outcomes"],
-            tables["fit_goal_values"],
-            GoalSpace.from_table(tables["goal_space"]),
-            cell.bench.goals,
-            messages_of=lambda request: plain.step(request, None, ())[0].messages,
-            max_pairs=MOST_PAIRS,
-        ),
-    )
+    examples, sources = goal_contrasts(_spec(part).contrasts, cell, tables)
+    for goal, why in left_to_the_prompt(sources).items():
+        cell.warn(f"goal {goal!r} gets no vector and is left to the prompt: {why}")
+    return examples, sources
 
 
 def _condition(part: Part, cell: FitContext) -> BehaviorSpec | None:
@@ -128,16 +120,20 @@ def _tried_settings(part: Part) -> Any:
     return part.spec.model_dump(mode="json", exclude={"on_probe"})
 
 
-def _pool_code(part: Part, cell: FitContext) -> Any:
-    from steer_core.methods.load import code_digest
+def _contrasts_follow(part: Part, cell: FitContext) -> Any:
+    from steer_core.methods.load import PLAIN_STRATEGY, code_digest
+    from steer_core.methods.parts._vector_contrasts import ASKED_TEXTS, ASKING, strategy
 
-    return [cell.bench.train_probe, code_digest(_plain_spec())]
+    words = {n: [g.noun, g.more, g.less] for n, g in cell.goals.items()}
+    decoding, drawn = cell.bench.decoding.model_dump(mode="json"), [cell.bench.seed, cell.bench.train_probe]
+    code = [code_digest(strategy(name)) for name in (PLAIN_STRATEGY, ASKING)]
+    return [words, decoding, drawn, code, ASKED_TEXTS]
 
 
-def _plain_spec() -> MethodSpec:
-    from steer_core.methods.load import PLAIN_STRATEGY
+def _contrast_calls(part: Part, cell: FitContext) -> int:
+    from steer_core.methods.parts._vector_contrasts import most_calls
 
-    return MethodSpec.model_validate({"name": "plain", "parts": [{"kind": "prompt", "strategy": PLAIN_STRATEGY}]})
+    return most_calls(_spec(part).contrasts, cell)
 
 
 def _doses(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
@@ -155,6 +151,8 @@ def _doses(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, 
         DOSE_TEXTS,
         label,
     )
+    if not trial.vectors:
+        return (DoseResponse.empty(),)
     under = method.before(label)
     with cell.asking("doses") as run:
         give(under, run.asking, tables)
@@ -194,13 +192,16 @@ def _dose_calls(part: Part, cell: FitContext) -> int:
 FITS = (
     FitStep(
         "goal_contrasts",
-        {"goal_contrasts": ContrastExamples},
-        tuple(n for n in POOL if n != "fit_responses"),
+        {"goal_contrasts": ContrastExamples, "contrast_sources": ContrastSources},
+        (*(n for n in POOL if n != "fit_responses"), "seed_corpus", "corpus_goal_values"),
         _contrasts,
-        core.VERSION,
-        settings=lambda part: None,
-        follows=_pool_code,
+        contrasts.VERSION,
+        settings=lambda part: list(_spec(part).contrasts),
+        follows=_contrasts_follow,
         once=True,
+        calls_model=True,
+        calls=_contrast_calls,
+        kinds=("huggingface",),
     ),
     FitStep(
         "vectors",
@@ -216,7 +217,7 @@ FITS = (
     FitStep(
         "dose_response",
         {"dose_response": DoseResponse},
-        (*POOL, "vectors", "vector_tensors"),
+        (*POOL, "contrast_sources", "vectors", "vector_tensors"),
         _doses,
         doses.VERSION,
         settings=_tried_settings,

@@ -1,7 +1,9 @@
 """A prompt with vectors: the vectors make up for what the prompt leaves of a request.
 
 For each active goal with requested move r of a text at z0, the prompt by itself moves a + b r + c z0 (fitted on the
-training pool); the vector is asked for the rest, and the goal's dose-response curve says which strength gives it.
+training pool); the vector is asked for a share of the rest, picked there too (`doses.policy`), and the goal's
+dose-response curve says which strength gives it. Goals without contrasts, or whose doses do not help, are left to the
+prompt.
 Vector-only methods have the unsteered rewrite as their prompt, so b is near 0 there and the vector does all the work.
 """
 
@@ -17,7 +19,8 @@ from schemas.specs import BenchSpec, ModelSpec
 from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Backend, Capabilities
-from steer_core.methods.doses import DoseCurve, is_anchored
+from steer_core.methods.doses import DoseCurve, Policy, is_anchored
+from steer_core.methods.doses.curve import left_by_prompt
 from steer_core.methods.fitting import FitContext
 from steer_core.methods.part import Arm, Part, PlainPart
 from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of_goals
@@ -33,6 +36,7 @@ from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimator import load_estimator
+from steer_core.vectors.goal_contrasts.choice import left_to_the_prompt
 from steer_core.vectors.layers import resolve_layers
 
 #: Strategy whose answers to the training pool contrasts are mined from.
@@ -63,14 +67,20 @@ class Doses(PlainPart):
     spec: VectorPart
     label: str = "vector"
     strength: float | None = None
-    fits_on = POOL_STRATEGY
+    pool = True
     sweeps = True
+
+    @property
+    def fits_on(self) -> str | None:  # type: ignore[override]
+        """Answers to mine in; those that are asked for on purpose serve as well, so then no others are needed."""
+        return POOL_STRATEGY if "mined" in self.spec.contrasts and "asked" not in self.spec.contrasts else None
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """A vector goes with strategies of one prompt and one answer: doses are tried under that.
 
         Raises:
-            ConfigError: the strategy asks several times, or the estimator needs what goals do not have.
+            ConfigError: the strategy asks several times, the estimator needs what goals do not have, or another vector
+                of the method has its contrasts from elsewhere.
         """
         if not isinstance(base, SinglePrompt):
             raise ConfigError(
@@ -82,12 +92,21 @@ class Doses(PlainPart):
                 "of; fit it with steer_core.vectors.fit on A/B data"
             )
 
+        for other in before:
+            if isinstance(other, Doses) and other.spec.contrasts != self.spec.contrasts:
+                raise ConfigError(
+                    f"two vectors of one method state different `contrasts` ({', '.join(other.spec.contrasts)}; "
+                    f"{', '.join(self.spec.contrasts)}), and their goals share them: give both the same"
+                )
+
     def collect(self, tables: Mapping[str, pl.DataFrame]) -> Artifact:
         """A dose for each goal, from the tables `vectors`, `vector_tensors` and `dose_response`."""
         doses = tables["dose_response"].filter(pl.col("part") == self.label)
         goals = doses["goal"].unique(maintain_order=True).to_list()
         known = vectors_of_goals(goals, tables, self.label)
-        return with_doses(Artifact(), self.spec, known, doses, gate_of_part(tables, self.label), self.label)
+        made = with_doses(Artifact(), self.spec, known, doses, gate_of_part(tables, self.label), self.label)
+        left = left_to_the_prompt(tables["contrast_sources"])
+        return Artifact((*made.items, *(Item("left", why, goal, part=self.label) for goal, why in left.items())))
 
     def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
         """The vectors, to an engine that refuses those of another model."""
@@ -156,10 +175,12 @@ class Doses(PlainPart):
         return found
 
     def _layers(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
-        """Layers that the part itself steers: those of its goals; a sweep's further layers are fitted for behaviors."""
-        of_goals = tables["vectors"].filter(
-            pl.col("part") == self.label, pl.col("concept").is_in(list(cell.bench.goals)), pl.col("control") == ""
-        )
+        """Layers that the part itself steers; a sweep's further layers are fitted for behaviors."""
+        own = tables["vectors"].filter(pl.col("part") == self.label, pl.col("control") == "")
+        of_goals = own.filter(pl.col("concept").is_in(list(cell.bench.goals)))
+        if not of_goals.height:
+            # no goal has a vector: what is left is of behaviors
+            of_goals = own.filter(~pl.col("layer").is_in(list(cell.bench.sweep.layers)))
         return tuple(of_goals["layer"].unique().sort())
 
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
@@ -190,21 +211,24 @@ class Doses(PlainPart):
             SteerworksError: the artifact knows no dose of a goal that is asked for.
         """
         doses = {i.goal: i.body for i in artifact.items if i.kind == "dose" and i.part == self.label}
+        left = {i.goal for i in artifact.items if i.kind == "left" and i.part == self.label}
         chosen: list[tuple[Mapping[str, Any], DoseCurve, float]] = []
         for target in request.active:
+            if target.goal in left:
+                continue
             if target.goal not in doses:
                 raise SteerworksError(
                     f"no dose of goal {target.goal!r} is known: fit the vectors and measure their dose-response first"
                 )
             dose = doses[target.goal]
-            intercept, asked, start = dose["prompt"]
             curve = DoseCurve(tuple(dose["strengths"]), tuple(dose["moves"]), dose["anchored"])
             if self.strength is not None:
                 # an edit that sets a place has no other side
                 turned = -1.0 if curve.anchored and target.delta < 0 else 1.0
                 chosen.append((dose, curve, _clipped(curve, turned * self.strength)))
                 continue
-            strength = curve.strength_for(target.delta - intercept - asked * target.delta - start * target.z0)
+            policy = Policy(dose["share"], dose["floor"])
+            strength = curve.strength_for(policy.asks(left_by_prompt(target.delta, target.z0, dose["prompt"])))
             if strength is not None:
                 chosen.append((dose, curve, strength))
         # doses were tried one at a time: together they may use up what one may use alone
@@ -270,17 +294,17 @@ def with_doses(
             {"intervention": step.to_dict(), "coefficients": [s[k].coefficient for s in steps]}
             for k, step in enumerate(steps[0] if steps else ())
         ]
-        prompt = (
-            dose_response.filter(pl.col("goal") == goal)
-            .select("prompt_intercept", "prompt_slope", "prompt_start")
-            .row(0)
-        )
+        fitted_to = dose_response.filter(pl.col("goal") == goal)
+        prompt = fitted_to.select("prompt_intercept", "prompt_slope", "prompt_start").row(0)
+        share, floor = fitted_to.select("share", "floor").row(0)
         body = {
             "strengths": list(curve.strengths),
             "moves": list(curve.moves),
             "anchored": curve.anchored,
             "unit": part.unit,
             "prompt": list(prompt),
+            "share": share,
+            "floor": floor,
             "interventions": stored,
         }
         items.append(Item("dose", body, goal, part=label))

@@ -40,6 +40,13 @@ SIDE_EFFECTS = {
 DRIFT = 0.04
 #: Probability of 1, 2 ... sentences: short texts carry as much of an instruction in fewer tokens.
 SENTENCES = (0.30, 0.22, 0.16, 0.13, 0.10, 0.09)
+#: The same where the prompt leaves the length open, in the last stage: greedy decoding never counts up to six, so most
+#: such answers end after three, and a story is over when the next sentence is less likely than an end.
+OPEN_SENTENCES = (0.03, 0.09, 0.70, 0.12, 0.04, 0.02)
+#: Share of the last stage's rewrites that ask for one change at all three strengths: so that only the strength differs.
+GRADED = 0.7
+#: How often each attribute is the one that changes there: what is hardest to grade most often.
+GRADED_MIX = {"difficulty": 0.15, "formality": 0.2, "sentiment": 0.45, "sentences": 0.2}
 #: Share of each kind of example.
 MIX = {"rewrite": 0.58, "improve": 0.03, "open": 0.25, "persona": 0.06, "continue": 0.05, "plain": 0.03}
 
@@ -101,11 +108,17 @@ class Example:
     kind: str
 
 
-def draw_example(rng: np.random.Generator) -> Example:
-    """One example of the mix; held-out scenarios never occur."""
+def draw_example(rng: np.random.Generator, open_sentences: Sequence[float] = SENTENCES) -> Example:
+    """One example of the mix; held-out scenarios never occur.
+
+    Args:
+        rng: what is drawn from.
+        open_sentences: probability of 1, 2 ... sentences where the prompt does not say how many.
+    """
     kind = str(rng.choice(list(MIX), p=list(MIX.values())))
     scenario = draw_scenario(rng, "train")
-    attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=SENTENCES)))
+    chances = open_sentences if kind in ("open", "persona") else SENTENCES
+    attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=chances)))
     if kind == "rewrite":
         return _rewrite_example(tell(scenario, attributes, rng), rng)
     if kind == "improve":
@@ -120,18 +133,54 @@ def draw_example(rng: np.random.Generator) -> Example:
     return Example((), text, kind)
 
 
+def draw_last_stage(rng: np.random.Generator, n: int) -> list[Example]:
+    """Examples of the last stage: open answers that end, and changes graded by the words of strength."""
+    found: list[Example] = []
+    while len(found) < n:
+        example = draw_example(rng, OPEN_SENTENCES)
+        found += _graded(rng) if example.kind == "rewrite" and rng.random() < GRADED else [example]
+    return found[:n]
+
+
+def _graded(rng: np.random.Generator) -> list[Example]:
+    """One change of one text, asked for at each strength in the same words."""
+    attribute = str(rng.choice(list(GRADED_MIX), p=list(GRADED_MIX.values())))
+    attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=SENTENCES)))
+    source = tell(draw_scenario(rng, "train"), attributes, rng)
+    value = getattr(source.attributes, attribute)
+    up = bool(rng.random() < 1 - POSITIONS[attribute][value])
+    keep_rest = bool(rng.random() < 0.2)
+    wording = int(rng.integers(2**31))
+    found = []
+    for strength in range(len(MOVES)):
+        wish, target = wish_for(attribute, value, up, strength, rng)
+        asked = request([wish], keep_rest, np.random.default_rng(wording))
+        text = rewrite(source, {attribute: target}, rng).text
+        found.append(Example((("user", _with_text(asked, source.text)),), text, "rewrite"))
+    return found
+
+
 def draw_wish(attribute: str, value: int, rng: np.random.Generator) -> tuple[Wish, int]:
     """A change of one attribute and the value that grants it.
 
     The value is the one whose place on the goal scale is nearest to a move drawn for the strength, at least one step
     in the direction asked for. At the end of the scale nothing can move, as in life.
     """
-    places = POSITIONS[attribute]
     strength = int(rng.integers(3))
     move = float(rng.uniform(*MOVES[strength]))
-    room_up, room_down = 1 - places[value], places[value]
+    room_up, room_down = 1 - POSITIONS[attribute][value], POSITIONS[attribute][value]
     # the direction with room, most of the time
     up = bool(rng.random() < 0.05 + 0.9 * room_up / (room_up + room_down))
+    return _granted(attribute, value, up, strength, move)
+
+
+def wish_for(attribute: str, value: int, up: bool, strength: int, rng: np.random.Generator) -> tuple[Wish, int]:
+    """A change in a direction at a strength, and the value that grants it; as `draw_wish`."""
+    return _granted(attribute, value, up, strength, float(rng.uniform(*MOVES[strength])))
+
+
+def _granted(attribute: str, value: int, up: bool, strength: int, move: float) -> tuple[Wish, int]:
+    places = POSITIONS[attribute]
     aim = places[value] + (move if up else -move)
     beyond = [v for v in places if (v > value if up else v < value)]
     target = min(beyond, key=lambda v: abs(places[v] - aim)) if beyond else value

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from steer_core.models.embedded.examples import Example, draw_example
+from steer_core.models.embedded.examples import Example, draw_example, draw_last_stage
 from steer_core.models.embedded.manifest import write_manifest
 from steer_core.models.embedded.tokenizer import CONTEXT, END, prompt_text, train_tokenizer
 
@@ -34,6 +34,7 @@ class Recipe:
         seed: of data, order and initial weights.
         stages: conversations of each stage, each seen once. A stage warms the rates up again: what a stage has only
             begun to copy from the prompt, the next one learns faster than a longer stage would.
+        last_stage: conversations of the last stage, with open answers that end and graded changes.
         n_tokenizer_examples: conversations that the tokenizer learns from.
         vocab_size: tokens of the vocabulary.
         layers, width, heads, inner: sizes of the Llama architecture.
@@ -46,6 +47,7 @@ class Recipe:
 
     seed: int = 0
     stages: tuple[int, ...] = (42_000, 50_000)
+    last_stage: int = 36_000
     n_tokenizer_examples: int = 4_000
     vocab_size: int = 1408
     layers: int = 4
@@ -97,7 +99,23 @@ def train(recipe: Recipe, report: Callable[[int, int, float], None] | None = Non
                 model = build_model(recipe, tokenizer)
         batches = list(make_batches(examples, tokenizer, recipe.batch_tokens, rng))[: recipe.max_steps]
         run_stage(model, batches, recipe, report)
+    finish(model, tokenizer, recipe, report)
     return model.eval(), tokenizer
+
+
+def finish(model: Any, tokenizer: Any, recipe: Recipe, report: Callable[[int, int, float], None] | None = None) -> None:
+    """The last stage, on the weights that the stages before it have made.
+
+    Args:
+        model: changed in place.
+        tokenizer: its tokenizer.
+        recipe: all settings.
+        report: called with step, number of steps and loss after every step.
+    """
+    rng = np.random.default_rng(recipe.seed + STAGE_SEED * len(recipe.stages))
+    examples = draw_last_stage(rng, recipe.last_stage)
+    batches = list(make_batches(examples, tokenizer, recipe.batch_tokens, rng))[: recipe.max_steps]
+    run_stage(model, batches, recipe, report)
 
 
 def run_stage(
@@ -256,11 +274,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--stages", type=int, nargs="+", default=Recipe.stages, help="conversations of each stage")
+    parser.add_argument("--last-stage", type=int, default=Recipe.last_stage, help="conversations of the last stage")
+    parser.add_argument("--after", type=Path, help="folder of a model whose other stages are done: the last one alone")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True)
-    recipe = Recipe(seed=options.seed, stages=tuple(options.stages))
+    recipe = Recipe(seed=options.seed, stages=tuple(options.stages), last_stage=options.last_stage)
     started = time.monotonic()
 
     def report(step: int, steps: int, loss: float) -> None:
@@ -270,7 +290,14 @@ def main() -> None:
                 flush=True,
             )
 
-    model, tokenizer = train(recipe, report)
+    if options.after is None:
+        model, tokenizer = train(recipe, report)
+    else:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(options.after)
+        model = AutoModelForCausalLM.from_pretrained(options.after)
+        finish(model, tokenizer, recipe, report)
     save(model, tokenizer, options.out)
     write_manifest(
         options.out,

@@ -12,9 +12,17 @@ import polars as pl
 from steer_core.generation.receipts import check_receipts
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, plural, signed, slug_words
+from steer_core.reports.numbers import number, plural, slug_words
 from steer_core.reports.sections import Section
-from steer_core.reports.sweeps import Sweep, strength_words
+from steer_core.reports.sections._doses import (
+    ContrastRow,
+    DoseRow,
+    contrast_rows,
+    dose_caveats,
+    dose_rows,
+    dosed_share,
+)
+from steer_core.reports.sweeps import Sweep
 from steer_core.reports.vector_plots import (
     MOST_CONCEPTS,
     MOST_COSINE_PANELS,
@@ -35,20 +43,6 @@ DIRECTIONS = ("add", "add_norm_preserving", "ablate")
 RELIABLE = 0.3
 #: Vectors from which the page folds away those of layers that no behavior steers.
 MOST_ROWS = 12
-
-
-@dataclass(frozen=True)
-class DoseRow:
-    """One goal's dose-response in figures: what its vector can be asked for."""
-
-    goal: str
-    strengths: str
-    lowest: float | None
-    highest: float | None
-    unusable: str
-    prompt_slope: float
-    prompt_intercept: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +68,8 @@ class VectorSection:
         controls: what was fitted as a control, in words.
         left_out: what the figures leave to the tables.
         doses: a row a goal; empty where no dose-response was measured.
+        contrasts: a row a goal: where its contrast pairs come from, or why it has none.
+        dosed: how many requests got a dose, in words.
         integrity: rows of `data_integrity`, failed checks first.
         n_failed: checks that did not pass.
         receipts: a row a table with steered responses.
@@ -88,6 +84,8 @@ class VectorSection:
     controls: str
     left_out: tuple[str, ...]
     doses: tuple[DoseRow, ...]
+    contrasts: tuple[ContrastRow, ...]
+    dosed: str
     integrity: tuple[dict[str, Any], ...]
     n_failed: int
     receipts: tuple[ReceiptRow, ...]
@@ -143,7 +141,9 @@ def vector_section(tables: CellTables, swept: Sequence[Sweep]) -> tuple[VectorSe
             seeds=real["seed"].n_unique() > 1,
             controls=_controls(vectors),
             left_out=_left_out(cosines, activations),
-            doses=() if doses is None else tuple(_dose_rows(doses)),
+            doses=() if doses is None else tuple(dose_rows(doses)),
+            contrasts=contrast_rows(tables),
+            dosed=dosed_share(tables),
             integrity=tuple(checks),
             n_failed=sum(not row["passed"] for row in checks),
             receipts=tuple(_receipts(tables)),
@@ -213,33 +213,6 @@ def _left_out(cosines: pl.DataFrame | None, activations: pl.DataFrame | None) ->
     return tuple(said)
 
 
-def _dose_rows(doses: pl.DataFrame) -> list[DoseRow]:
-    found = []
-    for (goal,), rows in doses.group_by("goal", maintain_order=True):
-        own = rows.filter(pl.col("observed_goal") == goal, pl.col("strength").is_not_null()).sort("strength")
-        good = own.filter(pl.col("usable"), pl.col("fitted").is_not_null())
-        fitted = good["fitted"].to_list()
-        unusable = own.filter(~pl.col("usable")).select("strength", "unit").rows()
-        found.append(
-            DoseRow(
-                goal=slug_words(str(goal)),
-                strengths=_strength_list(good) if good.height else "none",
-                lowest=min(fitted, default=None),
-                highest=max(fitted, default=None),
-                unusable=", ".join(strength_words(s, u) for s, u in unusable) or "none",
-                prompt_slope=rows["prompt_slope"][0],
-                prompt_intercept=rows["prompt_intercept"][0],
-                n=int(rows["n"].to_numpy().max()),
-            )
-        )
-    return found
-
-
-def _strength_list(rows: pl.DataFrame) -> str:
-    words = [strength_words(s, u) for s, u in rows.select("strength", "unit").iter_rows()]
-    return words[0] if len(words) == 1 else f"{words[0]} to {words[-1]}"
-
-
 def _receipts(tables: CellTables) -> list[ReceiptRow]:
     found = []
     for where, responses in (("probe", tables.responses), ("behaviors", filled(tables.sweep_responses))):
@@ -253,40 +226,7 @@ def _receipts(tables: CellTables) -> list[ReceiptRow]:
 
 def caveats(tables: CellTables, concepts: Sequence[str]) -> tuple[str, ...]:
     """Goals that their vector moves the wrong way or not at all, and concepts of which there is hardly a direction."""
-    return (*_wrong_way(tables, concepts), *_unreliable(tables, concepts))
-
-
-def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
-    """Goals whose vector moves them down with strength, or up against it, beyond its interval."""
-    doses = filled(tables.fitted.get("dose_response"))
-    if doses is None:
-        return []
-    said = []
-    own = doses.filter(
-        pl.col("goal").is_in(list(goals)),
-        pl.col("goal") == pl.col("observed_goal"),
-        "usable",
-        pl.col("strength").is_not_null(),
-        pl.col("strength") != 0,
-    )
-    several = doses["part"].n_unique() > 1
-    for (label, goal), rows in own.group_by("part", "goal", maintain_order=True):
-        of_goal = slug_words(str(goal)) + (f" ({label})" if several else "")
-        against = rows.filter(
-            ((pl.col("strength") > 0) & (pl.col("high") < 0)) | ((pl.col("strength") < 0) & (pl.col("low") > 0))
-        )
-        along = rows.filter(
-            ((pl.col("strength") > 0) & (pl.col("low") > 0)) | ((pl.col("strength") < 0) & (pl.col("high") < 0))
-        )
-        if against.height > along.height:
-            worst = against.sort(pl.col("move").abs(), descending=True).row(0, named=True)
-            said.append(
-                f"The vector of {of_goal} points the wrong way: {signed(worst['move'])} at strength "
-                f"{strength_words(worst['strength'], worst['unit'])} on the training pool."
-            )
-        elif rows.height and not along.height:
-            said.append(f"No strength of the vector of {of_goal} moved it on the training pool.")
-    return said
+    return (*dose_caveats(tables, concepts), *_unreliable(tables, concepts))
 
 
 def _unreliable(tables: CellTables, concepts: Sequence[str]) -> list[str]:

@@ -57,10 +57,9 @@ class Responsive:
             for goal in z:
                 if f"more {GOALS[goal].more.split()[-1]}" in prompt:
                     z[goal] += self.prompt_gain
-            doses = {GOAL_OF[i.vector]: i.coefficient for i in call.plan.interventions}
-            for goal, dose in doses.items():
-                z[goal] += self.gain * dose
-            broken = any(abs(d) >= 3 for d in doses.values())
+            for i in call.plan.interventions:
+                z[GOAL_OF[i.vector]] += self.gain * i.coefficient
+            broken = any(abs(i.coefficient) >= 3 for i in call.plan.interventions)
             text = " ".join(f"{g}={v:.4f}" for g, v in z.items())
             yield Finished(index, Generation("" if broken else text, "stop", 5, 3, 0.1))
 
@@ -269,8 +268,16 @@ def test_a_vector_alone_steers_the_plain_rewrite_and_is_fitted_on_the_training_p
     method = load(VECTOR)
     assert isinstance(method, Composed)
     assert "rewrite the following text." in method.base.step(request(), Artifact(), ())[0].messages[-1].content
-    assert method.traits.fits_on == "direct"
-    assert load({"kind": "prompt", "strategy": "direct"}, VECTOR).traits.fits_on == "direct"
+    assert method.traits.pool
+    # what is asked for on purpose serves to mine in as well
+    assert method.traits.fits_on is None
+    mined = VECTOR | {"contrasts": ["corpus", "mined"]}
+    assert load({"kind": "prompt", "strategy": "direct"}, mined).traits.fits_on == "direct"
+
+
+def test_vectors_of_one_method_share_their_contrasts():
+    with pytest.raises(ConfigError, match="state different `contrasts`.*give both the same"):
+        load(VECTOR, VECTOR | {"contrasts": ["corpus"]})
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,16 @@ def vector_tables(concepts: Sequence[str], layers: Sequence[int], seed: int) -> 
         "activation_map": typed(maps, schemas.ActivationMap),
         "vector_cosines": pl.DataFrame(cosines),
         "dose_response": doses(rng),
+        "contrast_sources": contrast_sources(),
     }
+
+
+def contrast_sources() -> pl.DataFrame:
+    """Every goal's contrasts were asked for, but those of the second, which came from the corpus."""
+    second = list(GOALS)[1]
+    rows = [(g, 0, "asked", 40, 60, 0.5, g != second, "120 answers to 60 texts") for g in GOALS]
+    rows.append((second, 1, "corpus", 64, 900, 0.6, True, "100 texts at each end of the goal"))
+    return pl.DataFrame(rows, schema=schemas.ContrastSources.empty().schema, orient="row")
 
 
 def doses(rng: np.random.Generator) -> pl.DataFrame:
@@ -372,6 +381,11 @@ def doses(rng: np.random.Generator) -> pl.DataFrame:
                         "prompt_intercept": 0.01 * g,
                         "prompt_slope": 0.05 + 0.1 * g,
                         "prompt_start": -0.1,
+                        "share": (1.0, 0.5, 1.0, 0.0)[g % 4],
+                        "floor": (0.0, 0.2, 0.0, 0.0)[g % 4],
+                        "gain": 0.05 - 0.02 * g,
+                        "gain_low": 0.02 - 0.02 * g,
+                        "gain_high": 0.08 - 0.02 * g,
                         "failed": 0.0 if usable else 0.4,
                         "usable": usable,
                         "n": 32,

@@ -47,6 +47,30 @@ def test_a_vector_that_points_the_wrong_way_is_said(tables):
     )
 
 
+def test_a_goal_without_contrasts_is_said_to_be_left_to_the_prompt(tables):
+    sources = tables.fitted["contrast_sources"]
+    goal = sources["goal"][0]
+    none = sources.with_columns(
+        used=pl.col("used") & (pl.col("goal") != goal),
+        pairs=pl.when(pl.col("goal") == goal).then(3).otherwise("pairs"),
+    )
+    assert "has no vector" not in said(tables)
+    assert (
+        f"{goal.replace('_', ' ')} has no vector and is left to the prompt: at least 8 contrast pairs are needed; asked: 3 "
+        "(120 answers to 60 texts)." in said(replace(tables, fitted={**tables.fitted, "contrast_sources": none}))
+    )
+
+
+def test_a_goal_whose_doses_do_not_help_is_said_to_be_left_to_the_prompt(tables):
+    doses = tables.fitted["dose_response"]
+    idle = doses.filter(pl.col("share") == 0)["goal"].unique().to_list()
+    text = said(tables)
+    assert idle
+    for goal in doses["goal"].unique():
+        sentence = f"No dose of the vector of {goal.replace('_', ' ')} took error away on the training pool"
+        assert (sentence in text) == (goal in idle)
+
+
 def test_a_direction_that_is_none_is_said_beside_the_behavior(tables):
     weak = tables.fitted["vectors"].with_columns(reliability=pl.lit(-0.05))
     assert "There is hardly a direction of cheerfulness" in of_sweep(

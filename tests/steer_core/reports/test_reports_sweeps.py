@@ -350,6 +350,14 @@ def test_receipts_and_doses_stand_on_the_page(page, swept):
     steered = swept["sweep_responses"].filter(pl.col("receipt").is_not_null()).height
     assert f"behaviors: all {steered:,} steered responses carry a receipt" in page.said
     assert "−0.5, +0.5" in page.said
+    assert "50 % of what is left, from 0.2 on; takes 0.03 [0.00 to 0.06] of error away" in page.said
+    assert "nothing: no dose took error away" in page.said
+    assert "requests got a dose" in page.said
+
+
+def test_where_the_contrasts_of_a_goal_come_from_stands_on_the_page(page):
+    assert "asked for on purpose" in page.said
+    assert "texts of the corpus, matched" in page.said
 
 
 def test_failed_checks_of_the_data_are_shown(page, swept):
