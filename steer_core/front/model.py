@@ -198,12 +198,11 @@ def _no_bars() -> Iterator[None]:
 
 
 def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
-    from steer_core.models.info import ModelInfo
+    from steer_core.models.info import ModelInfo, context_of
     from steer_core.models.loading import LoadedModel
 
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()  # PEFT's wrapper: the layers inside wear the adapter
-    config = model.config.get_text_config()
     dtype = str(model.dtype).removeprefix("torch.")
     # the object's own numbers: another checkpoint, or the same one trained on, is another model
     total = b"".join(
@@ -215,7 +214,7 @@ def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.padding_side = "left"
-    info = ModelInfo(getattr(config, "max_position_embeddings", None), bool(tokenizer.chat_template))
+    info = ModelInfo(context_of(model.config), bool(tokenizer.chat_template))
     return LoadedModel(spec, model.eval(), tokenizer, info, fingerprint, str(model.device))
 
 

@@ -1,7 +1,7 @@
 """The plain way: batches that step on until their longest row ends, by `generate` of transformers.
 
 For models whose caches cannot be refilled, and as the yardstick of those that can. Rows of a batch have the same room
-to write, and the same regime of positions; others are run apart.
+to write, and the same regime (`generation.regimes`); others are run apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
 
 from steer_core.generation.backend import Finished, Generation
 from steer_core.generation.prompt_tokens import pad_left
-from steer_core.generation.regimes import regime_of
+from steer_core.generation.regimes import Regime
 from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
 from steer_core.generation.stream import Passes, Prompt, Waiting
 from steer_core.tables.errors import SteerworksError
@@ -27,11 +27,11 @@ class Batches:
         passes: how passes are made.
         waiting: the calls.
         size: most rows of a batch.
+        regime: which rows may share one.
     """
 
-    def __init__(self, passes: Passes, waiting: Waiting, size: int) -> None:
-        self._passes, self._waiting, self._size = passes, waiting, size
-        self._regime = regime_of(passes.loaded.model.config.get_text_config(decoder=True))
+    def __init__(self, passes: Passes, waiting: Waiting, size: int, regime: Regime) -> None:
+        self._passes, self._waiting, self._size, self._regime = passes, waiting, size, regime
 
     def finished(self) -> Iterator[Finished]:
         """Answers, a batch at a time."""
@@ -44,8 +44,8 @@ class Batches:
                 regimes = {self._regime(len(p.tokens), len(p.tokens) + prompt.room) for p in prompt.all}
                 if len(regimes) > 1:
                     raise SteerworksError(
-                        f"call {prompt.index}: its rule reads prompts of different length along, and this model turns "
-                        "rows by the longest one beside them: they cannot share a pass"
+                        f"call {prompt.index}: its rule reads prompts of different length along, and rows of this "
+                        "model answer otherwise beside longer ones: they cannot share a pass"
                     )
                 alike.setdefault((prompt.room, regimes.pop()), []).append(prompt)
             for (room, _), prompts in alike.items():

@@ -13,7 +13,7 @@ from steer_core.models.packaged import packaged_model
 from steer_core.tables.errors import ConfigError
 
 #: Names that architectures give their context length, in order of preference.
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,12 @@ def _gguf_facts(spec: ModelSpec) -> GgufFacts | None:
         return read_facts(file)
     except ConfigError as error:
         raise ConfigError(f"model {spec.name!r}: {error}") from error
+
+
+def context_of(config: Any) -> int | None:
+    """The context length of a config of transformers, under whatever name its architecture has for it."""
+    text = config.get_text_config()
+    return _context({key: getattr(text, key, None) for key in _CONTEXT_KEYS})
 
 
 def _context(config: dict[str, Any]) -> int | None:

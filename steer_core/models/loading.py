@@ -10,7 +10,7 @@ from typing import Any
 from schemas.digest import digest_json
 from schemas.specs import ModelSpec
 from steer_core.models.gguf import convert, file_digest
-from steer_core.models.info import ModelInfo, describe_model, gguf_file, model_folder
+from steer_core.models.info import ModelInfo, context_of, describe_model, gguf_file, model_folder
 from steer_core.tables.errors import ConfigError
 
 
@@ -102,8 +102,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
         ) from error
     model.eval()
     _check_finite(spec, model)
-    config = model.config.get_text_config()
-    context = spec.max_context or getattr(config, "max_position_embeddings", None)
+    context = spec.max_context or context_of(model.config)
     chat = spec.chat if spec.chat is not None else bool(tokenizer.chat_template)
     if chat and not tokenizer.chat_template:
         raise ConfigError(f"model {spec.name!r} has `chat: true`, and its tokenizer has no chat template")

@@ -62,7 +62,7 @@ def _hook(place: Place, i: Intervention, vector: SteeringVector) -> Any:
     def after(_module: Any, _args: Any, output: Any) -> Any:
         import torch
 
-        hidden = output[0] if isinstance(output, tuple) else output
+        hidden = place.hidden(output)
         if hidden.device not in numbers:
             numbers[hidden.device] = {
                 n: torch.tensor(np.asarray(t, dtype=np.float32), device=hidden.device)

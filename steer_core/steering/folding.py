@@ -184,6 +184,8 @@ def _edit(state: State, i: Intervention, vector: SteeringVector, family: Family,
     """Replace the projection's weight and bias by those that write the edited activation; names what changed."""
     import torch
 
+    if family.experts and _written(i.site) == "mlp":
+        return [_edit_experts(state, i, vector, f"{family.layers}.{i.layer}.{family.experts}", config)]
     where = f"{family.layers}.{i.layer}.{getattr(family, _written(i.site))}"
     if f"{where}.weight" not in state and family.shared:
         if i.operator != "add":
@@ -211,6 +213,24 @@ def _edit(state: State, i: Intervention, vector: SteeringVector, family: Family,
         b = bias.double()
         state[f"{where}.bias"] = (b - left.T @ (right @ b) + shift / scale).to(bias.dtype)
     return changed
+
+
+def _edit_experts(state: State, i: Intervention, vector: SteeringVector, name: str, config: Any) -> str:
+    """Add a constant to the biases of all experts of a layer; names them."""
+    import torch
+
+    mapped = load_operator(i.operator).affine_map
+    assert mapped is not None  # `_check` looked
+    biases = state[name]  # [experts, width]
+    t = {n: torch.from_numpy(a).to(biases.device, torch.float64) for n, a in vector.tensors.items()}
+    left, _, shift = mapped(t, i.coefficient)
+    if len(left):
+        raise SteerworksError(
+            f"operator {i.operator!r} cannot be folded at layer {i.layer}, site {i.site!r}, of this "
+            f"{config.model_type} model: its experts write there; steer it with hooks"
+        )
+    state[name] = (biases.double() + shift).to(biases.dtype)
+    return name
 
 
 def _difference(

@@ -52,6 +52,8 @@ class Family:
         with_bias: the config under which the projections of the given sites have a bias; raises where there is none.
         carry: the state dict under the names of that config's architecture.
         shared: projection of the shared expert, in layers of experts; empty: the family has none.
+        experts: biases of all experts [experts, width] where the weights of a token's experts sum to 1: a constant in
+            each is one in the stream; empty: the family has none.
         transposed: the projections' weights are [in, out].
         multiplier: config field that a write is multiplied by before it enters the stream; empty: none.
     """
@@ -62,6 +64,7 @@ class Family:
     with_bias: Callable[[Any, frozenset[Site]], Any]
     carry: Callable[[State, Any], State] = _as_it_is
     shared: str = ""
+    experts: str = ""
     transposed: bool = False
     multiplier: str = ""
 
@@ -153,23 +156,50 @@ def _phi3_as_llama(state: State, config: Any) -> State:
     return cut
 
 
+def _pre_norm(config: Any, sites: frozenset[Site]) -> Any:
+    """OPT's config with its biases, where nothing normalises the stream behind the MLP."""
+    if not config.do_layer_norm_before:
+        raise SteerworksError(
+            f"this {config.model_type} model cannot be folded: it normalises the stream behind each sublayer, so that "
+            "no bias is a constant in it. Steer it with hooks"
+        )
+    return _switched(attention="enable_bias", mlp="enable_bias")(config, sites)
+
+
 def _plain(with_bias: Callable[[Any, frozenset[Site]], Any], **more: Any) -> Family:
     return Family("model.layers", "self_attn.o_proj", "mlp.down_proj", with_bias, **more)
 
 
+_OWN = _switched(attention="", mlp="")
+_SWITCHES = _switched(attention="attention_bias", mlp="mlp_bias")
+_ATTENTION = _switched(attention="attention_bias")
+_USE_BIAS = _switched(attention="use_bias", mlp="use_bias")
+
 #: `config.model_type` -> how it is folded.
 FAMILIES: dict[str, Family] = {
-    "llama": _plain(_switched(attention="attention_bias", mlp="mlp_bias")),
-    "granite": _plain(_switched(attention="attention_bias", mlp="mlp_bias"), multiplier="residual_multiplier"),
+    **dict.fromkeys(("arcee", "llama", "nemotron", "smollm3"), _plain(_SWITCHES)),
+    **dict.fromkeys(("apertus", "cohere", "cohere2", "gemma", "hunyuan_v1_dense", "olmo", "qwen3"), _plain(_ATTENTION)),
+    "granite": _plain(_SWITCHES, multiplier="residual_multiplier"),
+    "seed_oss": _plain(_switched(attention="attention_out_bias", mlp="mlp_bias")),
+    "ernie4_5": _plain(_USE_BIAS),
+    "helium": _plain(_switched(mlp="mlp_bias")),
     "mistral": _plain(_as_llama),
     "qwen2": _plain(_as_llama),
     "phi3": _plain(_as_llama, carry=_phi3_as_llama),
-    "qwen3": _plain(_switched(attention="attention_bias")),
-    "deepseek_v2": _plain(_switched(attention="attention_bias", mlp="mlp_bias"), shared="mlp.shared_experts.down_proj"),
-    "gpt2": Family("transformer.h", "attn.c_proj", "mlp.c_proj", _switched(attention="", mlp=""), transposed=True),
+    "deepseek_v2": _plain(_SWITCHES, shared="mlp.shared_experts.down_proj"),
+    "gpt_oss": _plain(_switched(attention="attention_bias", mlp=""), experts="mlp.experts.down_proj_bias"),
+    "starcoder2": Family("model.layers", "self_attn.o_proj", "mlp.c_proj", _USE_BIAS),
+    "phi": Family("model.layers", "self_attn.dense", "mlp.fc2", _OWN),
+    "persimmon": Family("model.layers", "self_attn.dense", "mlp.dense_4h_to_h", _OWN),
+    "opt": Family("model.decoder.layers", "self_attn.out_proj", "fc2", _pre_norm),
+    "gpt2": Family("transformer.h", "attn.c_proj", "mlp.c_proj", _OWN, transposed=True),
+    "gpt_bigcode": Family("transformer.h", "attn.c_proj", "mlp.c_proj", _OWN),
+    "gpt_neo": Family("transformer.h", "attn.attention.out_proj", "mlp.c_proj", _OWN),
+    **dict.fromkeys(("codegen", "gptj"), Family("transformer.h", "attn.out_proj", "mlp.fc_out", _switched(mlp=""))),
     "gpt_neox": Family(
         "gpt_neox.layers", "attention.dense", "mlp.dense_4h_to_h", _switched(attention="attention_bias", mlp="")
     ),
+    "bloom": Family("transformer.h", "self_attention.dense", "mlp.dense_4h_to_h", _OWN),
     "falcon": Family(
         "transformer.h", "self_attention.dense", "mlp.dense_4h_to_h", _switched(attention="bias", mlp="bias")
     ),
@@ -178,15 +208,15 @@ FAMILIES: dict[str, Family] = {
 _POST_NORM = "it normalises what its sublayers write, so that no bias of theirs is a constant in the stream"
 _EXPERTS = "its experts have no bias, and what they write depends on the token's route"
 
+_NO_BIAS = "what its MLP writes has no bias, no setting gives it one, and no other architecture carries its weights"
+_STATE = "its layers differ in kind, and where those with a state write has no bias"
+
 #: `config.model_type` -> why it cannot be folded.
 REFUSED = {
-    "gemma2": _POST_NORM,
-    "gemma3_text": _POST_NORM,
-    "gemma3": _POST_NORM,
-    "olmo2": _POST_NORM,
-    "olmo3": _POST_NORM,
-    "mixtral": _EXPERTS,
-    "qwen2_moe": _EXPERTS,
-    "qwen3_moe": _EXPERTS,
-    "deepseek_v3": _EXPERTS,
+    **dict.fromkeys(("exaone4", "gemma2", "gemma3_text", "gemma3", "glm4", "olmo2", "olmo3"), _POST_NORM),
+    **dict.fromkeys(("deepseek_v3", "ernie4_5_moe", "glm4_moe", "granitemoe", "mixtral", "olmoe"), _EXPERTS),
+    **dict.fromkeys(("phimoe", "qwen2_moe", "qwen3_moe"), _EXPERTS),
+    **dict.fromkeys(("glm", "ministral", "mpt", "stablelm"), _NO_BIAS),
+    **dict.fromkeys(("bamba", "falcon_h1", "granitemoehybrid", "jamba", "lfm2", "minimax", "nemotron_h"), _STATE),
+    **dict.fromkeys(("mamba", "qwen3_next", "recurrent_gemma", "zamba2"), _STATE),
 }

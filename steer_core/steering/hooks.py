@@ -201,7 +201,11 @@ class Applied:
             raise SteerworksError(f"a forward pass has {rows} rows; interventions were given for {len(self.rows)}")
         mask = kwargs.get("attention_mask")
         if mask is None:
-            past = kwargs.get("past_key_values")
+            past, previous = kwargs.get("past_key_values"), self._window
+            if past is None and kwargs.get("cache_params") is not None and previous is not None:
+                # a recurrent state (Mamba) tells no length: it goes on where the last pass ended
+                self._window = Window(previous.stop, previous.stop + tokens, previous.offsets)
+                return
             start = 0 if past is None else int(past.get_seq_length())
             self._window = Window(start, start + tokens, np.zeros(rows, dtype=np.int64))
             return
@@ -235,7 +239,7 @@ class Applied:
 
         def after(_module: Any, _args: Any, output: Any) -> Any:
             nonlocal settled
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = place.hidden(output)
             window = self._window
             if leads and self._decoding and window is not None:
                 if self._fresh:

@@ -245,7 +245,7 @@ class Running:
 
 def _hook(place: Place, lanes: Sequence[Lane], positions: Integers) -> Any:
     def after(_module: Any, _args: Any, output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
+        hidden = place.hidden(output)
         if hidden.shape[:2] != (len(positions), 1):
             raise SteerworksError(
                 f"layer {place.layer} was fed {hidden.shape[1]} tokens of {hidden.shape[0]} rows; one token of each of "

@@ -1,7 +1,9 @@
 """Where a model can be read and steered: its decoder layers, and in each the modules whose outputs enter the stream.
 
 A site is a module and its output. `residual` is the stream after the layer. `attention` and `mlp` are what the sublayer
-writes into the stream: where a family normalises the write (Gemma 2 and 3, OLMo 2), the output of that post-norm.
+writes into the stream: where a family normalises the write (Gemma 2 and 3, OLMo 2 and 3), the output of that
+post-norm. They are known of families whose every layer has one of each; of others (state space models, and those whose
+modules add the stream to what they write) only `residual` is.
 
 Where a family multiplies the write before adding it (Granite's `residual_multiplier`), the module's output is not yet
 what enters the stream. Activations, vectors and operators of a site are always meant in the stream: `Place.read` gives
@@ -25,12 +27,20 @@ _LAYER_PATHS = (
     "model.language_model.layers",
     "model.decoder.layers",
     "transformer.h",
+    "transformer.blocks",
     "gpt_neox.layers",
+    "backbone.layers",
+    "biogpt.layers",
     "language_model.layers",
     "decoder.layers",
     "layers",
     "h",
+    "blocks",
 )
+
+
+#: Config fields that say how many streams a model keeps beside each other (Gemma 3n, hyper-connections).
+_STREAMS = ("altup_num_inputs", "hc_mult")
 
 
 @dataclass(frozen=True)
@@ -50,21 +60,22 @@ class Family:
 _PLAIN = Family("self_attn", "mlp")
 _NORMED = Family("post_attention_layernorm", "post_feedforward_layernorm")
 
-#: `config.model_type` -> how its layers are built. A new family is one line here and one in the matrix test.
+#: Families whose sublayers write into the stream themselves.
+_PLAIN_FAMILIES = (
+    *("apertus", "arcee", "cohere", "cohere2", "deepseek_v2", "deepseek_v3"),
+    *("ernie4_5", "ernie4_5_moe", "gemma", "glm", "glm4_moe", "gpt_oss", "helium", "hunyuan_v1_dense", "llama"),
+    *("ministral", "mistral", "mixtral", "nemotron", "olmo", "olmoe", "persimmon", "phi"),
+    *("phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
+)
+
+#: `config.model_type` -> how its layers are built. A new family is one entry here and one in the matrix test.
 FAMILIES = {
-    "llama": _PLAIN,
-    "mistral": _PLAIN,
-    "qwen2": _PLAIN,
-    "qwen3": _PLAIN,
-    "phi3": _PLAIN,
-    "mixtral": _PLAIN,
-    "deepseek_v2": _PLAIN,
-    "deepseek_v3": _PLAIN,
-    "gemma2": _NORMED,
-    "gemma3_text": _NORMED,
-    "olmo2": _NORMED,
+    **dict.fromkeys(_PLAIN_FAMILIES, _PLAIN),
+    **dict.fromkeys(("exaone4", "gemma2", "gemma3_text", "olmo2", "olmo3"), _NORMED),
+    "glm4": Family("post_self_attn_layernorm", "post_mlp_layernorm"),
     "granite": Family("self_attn", "mlp", "residual_multiplier"),
-    "gpt2": Family("attn", "mlp"),
+    "granitemoe": Family("self_attn", "block_sparse_moe", "residual_multiplier"),
+    **dict.fromkeys(("codegen", "gpt2", "gpt_bigcode", "gpt_neo", "gptj"), Family("attn", "mlp")),
     "gpt_neox": Family("attention", "mlp"),
     "falcon": Family("self_attention", "mlp"),
 }
@@ -86,12 +97,30 @@ class Place:
     module: nn.Module
     scale: float = 1.0
 
+    def hidden(self, output: Any) -> Tensor:
+        """The module's output, or the first element of it, shape [rows, tokens, width].
+
+        Raises:
+            SteerworksError: it has another shape, as where an architecture keeps several streams beside each other.
+        """
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        if hidden.ndim != 3:
+            raise SteerworksError(
+                f"layer {self.layer}, site {self.site!r} ({type(self.module).__name__}) gives activations of shape "
+                f"{list(hidden.shape)} and not [rows, tokens, width]: this architecture keeps no single stream, and "
+                "can be neither read nor steered there"
+            )
+        return hidden
+
     def read(self, output: Any) -> Tensor:
         """The activation of the site, in units of the stream, from the module's output.
 
         Falcon adds attention's write to the MLP's in place: whoever keeps what is read must copy it.
+
+        Raises:
+            SteerworksError: see `hidden`.
         """
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        hidden = self.hidden(output)
         return hidden if self.scale == 1.0 else hidden * self.scale
 
 
@@ -136,11 +165,17 @@ def find_sites(model: Any) -> Sites:
     """The places of a causal language model, of its headless trunk, or of one that PEFT has wrapped.
 
     Raises:
-        SteerworksError: its decoder layers cannot be found.
+        SteerworksError: its decoder layers cannot be found, or it keeps several streams.
     """
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()  # PEFT's wrapper around the very same layers
     config = model.config.get_text_config()
+    for field in _STREAMS:
+        if (getattr(config, field, None) or 1) > 1:
+            raise SteerworksError(
+                f"{type(model).__name__} (type {config.model_type!r}) keeps {getattr(config, field)} streams beside "
+                f"each other ({field}), and a vector is meant in one: this architecture cannot be steered"
+            )
     for path in _LAYER_PATHS:
         layers = model
         for name in path.split("."):

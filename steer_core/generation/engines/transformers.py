@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from schemas.digest import canonical_json
@@ -18,7 +18,8 @@ from steer_core.generation.decoding import Array, available_rules, build_rules, 
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.reading import Read, read_logits
-from steer_core.generation.regimes import regime_of
+from steer_core.generation.regimes import Regime, regime_of
+from steer_core.generation.sharing import Sharing, sharing_of
 from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
@@ -63,14 +64,25 @@ class TransformersBackend:
         self.stats = Stats()
         self._clock = clock
         self._accepted = frozenset(inspect.signature(loaded.model.forward).parameters)
-        self._regime = regime_of(loaded.model.config.get_text_config(decoder=True))
-        self._batching = _batching(loaded, batching, self._accepted)
+        self._asked_batching = batching
+        if batching == "refill":
+            _ = self._batching  # refused at once where it cannot be
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
         self._tensors: dict[str, Array] = {}
         self._wardrobe = wardrobe_of(loaded.model)
         self._writer = Writer(loaded.tokenizer)
         self.add_vectors(vectors or ())
+
+    # what a model allows is measured with a few passes, when it is first asked to run
+
+    @cached_property
+    def _regime(self) -> Regime:
+        return regime_of(self.loaded.model.config.get_text_config(decoder=True), sharing_of(self.loaded))
+
+    @cached_property
+    def _batching(self) -> tuple[Literal["refill", "plain"], str]:
+        return _batching(self.loaded, self._asked_batching, self._accepted)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -189,7 +201,7 @@ class TransformersBackend:
         if self.capabilities.batching == "plain":
             from steer_core.generation.plain import Batches
 
-            yield from Batches(passes, waiting, batch_size).finished()
+            yield from Batches(passes, waiting, batch_size, self._regime).finished()
             return
         from steer_core.steering.running import Running
 
@@ -359,6 +371,8 @@ def _batching(
     from steer_core.generation.cache import why_not_refillable
 
     reason = why_not_refillable(loaded.model, accepted)
+    if reason is None and (sharing := sharing_of(loaded)) is not Sharing.ANY:
+        reason = f"models of type {loaded.model.config.model_type!r} {sharing.value}"
     if reason is None:
         return "refill", ""
     if asked == "refill":

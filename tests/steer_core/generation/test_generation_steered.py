@@ -276,9 +276,9 @@ def test_a_backend_says_by_name_what_it_cannot_do():
 
 
 def test_a_model_of_an_unknown_architecture_still_answers_unsteered(tiny_model):
-    backend = TransformersBackend(load_model(ModelSpec(name="tiny", source=str(tiny_model("mamba", True)))))
+    backend = TransformersBackend(load_model(ModelSpec(name="tiny", source=str(tiny_model("rwkv", True)))))
     (answer,) = answers(backend, calls([plan("a", tokens=3)]))
     assert answer.completion_tokens > 0
     assert len(backend.score(of(backend, [plan("a")]), ["longer"])[0]) > 0
-    with pytest.raises(SteerworksError, match="decoder layers of MambaForCausalLM"):
+    with pytest.raises(SteerworksError, match="decoder layers of RwkvForCausalLM"):
         answers(backend, calls([plan("a", Intervention("add", "v", 0, 1.0))]))

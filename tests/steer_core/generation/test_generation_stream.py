@@ -21,10 +21,14 @@ from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 from tests.steer_core.steering.steering_worlds import vector as tensors_of
 
-#: Families of the fixture whose rows can take each other's places: all of them.
+#: Families of the fixture whose rows can take each other's places.
 EVERY = [
-    "llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox", "gpt_neox_sequential",
-    "olmo2", "falcon", "falcon_alibi", "granite", "deepseek_v2", "deepseek_v3", "mixtral", "opt", "gemma3_wrapper",
+    "llama", "mistral", "mistral_window", "ministral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gemma3_wrapper",
+    "phi", "phi3", "olmo", "olmo2", "olmo3", "granite", "cohere", "cohere2", "stablelm", "stablelm_parallel",
+    "starcoder2", "smollm3", "nemotron", "ernie4_5", "glm", "glm4", "exaone4", "helium", "apertus", "arcee", "seed_oss",
+    "hunyuan", "persimmon", "gpt2", "gptj", "codegen", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_sequential",
+    "falcon", "falcon_alibi", "opt", "opt_post_norm", "biogpt", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe",
+    "gpt_oss", "granitemoe", "ernie4_5_moe", "glm4_moe", "deepseek_v2", "deepseek_v3",
 ]  # fmt: skip
 TEXTS = ["a", "Please rewrite the following text.", "so that it is longer", "x " * 20, "more formal", "the " * 9]
 #: Answers of different lengths: rows leave and come in nearly every pass.

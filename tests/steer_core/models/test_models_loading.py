@@ -8,7 +8,10 @@ from steer_core.models.loading import digest_folder
 from steer_core.tables.errors import ConfigError
 
 
-@pytest.mark.parametrize(("family", "chat"), [("llama", True), ("qwen2", False), ("gpt2", False), ("gpt_neox", True)])
+@pytest.mark.parametrize(
+    ("family", "chat"),
+    [("llama", True), ("qwen2", False), ("gpt2", False), ("gpt_neox", True), ("mpt", False), ("gemma3_wrapper", True)],
+)
 def test_a_folder_is_described_without_its_weights_as_loading_finds_it(tiny_model, family, chat):
     spec = ModelSpec(name="tiny", source=str(tiny_model(family, chat)))
     assert describe_model(spec) == load_model(spec).info

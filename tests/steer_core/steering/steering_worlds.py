@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from steer_core.steering.hooks import Steering
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.vector import SteeringVector
-from tests.conftest import tiny_config
+from tests.tiny_configs import tiny_config
 
 WIDTH = 32
 VOCABULARY = 61

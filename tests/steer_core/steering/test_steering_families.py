@@ -7,26 +7,20 @@ from steering_worlds import PROMPTS, act, decode, hidden_after, steering, tiny, 
 from steer_core.steering.sites import find_sites
 from steer_core.tables.errors import SteerworksError
 
+#: Families whose every layer has an attention and an MLP that write into the stream.
 FAMILIES = [
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma2",
-    "gemma3",
-    "gemma3_wrapper",
-    "phi3",
-    "gpt2",
-    "gpt_neox",
-    "gpt_neox_sequential",
-    "olmo2",
-    "falcon",
-    "falcon_alibi",
-    "granite",
-    "deepseek_v2",
-    "deepseek_v3",
-    "mixtral",
-]
+    "llama", "mistral", "mistral_window", "ministral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gemma3_wrapper",
+    "phi", "phi3", "phi3_longrope", "olmo", "olmo2", "olmo3", "granite", "cohere", "cohere2", "stablelm",
+    "stablelm_parallel", "starcoder2", "smollm3", "nemotron", "ernie4_5", "glm", "glm4", "exaone4", "helium", "apertus",
+    "arcee", "seed_oss", "hunyuan", "persimmon", "gpt2", "gptj", "codegen", "gpt_bigcode", "gpt_neo", "gpt_neox",
+    "gpt_neox_sequential", "falcon", "falcon_alibi", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe", "gpt_oss",
+    "granitemoe", "ernie4_5_moe", "glm4_moe", "deepseek_v2", "deepseek_v3",
+]  # fmt: skip
+#: Families that are steered in the stream only: state space and linear attention, or modules that add the stream.
+STREAM_ONLY = [
+    "opt", "opt_post_norm", "bloom", "mpt", "biogpt", "mamba", "bamba", "falcon_h1", "jamba", "zamba2", "nemotron_h",
+    "granitemoehybrid", "lfm2", "qwen3_next", "recurrent_gemma", "minimax",
+]  # fmt: skip
 SITES = ["residual", "attention", "mlp"]
 
 
@@ -42,6 +36,11 @@ def model():
     return make
 
 
+def _zeros(_module, _args, out):
+    """Nothing in place of what a module gives; GPT-OSS gives its router's scores along."""
+    return (torch.zeros_like(out[0]), *out[1:]) if isinstance(out, tuple) else torch.zeros_like(out)
+
+
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_vector_enters_the_stream_whole_at_its_token_and_nowhere_else(model, family, site):
@@ -52,9 +51,7 @@ def test_a_vector_enters_the_stream_whole_at_its_token_and_nowhere_else(model, f
     silenced = []
     if site == "attention":
         # what the MLP makes of a steered stream is not the question
-        silenced = [
-            find_sites(made).place(1, "mlp").module.register_forward_hook(lambda _m, _a, out: torch.zeros_like(out))
-        ]
+        silenced = [find_sites(made).place(1, "mlp").module.register_forward_hook(_zeros)]
     before = hidden_after(made, 1, ids)
     after = hidden_after(made, 1, ids, steer, [(act(v, 1.5, site=site, positions="index:3"),)], [len(PROMPTS[2])])
     for handle in silenced:
@@ -109,10 +106,22 @@ def test_cached_and_uncached_decoding_agree(model, family):
     torch.testing.assert_close(logits[:, 3], plain[:, 3], atol=1e-5, rtol=1e-5)
 
 
-def test_sublayers_of_an_unknown_family_are_refused_by_name():
-    made = tiny("mamba")
-    with pytest.raises(SteerworksError, match="decoder layers of MambaForCausalLM .type 'mamba'. cannot be found"):
-        find_sites(made)
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("rwkv", "decoder layers of RwkvForCausalLM .type 'rwkv'. cannot be found"),
+        ("gemma3n", r"Gemma3nForCausalLM .type 'gemma3n_text'. keeps 4 streams beside each other .altup_num_inputs."),
+    ],
+)
+def test_an_architecture_without_a_stream_to_steer_is_refused_by_name(family, said):
+    with pytest.raises(SteerworksError, match=f"{said}.*cannot be steered"):
+        find_sites(tiny(family))
+
+
+def test_a_module_that_gives_no_rows_of_tokens_is_refused_by_its_shape(model):
+    place = find_sites(model("llama")).place(1, "mlp")
+    with pytest.raises(SteerworksError, match=r"layer 1, site 'mlp' .LlamaMLP. gives activations of shape \[2, 3\]"):
+        place.read(torch.zeros(2, 3))
 
 
 def test_an_unknown_family_whose_layers_are_found_can_be_steered_in_the_stream_only():
@@ -125,9 +134,18 @@ def test_an_unknown_family_whose_layers_are_found_can_be_steered_in_the_stream_o
         steer.check((act(v, site="mlp"),))
 
 
-def test_layers_below_a_decoder_of_their_own_are_steered_in_the_stream(model):
-    made, v = model("opt"), vector(layer=1)
-    steer = steering(made, v)
+@pytest.mark.parametrize("family", STREAM_ONLY)
+def test_other_families_are_steered_in_the_stream_at_its_token_and_nowhere_before(model, family):
+    made, v = model(family), vector(layer=1)
+    steer, ids = steering(made, v), torch.tensor([PROMPTS[2]])
+    before = hidden_after(made, 1, ids)
+    after = hidden_after(made, 1, ids, steer, [(act(v, 1.5, positions="index:3"),)], [len(PROMPTS[2])])
+    assert torch.equal(after[0, :3], before[0, :3])
+    assert torch.equal(after[0, 4:], before[0, 4:])
+    torch.testing.assert_close(
+        after[0, 3] - before[0, 3], 1.5 * torch.tensor(v.direction), atol=2e-5 * float(before.abs().max()), rtol=1e-4
+    )
     assert decode(made, steer, [(act(v),)], PROMPTS[:1])[2].receipts([len(PROMPTS[0]) + 7])[0] is not None
-    with pytest.raises(SteerworksError, match="site 'mlp' is not known for models of type 'opt'"):
+    name = made.config.get_text_config().model_type
+    with pytest.raises(SteerworksError, match=f"site 'mlp' is not known for models of type '{name}'"):
         steer.check((act(v, site="mlp"),))

@@ -3,7 +3,7 @@ import pytest
 
 from steer_core.methods.prompts.underspecified import WORDINGS
 from steer_core.methods.wording import NEGATIVE, ONLY, REWRITE
-from steer_core.models.embedded.examples import MOVES, POSITIONS, draw_example, draw_wish
+from steer_core.models.embedded.examples import MOVES, POSITIONS, draw_example, draw_last_stage, draw_wish
 from steer_core.models.embedded.grammar import is_heldout
 from steer_core.models.embedded.lexicon import TOPICS
 from steer_core.models.embedded.recipe import IGNORE, Recipe, make_batches, train
@@ -11,7 +11,15 @@ from steer_core.models.embedded.tokenizer import CONTEXT, prompt_text, train_tok
 from steer_core.models.embedded.wording import HELDOUT_FRAMES, HELDOUT_REWRITE
 
 TINY = Recipe(
-    stages=(60, 60), n_tokenizer_examples=60, vocab_size=400, layers=2, width=32, heads=2, inner=64, max_steps=2
+    stages=(60, 60),
+    last_stage=60,
+    n_tokenizer_examples=60,
+    vocab_size=400,
+    layers=2,
+    width=32,
+    heads=2,
+    inner=64,
+    max_steps=2,
 )
 
 
@@ -44,6 +52,24 @@ def test_no_training_example_tells_a_heldout_scenario(examples):
     said = [" ".join(c for _, c in e.messages) + " " + e.answer for e in examples]
     # an agent and an object of one held-out pair, side by side as the grammar puts them
     assert not [s for s in said for _, a, o in heldout if f"the {a} and the {o}" in s or f"{o} of the {a}" in s]
+
+
+def test_the_last_stage_asks_for_one_change_at_all_strengths_and_its_stories_end():
+    found = draw_last_stage(np.random.default_rng(0), 3000)
+    # one text under three wishes that differ in the word of strength alone
+    sources = {}
+    for e in found:
+        if e.kind == "rewrite":
+            sources.setdefault(e.messages[0][1].split("\n\n", 1)[1], []).append(e)
+    graded = [same for same in sources.values() if len(same) == 3]
+    assert len(graded) > 300
+    lengths = [len({e.answer for e in same}) for same in graded]
+    assert np.mean(lengths) > 2
+    open_answers = [e.answer for e in found if e.kind == "open"]
+    sentences = [a.count(". ") + 1 for a in open_answers]
+    # at three the end is the likeliest next thing, before that it is not
+    assert np.mean([n == 3 for n in sentences if n >= 3]) > 0.6
+    assert np.mean([n == 1 for n in sentences]) < 0.2
 
 
 def test_stronger_words_ask_for_larger_moves():
