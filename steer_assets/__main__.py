@@ -5,6 +5,7 @@ steerworks plan direct                 requests, tokens and time before anything
 steerworks run copy direct             bring cells up to date
 steerworks compare direct rewrite      one cell against another, request by request
 steerworks open direct                 its page, in the browser
+steerworks stills direct --out FOLDER  its figures as PNG
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks clean                       merge journals, drop what killed writers left behind
 """
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     added = command("open", open_, "open a cell's page in the browser; without a cell the leaderboard")
     added.add_argument("cell", nargs="?", help="method, or method|model")
     added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
+    added = command("stills", stills, "write the figures of a cell's page as PNG files")
+    added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
+    added.add_argument("--out", type=Path, required=True, help="folder to write to")
     command("clean", clean, "merge small files of the journals and drop what killed writers left behind")
     return parser
 
@@ -159,6 +163,26 @@ def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
         if not is_local(fs):
             raise SteerworksError(f"{page} is not on this machine: copy its folder here to read it")
         webbrowser.open(Path(path).resolve().as_uri())
+
+
+def stills(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Write the figures of a page as PNG files."""
+    from steer_assets.running import page_of
+    from steer_core.reports.stills import png_of
+    from steer_core.tables.files import filesystem, join, write_bytes
+
+    cell = named_cell(bench, options.cell) if options.cell else None
+    folder = join(page_of(bench.name, cell).rsplit("/", 1)[0], "figures")
+    fs, path = filesystem(folder)
+    drawn = sorted(fs.glob(f"{path}/*.svg"))
+    if not drawn:
+        raise SteerworksError(
+            f"there are no figures in {folder}: steerworks run {cell.method.name if cell else 'METHOD'}"
+        )
+    for file in drawn:
+        target = str(options.out / f"{Path(str(file)).stem}.png")
+        write_bytes(target, png_of(fs.cat_file(file).decode("utf-8")))
+        print(target)
 
 
 def clean(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Panels to SVG and PNG: one palette, one type, no global state.
+"""Panels to SVG: one palette, one type, no global state.
 
 Colours are drawn as fixed hex values and handed to the page as CSS variables, so that one SVG reads well on paper, on
 a light and on a dark screen. The numbers behind a figure travel with it as a table.
@@ -10,7 +10,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,27 +91,32 @@ class Figure:
 
 @dataclass(frozen=True)
 class RenderedFigure:
-    """A figure as one SVG a panel (to inline), one PNG still (empty without panels), and its table."""
+    """A figure as one SVG a panel (to inline), all panels as one SVG file (empty without panels), and its table."""
 
     name: str
     title: str
     svgs: tuple[str, ...]
-    png: bytes
+    still: str
     table: pl.DataFrame
     note: str
 
 
 def render(figure: Figure) -> RenderedFigure:
-    """Draws every panel once as SVG, and all of them together as a still."""
+    """Draws every panel once: for the page, and as part of the still."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        svgs = tuple(_svg(figure, number, panel) for number, panel in enumerate(figure.panels))
-        png = _png(figure.panels) if figure.panels else b""
-    return RenderedFigure(figure.name, figure.title, svgs, png, figure.table, figure.note)
+        drawn = [_drawn(panel) for panel in figure.panels]
+    svgs = []
+    for number, (panel, svg) in enumerate(zip(figure.panels, drawn, strict=True)):
+        label = f"{figure.title}: {panel.title}. {figure.alt}" if panel.title else f"{figure.title}. {figure.alt}"
+        svgs.append(inline_svg(svg, f"{figure.name}-{number}", label, panel.width))
+    still = joined_svg(drawn, figure.panels, figure.title) if drawn else ""
+    return RenderedFigure(figure.name, figure.title, tuple(svgs), still, figure.table, figure.note)
 
 
-def _svg(figure: Figure, number: int, panel: Panel) -> str:
+def _drawn(panel: Panel) -> str:
+    """A panel as matplotlib writes it, without what has no place in another SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
@@ -122,58 +127,68 @@ def _svg(figure: Figure, number: int, panel: Panel) -> str:
     panel.draw(axes)
     sink = io.StringIO()
     canvas.savefig(sink, format="svg", transparent=True)
-    label = f"{figure.title}: {panel.title}. {figure.alt}" if panel.title else f"{figure.title}. {figure.alt}"
-    return inline_svg(sink.getvalue(), f"{figure.name}-{number}", label, panel.width)
+    body = sink.getvalue()
+    body = body[body.index("<svg") :]
+    # it holds the time of day, which would change the page on every run
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    # its rule is for `*` and would restyle the whole page
+    body = re.sub(r"<style\b.*?</style>", "", body, flags=re.DOTALL)
+    return re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL).replace("xlink:href=", "href=")
+
+
+def joined_svg(drawn: Sequence[str], panels: Sequence[Panel], title: str) -> str:
+    """Panels side by side in one SVG file, on white; its unit is the point."""
+    columns = min(len(panels), 3 if len(panels) != 4 else 2)
+    rows = math.ceil(len(panels) / columns)
+    width, height = (72 * max(getattr(p, side) for p in panels) for side in ("width", "height"))
+    parts = []
+    for number, svg in enumerate(drawn):
+        x, y = width * (number % columns), height * (number // columns)
+        panel = panels[number]
+        size = f'width="{72 * panel.width:g}" height="{72 * panel.height:g}"'
+        inner = _prefixed(svg, f"panel-{number}")
+        parts.append(f'<svg x="{x:g}" y="{y:g}" {size} viewBox="{_box(svg)}">{inner[inner.index(">") + 1 :]}')
+    box = f"0 0 {width * columns:g} {height * rows:g}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" width="{width * columns:g}" '
+        f'height="{height * rows:g}" font-family="DejaVu Sans, sans-serif"><title>{html.escape(title)}</title>'
+        '<style>*{stroke-linejoin:round;stroke-linecap:butt}</style><rect width="100%" height="100%" fill="#ffffff"/>\n'
+        + "\n".join(parts)
+        + "</svg>\n"
+    )
+
+
+def _prefixed(svg: str, prefix: str) -> str:
+    """An SVG whose ids are its own, whatever else stands beside it."""
+    body = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    return body.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+
+
+def _box(svg: str) -> str:
+    found = re.search(r'viewBox="([^"]+)"', svg)
+    if found is None:
+        raise ValueError("the SVG has no viewBox, so it cannot be scaled to the page")
+    return found[1]
 
 
 def inline_svg(svg: str, prefix: str, label: str, width: float) -> str:
     """A matplotlib SVG made fit to stand inside an HTML page.
 
     Args:
-        svg: the file that matplotlib wrote.
+        svg: what matplotlib drew, without metadata, styles and comments.
         prefix: put before every id, so that ids stay unique on a page with many figures.
         label: alternative text.
         width: natural width in inches; the page shrinks it where there is less room.
     """
-    body = svg[svg.index("<svg") :]
-    # it holds the time of day, which would change the page on every run
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # its rule is for `*` and would restyle the whole page
-    body = re.sub(r"<style\b.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
-    body = body.replace("xlink:href=", "href=")
-    body = re.sub(r'\bid="', f'id="{prefix}-', body)
-    body = body.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
-    box = re.search(r'viewBox="([^"]+)"', body)
-    if box is None:
-        raise ValueError(f"figure {prefix!r}: the SVG has no viewBox, so it cannot be scaled to the page")
+    body, box = _prefixed(svg, prefix), _box(svg)
     head = (
-        f'<svg class="fig" viewBox="{box[1]}" role="img" aria-label="{html.escape(label)}" '
+        f'<svg class="fig" viewBox="{box}" role="img" aria-label="{html.escape(label)}" '
         f'style="--w:{round(width * 96)}px">'
     )
     body = re.sub(r"^<svg\b[^>]*>", lambda _: head, body, count=1)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     return re.sub(r"\n\s*", "\n", body).strip()
-
-
-def _png(panels: tuple[Panel, ...]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    columns = min(len(panels), 3 if len(panels) != 4 else 2)
-    rows = math.ceil(len(panels) / columns)
-    width, height = max(p.width for p in panels), max(p.height for p in panels)
-    canvas = Canvas(figsize=(width * columns, height * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
-    FigureCanvasAgg(canvas)
-    for number, panel in enumerate(panels):
-        axes: Any = canvas.add_subplot(rows, columns, number + 1)
-        axes.set_title(panel.title)
-        panel.draw(axes)
-    sink = io.BytesIO()
-    canvas.savefig(sink, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-    return sink.getvalue()
 
 
 def thin(rows: pl.DataFrame, most: int = MOST_MARKS) -> pl.DataFrame:

@@ -22,7 +22,7 @@ class ReportFiles:
     """A finished report, still in memory.
 
     Attributes:
-        files: relative name -> bytes: `report.html`, `figures/*.png`, `tables/*.parquet`.
+        files: relative name -> bytes: `report.html`, `figures/*.svg`, `tables/*.parquet`.
         manifest: one row a file, in contract `schemas.Reports`.
         preview_markdown: a few lines for the metadata pane of an orchestrator.
         headline: the figures of the headline by name; a figure that is undefined is absent.
@@ -63,8 +63,8 @@ def bundle(
         )
     entries: list[tuple[str, str, str, bytes]] = [("report.html", "page", page_title, body)]
     for figure in figures:
-        if figure.png:
-            entries.append((f"figures/{figure.name}.png", "figure", figure.title, figure.png))
+        if figure.still:
+            entries.append((f"figures/{figure.name}.svg", "figure", figure.title, figure.still.encode("utf-8")))
         entries.append((f"tables/{figure.name}.parquet", "table", f"Rows of: {figure.title}", parquet(figure.table)))
     entries += [(f"tables/{n}.parquet", "table", title, parquet(rows)) for n, (title, rows) in tables.items()]
     names = [name for name, *_ in entries]

@@ -47,7 +47,7 @@ def test_behaviors_on_the_leaderboard_go_by_what_they_move(findings, leaderboard
     best = table.row(0, named=True)
     assert f"{best['method']} on {best['model']} has the widest swing" in page.said
     assert "1 cell was not held against random directions" in page.said
-    assert "figures/behavior_1.png" in leaderboard.files
+    assert "figures/behavior_1.svg" in leaderboard.files
     assert {"behavior-1", "behavior-2"} <= set(page.ids)
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and not str(attrs["href"]).startswith("#")]
     assert links == ["model=embedded/method=vector-bipo/report.html"]

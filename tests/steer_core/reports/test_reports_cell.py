@@ -1,8 +1,11 @@
 import hashlib
+import io
 import re
-import struct
 from dataclasses import replace
+from xml.etree import ElementTree
 
+import matplotlib.image
+import numpy as np
 import polars as pl
 import pytest
 from fixture_tables import GOALS, PROBE, cell_tables, with_controls
@@ -10,6 +13,7 @@ from page_reader import read
 
 import schemas
 from steer_core.reports import build_cell_report
+from steer_core.reports.stills import png_of
 from steer_core.reports.text import MOST_CHARACTERS, visible
 
 HOSTILE = (
@@ -82,15 +86,29 @@ def test_the_same_tables_give_the_same_bytes(without_rewrite):
 
 def test_every_figure_has_its_rows_and_every_still_is_a_picture(report):
     stills = {name for name in report.files if name.startswith("figures/")}
-    assert {name.removeprefix("figures/").removesuffix(".png") for name in stills} == {
+    assert {name.removeprefix("figures/").removesuffix(".svg") for name in stills} == {
         "headline", "requested_vs_got", "side_effects", "flow", "distributions", "meaning", "overshoot",
     }  # fmt: skip
     for name in stills:
-        rows = pl.read_parquet(report.files[name.replace("figures/", "tables/").replace(".png", ".parquet")])
+        rows = pl.read_parquet(report.files[name.replace("figures/", "tables/").replace(".svg", ".parquet")])
         assert rows.height > 0
-        signature, width = report.files[name][:8], struct.unpack(">I", report.files[name][16:20])[0]
-        assert signature == b"\x89PNG\r\n\x1a\n"
-        assert width > 300
+        root = ElementTree.fromstring(report.files[name])
+        assert root.tag.endswith("svg")
+        ids = [e.get("id") for e in root.iter() if e.get("id")]
+        assert len(ids) == len(set(ids))
+        assert {v.removeprefix("#") for e in root.iter() if (v := e.get("href"))} <= set(ids)
+
+
+def test_a_still_as_pixels_holds_every_panel_on_white(report):
+    svg = report.files["figures/requested_vs_got.svg"].decode()
+    image = matplotlib.image.imread(io.BytesIO(png_of(svg)))
+    width, height = (float(v) for v in re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
+    assert image.shape[:2] == (pytest.approx(height * 130 / 72, abs=1), pytest.approx(width * 130 / 72, abs=1))
+    assert (image[0, 0, :3] == 1.0).all()
+    # something is drawn in the middle of each column of panels
+    columns = min(svg.count("viewBox") - 1, 3)
+    for part in np.array_split(image[..., :3].min(axis=2), columns, axis=1):
+        assert (part < 0.9).mean() > 0.005
 
 
 def test_the_manifest_lists_every_file_with_its_digest(report):
@@ -173,7 +191,7 @@ def test_a_cell_that_always_failed_still_has_a_page_that_says_so():
     assert "none of the 8 requests of direct has an answer that stands" in page.said
     assert "Nothing to draw" in page.said
     assert "Empty: the model wrote nothing." in page.said
-    assert "figures/flow.png" not in report.files
+    assert "figures/flow.svg" not in report.files
     assert pl.read_parquet(report.files["tables/flow.parquet"]).height == 0
     assert "error" not in report.headline
 
@@ -181,7 +199,7 @@ def test_a_cell_that_always_failed_still_has_a_page_that_says_so():
 def test_a_goal_space_of_one_goal_has_no_flow(oddly_named):
     page = read(oddly_named.files["report.html"])
     assert "no complete case asks one goal to move and leaves another alone" in page.said
-    assert "figures/side_effects.png" in oddly_named.files
+    assert "figures/side_effects.svg" in oddly_named.files
 
 
 def test_a_probe_that_asks_for_nothing_has_a_page():
@@ -191,7 +209,7 @@ def test_a_probe_that_asks_for_nothing_has_a_page():
     assert "Nothing was asked: doing nothing is exactly right" in page.said
     assert "It does listen" not in page.said
     assert "hether it listens" not in page.said
-    assert "figures/requested_vs_got.png" not in report.files
+    assert "figures/requested_vs_got.svg" not in report.files
     assert report.headline["error"] > 0
 
 

@@ -104,10 +104,10 @@ def test_every_figure_has_a_still_and_its_rows(report):
     schemas.Reports.validate(report.manifest)
     for kind in ("strength", "propensity", "costs", "frontier", "settings"):
         for behavior in ("cheerfulness", "formal-register"):
-            assert report.files[f"figures/{kind}_{behavior}.png"].startswith(b"\x89PNG")
+            assert report.files[f"figures/{kind}_{behavior}.svg"].startswith(b"<svg")
             assert f"tables/{kind}_{behavior}.parquet" in report.files
     for name in ("cosines", "activations", "dose"):
-        assert f"figures/{name}.png" in report.files
+        assert f"figures/{name}.svg" in report.files
     digests = {row["file"]: row["sha256"] for row in report.manifest.iter_rows(named=True)}
     assert digests == {name: hashlib.sha256(data).hexdigest() for name, data in report.files.items()}
 
@@ -118,7 +118,7 @@ def test_the_same_tables_give_the_same_figures(report, tables):
     for figure in (figures[0], figures[3], dose_figure(tables.fitted["dose_response"])):
         again = render(figure)
         assert all(svg in html for svg in again.svgs)
-        assert again.png == report.files[f"figures/{figure.name}.png"]
+        assert again.still.encode() == report.files[f"figures/{figure.name}.svg"]
 
 
 def test_the_effects_are_among_the_figures_to_plot_over_time(report, swept):
@@ -297,7 +297,7 @@ def test_one_strength_has_figures_and_a_headline_of_its_own():
     assert "at +1.5" in section.sentences[0]
     assert section.sentences[1] == "At +1.5 the one random direction of equal size does not move it as far."
     assert "1 random direction cannot carry a verdict" in section.sentences[2]
-    assert [bool(render(figure).png) for figure in figures] == [True] * 5
+    assert [bool(render(figure).still) for figure in figures] == [True] * 5
 
 
 def test_thirty_strengths_have_no_more_numbers_than_there_is_room_for():
