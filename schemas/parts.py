@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from schemas.spec import Slug, Spec
+from schemas.spec import Options, Slug, Spec
 
 
 class PartSpec(Spec):
@@ -56,4 +56,4 @@ class PromptPart(PartSpec):
 
     kind: Literal["prompt"] = "prompt"
     strategy: Slug = Field(description="An extension of the group `prompts`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the strategy")
+    options: Options = Field(default_factory=dict, description="Arguments of the strategy")

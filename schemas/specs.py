@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
 from schemas.parts import Part, PartSpec
-from schemas.spec import Slug, Spec, without_prose
+from schemas.spec import EACH_ONCE, Options, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
 
 
@@ -28,7 +28,7 @@ class ModelSpec(Spec):
         None, gt=0, description="Tokens of prompt and answer; null reads the model's config"
     )
     chat: bool | None = Field(None, description="Use the chat template; null uses it where the tokenizer has one")
-    template_options: dict[str, Any] = Field(
+    template_options: Options = Field(
         default_factory=dict, description="Arguments of the chat template, e.g. `enable_thinking: false`"
     )
     engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
@@ -63,7 +63,7 @@ class GoalSpec(Spec):
 
     name: Slug = Field(description="Goal name")
     scorer: Slug = Field(description="Module of `steer_core.goals.scorers`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the scorer")
+    options: Options = Field(default_factory=dict, description="Arguments of the scorer")
     unit: str = Field(description="Unit of the raw value")
     noun: str = Field(description="What is measured, in a prompt: `formality`")
     more: str = Field(description="Comparative for a higher value: `more formal`")
@@ -160,7 +160,7 @@ class JudgeSpec(Spec):
 
     kind: Literal["ground_truth", "llm"] = "ground_truth"
     rubric: Slug = Field("attribute", description="Module of `steer_core.evaluation.rubrics`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the rubric")
+    options: Options = Field(default_factory=dict, description="Arguments of the rubric")
     model: Slug | None = Field(None, description="Judge model; null: the cell's own model")
     repeats: int = Field(1, gt=0, description="Judgements of each response")
 
@@ -178,20 +178,31 @@ class BehaviorSpec(Spec):
     scale: tuple[float, float] = Field((0.0, 10.0), description="Ends of the judge's scale")
     description: str = ""
 
+    @field_validator("scale")
+    @classmethod
+    def _a_scale_rises(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not scale[0] < scale[1]:
+            raise ValueError(f"a scale goes from its lower to its upper end, not from {scale[0]:g} to {scale[1]:g}")
+        return scale
+
 
 class SweepSpec(Spec):
     """How behaviors are swept in each vector cell of a bench."""
 
-    strengths: tuple[float, ...] | None = Field(
+    strengths: Annotated[tuple[float, ...] | None, EACH_ONCE] = Field(
         None, min_length=1, description="Null: those of the method's vector part"
     )
-    layers: tuple[int, ...] = Field((), description="Further single layers to sweep, at the ends of the strengths")
-    positions: tuple[PositionSelector, ...] = Field((), description="Further position selectors to sweep")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="Further seeds, for estimators that draw")
-    midpoints: int = Field(0, ge=0, description="Times that midpoints are put between the strengths")
-    exclude: tuple[dict[str, Any], ...] = Field(
-        (), description="Settings left out: fields with the values to leave out"
+    layers: Annotated[tuple[int, ...], EACH_ONCE] = Field(
+        (), description="Further single layers to sweep, at the ends of the strengths"
     )
+    positions: Annotated[tuple[PositionSelector, ...], EACH_ONCE] = Field(
+        (), description="Further position selectors to sweep"
+    )
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], EACH_ONCE] = Field(
+        (), description="Further seeds, for estimators that draw"
+    )
+    midpoints: int = Field(0, ge=0, description="Times that midpoints are put between the strengths")
+    exclude: tuple[Options, ...] = Field((), description="Settings left out: fields with the values to leave out")
     random_directions: int = Field(20, ge=0, description="Random directions of equal norm")
     shuffled: int = Field(2, ge=0, description="Vectors fitted on shuffled labels")
     samples: int = Field(1, gt=0, description="Answers an open item")
@@ -213,13 +224,21 @@ class _RowsSource(Spec):
 
     name: Slug
     column: str = Field(min_length=1, description="Column that holds the text")
-    filters: dict[str, Any] = Field(default_factory=dict, description="Keep rows whose columns equal these values")
+    filters: Options = Field(default_factory=dict, description="Keep rows whose columns equal these values")
     sample: int | None = Field(None, gt=0, description="Draw this many rows (after filters), seeded")
     first: int | None = Field(None, gt=0, description="Keep the first rows (after everything else)")
     sentences: int | None = Field(None, gt=0, description="Cut each text into chunks of this many sentences")
     newline_ends_sentence: bool = Field(False, description="Treat a line break as the end of a sentence")
     blank: Literal["error", "drop"] = Field("error", description="What to do with rows whose text is null or blank")
     seed: int = Field(42, ge=0, description="Seed of whatever is drawn")
+
+    @field_validator("filters")
+    @classmethod
+    def _a_filter_is_one_value(cls, filters: dict[str, Any]) -> dict[str, Any]:
+        for column, value in filters.items():
+            if value is None or isinstance(value, list | dict):
+                raise ValueError(f"{column!r}: rows are kept that equal one value; got {value!r}")
+        return filters
 
 
 class FileSource(_RowsSource):
@@ -254,10 +273,12 @@ class CorpusSpec(Spec):
     seed: int = Field(0, ge=0, description="Seed of the split by text")
 
     @model_validator(mode="after")
-    def _sources_have_names_of_their_own(self) -> CorpusSpec:
+    def _some_text_can_be_in_it(self) -> CorpusSpec:
         names = [s.name for s in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"two sources of a corpus share a name: {', '.join(names)}")
+        if self.min_words > self.max_words:
+            raise ValueError(f"no text has at least {self.min_words} and at most {self.max_words} words")
         return self
 
 
@@ -278,6 +299,14 @@ class BoundsSpec(Spec):
                 )
         return fixed
 
+    @model_validator(mode="after")
+    def _percentiles_have_width(self) -> BoundsSpec:
+        if not self.lower_percentile < self.upper_percentile:
+            raise ValueError(
+                f"lower_percentile {self.lower_percentile:g} must be below upper_percentile {self.upper_percentile:g}"
+            )
+        return self
+
 
 class ProbeSpec(Spec):
     """How a probe's requests are drawn."""
@@ -287,7 +316,9 @@ class ProbeSpec(Spec):
     n_texts: int = Field(gt=0, description="Source texts")
     n_goals_per_text: int = Field(gt=0, description="Requests per source text")
     active: int = Field(ge=0, description="Goals with a target, exactly; 0 asks for nothing")
-    goals: tuple[Slug, ...] | None = Field(None, description="Goals that may be active; null: all of the goal space")
+    goals: Annotated[tuple[Slug, ...] | None, EACH_ONCE] = Field(
+        None, description="Goals that may be active; null: all of the goal space"
+    )
     dead_zone: float = Field(0.1, ge=0.0, lt=1.0, description="Smallest |delta| of an active goal")
     delta_min: float = Field(-0.7, ge=-1.0, le=0.0, description="Largest move down")
     delta_max: float = Field(0.7, ge=0.0, le=1.0, description="Largest move up")
@@ -297,7 +328,9 @@ class ProbeSpec(Spec):
         None, description="With 2 active goals: keep requests whose deltas have the same / opposite sign"
     )
     matched: Slug | None = Field(None, description="Use the same texts as this probe of the bench, with new targets")
-    null_goals: tuple[Slug, ...] = Field((), description="Goals always active with delta 0: leaving them is asked for")
+    null_goals: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Goals always active with delta 0: leaving them is asked for"
+    )
     seed: int = Field(42, ge=0, description="Seed of whatever is drawn")
     description: str = ""
 
@@ -319,17 +352,19 @@ class BenchSpec(Spec):
 
     name: Slug
     corpus: CorpusSpec
-    goals: tuple[Slug, ...] = Field(min_length=1, description="Axes of the goal space, in order")
+    goals: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(min_length=1, description="Axes of the goal space, in order")
     bounds: BoundsSpec = BoundsSpec.model_construct(lower_percentile=2.5, upper_percentile=97.5, fixed={})
     probes: tuple[ProbeSpec, ...] = Field(min_length=1, description="Probes; the first test probe is the headline")
     train_probe: Slug | None = Field(None, description="Probe of the training pool that methods are fitted on")
-    models: tuple[Slug, ...] = Field(min_length=1)
-    methods: tuple[Slug, ...] = Field(min_length=1)
+    models: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(min_length=1)
+    methods: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(min_length=1)
     decoding: Decoding = Decoding.model_construct(max_new_tokens=1024, temperature=0.0, top_p=1.0, min_p=0.0)
     meaning_model: Slug | None = Field(
         None, description="Sentence encoder (a model of models.yaml) that also measures what a rewrite keeps"
     )
-    behaviors: tuple[Slug, ...] = Field((), description="Behaviors that vector methods are swept on")
+    behaviors: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Behaviors that vector methods are swept on"
+    )
     sweep: SweepSpec = Field(default_factory=lambda: SweepSpec.model_validate({}), description="How they are swept")
     seed: int = Field(0, ge=0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from schemas.parts import PartSpec
-from schemas.spec import Slug, Spec
+from schemas.spec import EACH_ONCE, Options, Slug, Spec
 
 #: Unit of a strength. `raw` multiplies the vector; `class_alpha`: 0 is the mean of the opposite, 1 of the concept;
 #: `residual_fraction`: share of the mean activation norm; `angle`: degrees; `kl`: nats a token from unsteered.
 Unit = Literal["raw", "class_alpha", "residual_fraction", "angle", "kl"]
 Site = Literal["residual", "attention", "mlp"]
+
+
+def _some_position(selector: str) -> str:
+    """Refuse a span that holds no position.
+
+    Raises:
+        ValueError: its end, which is excluded, does not exceed its start.
+    """
+    form, *ends = selector.split(":")
+    if form == "span" and int(ends[0]) >= int(ends[1]):
+        raise ValueError(f"{selector!r} holds no token: the end ({ends[1]}) is excluded and must exceed {ends[0]}")
+    return selector
+
+
 #: Positions, 0-based: `all`, `prompt`, `completion`, `last_prompt`, `index:3`, `span:2:9` (end excluded).
 PositionSelector = Annotated[
-    str, Field(pattern=r"^(all|prompt|completion|last_prompt|index:-?\d+|span:\d+:\d+)$", description="Positions")
+    str,
+    Field(pattern=r"^(all|prompt|completion|last_prompt|index:-?[0-9]+|span:[0-9]+:[0-9]+)$", description="Positions"),
+    AfterValidator(_some_position),
 ]
 
 
@@ -24,7 +40,9 @@ class GateSpec(Spec):
 
     condition: Slug = Field(description="Behavior whose contrast gives the condition vector")
     layer: int | None = Field(None, ge=0, description="Layer that is looked at; null: searched on the training pairs")
-    threshold: float | None = Field(None, description="Cosine from which it holds; null: searched with the layer")
+    threshold: float | None = Field(
+        None, ge=-1.0, le=1.0, description="Cosine from which it holds; null: searched with the layer"
+    )
     above: bool = Field(True, description="False: steer where the cosine is below the threshold")
 
 
@@ -33,13 +51,13 @@ class VectorPart(PartSpec):
 
     kind: Literal["vector"] = "vector"
     estimator: Slug = Field(description="Module of `steer_core.vectors.estimators`")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator")
+    options: Options = Field(default_factory=dict, description="Arguments of the estimator")
     layers: tuple[int, ...] | Literal["all", "middle"] = Field("middle", description="0-based decoder layers")
     site: Site = Field("residual", description="Residual stream after the layer, or what attention or MLP write")
     read: Literal["last_token", "letter", "last_prompt", "answer", "prompt", "all"] = Field(
         "answer", description="Where activations are read: one token, or the mean over a span"
     )
-    contrasts: tuple[Literal["asked", "corpus", "mined"], ...] = Field(
+    contrasts: Annotated[tuple[Literal["asked", "corpus", "mined"], ...], EACH_ONCE] = Field(
         ("asked", "corpus", "mined"),
         min_length=1,
         description="Where contrasts of goals come from: the first that gives enough. `asked`: one training text under "
@@ -48,13 +66,13 @@ class VectorPart(PartSpec):
     operator: Slug | None = Field(None, description="Module of `steer_core.steering.operators`; null: the estimator's")
     positions: PositionSelector = Field("all", description="Positions that are steered")
     unit: Unit = Field("raw", description="Unit of the strengths")
-    strengths: tuple[float, ...] = Field(
+    strengths: Annotated[tuple[float, ...], EACH_ONCE] = Field(
         (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0), min_length=1, description="Strengths of behavior sweeps"
     )
-    doses: tuple[float, ...] | None = Field(
+    doses: Annotated[tuple[float, ...] | None, EACH_ONCE] = Field(
         None, min_length=1, description="Strengths tried on the training pool for the probe; null: `strengths`"
     )
-    on_probe: tuple[float, ...] = Field(
+    on_probe: Annotated[tuple[float, ...], EACH_ONCE] = Field(
         (), description="Strengths that the probe is also measured at, for every request alike, as arms of the cell"
     )
     gate: GateSpec | None = Field(None, description="Condition under which a row is steered")

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import yaml
 
-from schemas.specs import BehaviorSpec, BenchSpec
+from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior
 from steer_assets.partitions import Cell
 from steer_assets.settings import config_folders, registry, storage_root
 from steer_core.corpus.contrasts import source_digests
+from steer_core.corpus.contrasts.grammar import check_levels
 from steer_core.evaluation.judges.load import check_judge
+from steer_core.generation.engines import describe_engine
+from steer_core.goals.scorer import load_scorer
 from steer_core.methods.load import load_method
 from steer_core.methods.part import parts_of
 from steer_core.methods.sweeps.exclusions import check_exclusions
 from steer_core.models.info import describe_model
-from steer_core.tables.errors import ConfigError, TableError
+from steer_core.tables.errors import ConfigError, SteerworksError, TableError
 from steer_core.tables.files import filesystem
-from steer_core.tables.snapshot import table_exists
 
 
 def check_bench(bench: BenchSpec, cells: Sequence[Cell]) -> None:
@@ -27,7 +29,9 @@ def check_bench(bench: BenchSpec, cells: Sequence[Cell]) -> None:
     Raises:
         ConfigError: all of them at once, each with the file and entry that names it.
     """
-    found = list(dict.fromkeys([*_storage(), *_corpus(bench), *_behaviors(bench), *_cells(bench, cells)]))
+    found = list(
+        dict.fromkeys([*_storage(), *_corpus(bench), *_goals(bench), *_behaviors(bench), *_cells(bench, cells)])
+    )
     if found:
         raise ConfigError("\n  - ".join(["nothing was run:", *found]))
 
@@ -46,17 +50,30 @@ def _corpus(bench: BenchSpec) -> Iterator[str]:
             yield f"{_named('benches', bench.name)}: there is no file {path} (corpus source {source.name!r})"
 
 
+def _goals(bench: BenchSpec) -> Iterator[str]:
+    for name, goal in registry().goals_of(bench).items():
+        try:
+            load_scorer(goal)
+        except SteerworksError as error:
+            yield f"{_named('goals', name)}: {error}"
+
+
 def _behaviors(bench: BenchSpec) -> Iterator[str]:
+    try:
+        check_exclusions(bench.sweep)
+    except ConfigError as error:
+        yield f"{_named('benches', bench.name)}: {error}"
     for name in bench.behaviors:
         behavior: BehaviorSpec = registry().behavior(name)
         for path in source_digests(behavior):
             if not _there(path):
                 yield f"{_named('behaviors', name)}: there is no file {path}"
-        for check in (lambda b=behavior: check_judge(b), lambda n=name: check_exclusions(n, bench.sweep)):
-            try:
-                check()
-            except ConfigError as error:
-                yield f"{_named('behaviors', name)}: {error}"
+        try:
+            check_judge(behavior)
+            if isinstance(behavior.source, GrammarBehavior):
+                check_levels(behavior.source)
+        except ConfigError as error:
+            yield f"{_named('behaviors', name)}: {error}"
 
 
 def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
@@ -67,7 +84,8 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
     for name, model in wanted.items():
         try:
             describe_model(model)
-        except (ConfigError, ValueError, OSError) as error:
+            describe_engine(model)
+        except (SteerworksError, ValueError, OSError) as error:
             broken.add(name)
             yield f"{_named('models', name)}: {error}"
     for cell in cells:
@@ -80,13 +98,13 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
                 for said in part.mistakes(cell.model, bench, list(registry().behaviors)):
                     yield f"{_named('methods', cell.method.name)}, part {part.label!r} on {cell.model.name}: {said}"
             cell.why_impossible()
-        except (ConfigError, ValueError, OSError) as error:
+        except (SteerworksError, ValueError, OSError) as error:
             yield f"{_named('methods', cell.method.name)}: {error}"
 
 
 def _there(path: str) -> bool:
     # what only a network can tell is left to the run
-    return "://" in path or table_exists(str(Path(path).expanduser()))
+    return "://" in path or Path(path).expanduser().is_file()
 
 
 def _named(kind: str, name: str) -> str:

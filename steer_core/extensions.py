@@ -17,13 +17,16 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
+import json
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_type_hints
 
 #: Groups with the package that holds our own.
 GROUPS = {
@@ -114,6 +117,50 @@ def load(group: str, name: str, *, what: str = "") -> ModuleType:
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise _config(f"unknown {what or group} {name!r}; there are: {', '.join(known)}.{guess}")
     return known[slug].load()
+
+
+def check_options(function: Callable[..., Any], given: Mapping[str, Any], what: str, *fixed: str) -> None:
+    """Refuse options that a function does not take, or of another type than it says.
+
+    Args:
+        function: what they are passed to.
+        given: option -> value, as a configuration has it: JSON, where a list may stand for a tuple.
+        what: how the function is called in messages: `strategy 'direct'`.
+        fixed: its arguments that are no options.
+
+    Raises:
+        ConfigError: names the option, what it is, and the options that there are.
+    """
+    parameters = {n: p for n, p in inspect.signature(function).parameters.items() if n not in fixed}
+    named = {n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    takes = f"it takes: {', '.join(n for n in parameters if n in named) or 'no options'}"
+    needed = [n for n, p in parameters.items() if n in named and p.default is p.empty]
+    if missing := [n for n in needed if n not in given]:
+        raise _config(f"{what}: it needs the option {missing[0]!r}; {takes}")
+    if named == set(parameters) and (unknown := sorted(set(given) - named)):
+        raise _config(f"{what}: unknown option {unknown[0]!r}; {takes}")
+    try:
+        types = get_type_hints(function, include_extras=True)
+    except NameError:
+        # a type that is imported for type checkers only
+        return
+    for name in sorted(named & set(given) & set(types)):
+        _check_option(f"{what}: option {name!r}", types[name], given[name])
+
+
+def _check_option(what: str, kind: Any, value: Any) -> None:
+    # imported late: a worker process that measures texts needs no specs
+    import pydantic
+
+    try:
+        reader = pydantic.TypeAdapter(kind)
+    except pydantic.errors.PydanticUserError:
+        return
+    try:
+        # read as JSON, since that has lists for tuples, and strictly, since "3" and true are no numbers
+        reader.validate_json(json.dumps(value, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        raise _config(f"{what} cannot be {value!r}: {error.errors()[0]['msg'].lower()}") from error
 
 
 def _modules(package: str) -> list[str]:

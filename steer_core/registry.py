@@ -20,6 +20,8 @@ from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "probes", "benches")
+#: Names that mean something else: every method or model, and the figure over all goals.
+RESERVED = {"methods": ("all",), "models": ("all",), "goals": ("overall",)}
 #: Settings of a behavior's source that are paths.
 BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
 
@@ -97,7 +99,7 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
         _check_names(folder)
         for kind in FILES:
             for name, settings in _read(folder / f"{kind}.yaml").items():
-                entries[kind][str(name)] = (folder / f"{kind}.yaml", settings)
+                entries[kind][name] = (folder / f"{kind}.yaml", settings)
     wrong: list[str] = []
     probes = {name: settings for name, (_, settings) in entries["probes"].items()}
     benches = {}
@@ -164,27 +166,54 @@ def _check_folders(registry: Registry) -> None:
 
 def _extend(file: Path) -> None:
     """Look for extensions in the folders that the file names, relative to it; kinds of parts are known from here on."""
-    if file.exists():
+    if _stands(file):
         content = _yaml(file)
         folders = content.get("folders") if isinstance(content, dict) else None
-        if set(content or {}) != {"folders"} or not isinstance(folders, list):
+        if not isinstance(folders, list) or set(content) != {"folders"}:
             raise ConfigError(f"{file} must be `folders: [...]`, with folders of extensions relative to it")
         extensions.add_folders([(file.parent / str(folder)).resolve() for folder in folders])
     for found in extensions.available("parts").values():
         found.load()
 
 
+def _stands(file: Path) -> bool:
+    """Whether there is such a file; a link that leads nowhere is one, and cannot be read."""
+    return file.exists() or file.is_symlink()
+
+
 def _read(file: Path) -> dict[str, dict[str, Any]]:
-    if not file.exists():
-        return {}
-    content = _yaml(file)
+    content = _yaml(file) if _stands(file) else {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise ConfigError(f"{file} must map names to settings, like `direct: {{parts: [...]}}`")
+    # YAML reads 1.10 as the number 1.1, and `no` as false: another name than the one that was written
+    for name in content:
+        if not isinstance(name, str):
+            raise ConfigError(f"{file}: the name {name!r} is read as {type(name).__name__}: write it in quotes")
+        if name in RESERVED.get(file.stem, ()):
+            raise ConfigError(f"{file}, entry {name!r}: the name has a meaning of its own: choose another one")
     return content
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML, and refuses a key that stands twice: the first would vanish."""
+    """Reads YAML, and refuses what would vanish or be another number: keys that stand twice, 010 (8), 1:30 (90)."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number, as it is written.
+
+        Raises:
+            ConstructorError: YAML counts it to another base; says what it would be.
+        """
+        found = super().construct_yaml_int(node)
+        if ":" in node.value or re.match(r"[-+]?0[0-7_]+$", node.value):
+            raise _other_number(node, found)
+        return found
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number with a point, as it is written; `ConstructorError` where YAML counts in sixties."""
+        found = super().construct_yaml_float(node)
+        if ":" in node.value:
+            raise _other_number(node, found)
+        return found
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node.
@@ -215,9 +244,23 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _other_number(node: yaml.ScalarNode, found: float) -> yaml.YAMLError:
+    said = f"{node.value} would be read as {found}: write {found}, or put it in quotes"
+    return yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+# YAML 1.1 takes 1e-3 for a text, which an option would be given as
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
 def _yaml(file: Path) -> Any:
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        return {} if content is None else content
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:

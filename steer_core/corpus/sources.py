@@ -12,6 +12,7 @@ import polars as pl
 import polars.exceptions
 
 from schemas.specs import FileSource, GrammarSource, HubSource
+from steer_core.corpus.contrasts.files import json_lines
 from steer_core.corpus.sentences import chunk_sentences
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import filesystem, open_file
@@ -65,8 +66,11 @@ def read_rows(source: FileSource) -> pl.DataFrame:
             _check_header(source, data)
             return pl.read_csv(data, infer_schema_length=None)
         if kind == "jsonl":
+            _check_lines(source, data)
             return pl.read_ndjson(data.removeprefix(codecs.BOM_UTF8), infer_schema_length=None)
         return pl.read_parquet(data, hive_partitioning=False)
+    except SteerworksError as error:
+        raise type(error)(f"source {source.name!r}: {error}") from error
     except (polars.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0][:200]
         raise SteerworksError(f"source {source.name!r}: {source.path} is not readable as {kind}: {detail}") from error
@@ -78,8 +82,17 @@ def _check_header(source: FileSource, data: bytes) -> None:
     names = next(csv.reader(lines), [])
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
+        raise SteerworksError(f"the header of {source.path} names column {twice!r} twice: rename one of the two")
+
+
+def _check_lines(source: FileSource, data: bytes) -> None:
+    """Raises a SteerworksError where Polars would make up a text, or drop one, and say no word about either."""
+    values = [row.get(source.column) for row in json_lines(source.path, data.decode("utf-8-sig"))]
+    odd = next((k for k, v in enumerate(values) if not isinstance(v, str | None)), None)
+    if odd is not None and any(isinstance(v, str) for v in values):
         raise SteerworksError(
-            f"source {source.name!r}: the header of {source.path} names column {twice!r} twice: rename one of the two"
+            f"{source.path}, row {odd} (0-based), column {source.column!r}: {str(values[odd])[:60]} is no text, and "
+            "other rows have one; put it in quotes"
         )
 
 
@@ -121,7 +134,13 @@ def _select(rows: pl.DataFrame, source: RowsSource) -> pl.DataFrame:
             f"source {source.name!r}: column {source.column!r} of {place} holds {rows[source.column].dtype}, not text"
         )
     for column, value in source.filters.items():
-        kept = rows.filter(_equals(rows[column].dtype, column, value))
+        try:
+            kept = rows.filter(_equals(rows[column].dtype, column, value))
+        except polars.exceptions.PolarsError as error:
+            raise SteerworksError(
+                f"source {source.name!r}: column {column!r} of {place} holds {rows[column].dtype}, which cannot be "
+                f"compared with {value!r}; correct `filters`"
+            ) from error
         if not kept.height and rows.height:
             seen = ", ".join(map(repr, rows[column].unique(maintain_order=True).head(5).to_list()))
             raise SteerworksError(
@@ -158,7 +177,8 @@ def _select(rows: pl.DataFrame, source: RowsSource) -> pl.DataFrame:
 
 def _equals(dtype: pl.DataType, column: str, value: Any) -> pl.Expr:
     """Rows with a value; a number may be written as text in a configuration, and the other way round."""
-    if isinstance(value, str) is not (dtype == pl.String):
+    # `true` would equal 1
+    if isinstance(value, str) is not (dtype == pl.String) or isinstance(value, bool) is not (dtype == pl.Boolean):
         written = str(value).lower() if isinstance(value, bool) else str(value)
         return pl.col(column).cast(pl.String) == written
     return pl.col(column) == pl.lit(value)

@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from steer_core.front.arguments import instance
 from steer_core.front.bench import Bench
 from steer_core.tables.errors import SteerworksError
+from steer_core.tables.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ class Measured:
 
         report = build_cell_report(self._cell())
         for name, data in report.files.items():
-            target = Path(folder) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            write_bytes(str(Path(folder) / name), data)
         return Path(folder) / "report.html"
 
     def _cell(self) -> Any:
@@ -109,6 +109,8 @@ def compare(one: Measured, other: Measured) -> str:
     Raises:
         SteerworksError: they were measured on different requests.
     """
+    for what in (one, other):
+        instance("what is compared", what, Measured, "what `measure` or `score_answers` gave")
     return compare_scores(one.name, one.tables["steerability"], other.name, other.tables["steerability"])
 
 

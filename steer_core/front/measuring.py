@@ -13,6 +13,7 @@ from schemas import Responses
 from schemas.parts import PartSpec
 from schemas.specs import MethodSpec, ModelSpec
 from schemas.vector_part import VectorPart
+from steer_core.front.arguments import folders, instance, text, whole
 from steer_core.front.bench import Bench, open_bench
 from steer_core.front.measured import Measured
 from steer_core.front.model import Model
@@ -58,22 +59,30 @@ def measure(
         seed: of prompts and sampling.
 
     Raises:
-        ConfigError: no such bench or method, or one that is fitted first (use the pipeline for those).
+        ConfigError: no such bench or method, one that is fitted first (use the pipeline for those), or one that asks no
+            model, with a vector; a size or seed that makes no sense.
         SteerworksError: a strength without a vector.
     """
     from steer_core.front.model import load
     from steer_core.methods.driver import run_method
 
-    here = open_bench(bench, texts, requests, tuple(config))
-    spec, name = _method(method, here)
-    asking = model or load("embedded")
+    if model is not None:
+        instance("model", model, Model, "what `steer_core.load` gives")
+    if vector is not None:
+        instance("vector", vector, Vector, "one that `fit` or `read_vector` gave")
     if (vector is None) != (strength is None):
         raise SteerworksError("a vector comes with a strength: pass both, or neither")
+    whole("seed", seed, 0)
+    here = _bench(bench, texts, requests, config)
+    spec, name = _method(method, here)
+    asking = model or load("embedded")
     built = _built(spec, method, asking.loaded.spec, here)
     if built.traits.fits_on is not None or built.traits.pool:
         raise ConfigError(
             f"method {name!r} is fitted on a training pool first: run it as a cell (`python -m steer_assets`)"
         )
+    if vector is not None and not built.traits.calls_model:
+        raise ConfigError(f"method {name!r} asks no model, so there is nothing that a vector could steer")
     if vector is not None and strength is not None:
         asking.backend.add_vectors(vector.parts)
         built = Composed(built, (_Fixed(vector, strength),), built.traits)
@@ -106,8 +115,8 @@ def score_answers(
     Raises:
         SteerworksError: a request has no answer, or an answer no request; says how many and which.
     """
-    here = open_bench(bench, texts, requests, tuple(config))
-    given = dict(answers)
+    given = _given(answers)
+    here = _bench(bench, texts, requests, config)
     wanted = here.probe.requests["request_id"].to_list()
     strangers, missing = sorted(set(given) - set(wanted)), [i for i in wanted if i not in given]
     if strangers or missing:
@@ -118,6 +127,28 @@ def score_answers(
         )
     run = _taken(given, here)
     return _scored(name, here, run.responses, run.outcomes, "")
+
+
+def _bench(bench: str, texts: int | None, requests: int | None, config: Sequence[str]) -> Bench:
+    for name, size in (("texts", texts), ("requests", requests)):
+        if size is not None:
+            whole(name, size, 1)
+    return open_bench(text("bench", bench), texts, requests, folders(config))
+
+
+def _given(answers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Answers by request; `SteerworksError` where they are something else, or one stands twice."""
+    if isinstance(answers, str) or not isinstance(answers, Mapping | Iterable):
+        raise SteerworksError(f"answers are a mapping of request ids to texts; got {type(answers).__name__}")
+    found: dict[str, str] = {}
+    for pair in answers.items() if isinstance(answers, Mapping) else answers:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise SteerworksError(f"answers are pairs of a request id and a text; one is {str(pair)[:60]!r}")
+        request, said = pair
+        if text("a request id among the answers", request) in found:
+            raise SteerworksError(f"request {request!r} stands twice among the answers: give one for each")
+        found[request] = text(f"the answer to request {request!r}", said)
+    return found
 
 
 def _scored(name: str, here: Bench, responses: pl.DataFrame, outcomes: pl.DataFrame, model: str) -> Measured:
@@ -169,6 +200,8 @@ def _method(method: str | MethodSpec, here: Bench) -> tuple[MethodSpec | None, s
         raise ConfigError(f"a method is a name or a prompt with {{text}}; got {type(method).__name__}")
     if "{text}" in method:
         return None, "own-prompt"
+    if " " in method:
+        raise ConfigError(f"{method[:60]!r} is no method: a prompt of your own has {{text}} where the source goes")
     return here.registry.method(method), method
 
 

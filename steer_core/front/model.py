@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import polars as pl
 from schemas.digest import digest_bytes
 from schemas.specs import Decoding, ModelSpec
 from schemas.vector_part import Unit, VectorPart
+from steer_core.front.arguments import instance, spec_of, text, whole
 from steer_core.front.pairs import examples_of
 from steer_core.front.vector import Vector
 from steer_core.steering.plan import Message, Plan
@@ -73,11 +74,13 @@ class Model:
         """
         from steer_core.vectors.fit import fit_vectors
 
+        if not text("name", name):
+            raise SteerworksError("name says what the positive side shows; it is empty")
         examples = examples_of(pairs, name)
-        chosen: Any = (layers,) if isinstance(layers, int) else layers if isinstance(layers, str) else tuple(layers)
+        chosen = (layers,) if isinstance(layers, int) else layers
         # texts without an answer are read at their last token
         read = "answer" if examples["answer"].str.len_chars().max() else "last_prompt"
-        part = VectorPart(estimator=estimator, layers=chosen, read=read, options=options)
+        part = spec_of(VectorPart, "fit", estimator=estimator, layers=chosen, read=read, options=options)
         return Vector(fit_vectors(self.loaded, examples, part), unit)
 
     def generate(
@@ -107,18 +110,28 @@ class Model:
 
         Raises:
             SteerworksError: a strength without a vector, or a vector that does not fit the model.
+            ConfigError: a number of tokens, a temperature or a seed that makes no sense.
         """
         from steer_core.generation.backend import Call, answer_all
 
+        if not isinstance(prompts, Iterable):
+            raise SteerworksError(f"prompts are texts; got {prompts!r}")
         asked = [prompts] if isinstance(prompts, str) else list(prompts)
-        if bad := next((p for p in asked if not isinstance(p, str)), None):
-            raise SteerworksError(f"prompts are texts; one is {bad!r}")
-        strengths = list(strength) if isinstance(strength, Sequence) else [strength]
+        if odd := [p for p in asked if not isinstance(p, str)]:
+            raise SteerworksError(f"prompts are texts; one is {odd[0]!r}")
+        for k, prompt in enumerate(asked):
+            text(f"prompt {k}", prompt)
+        strengths = list(strength) if isinstance(strength, Sequence) and not isinstance(strength, str) else [strength]
+        if not strengths:
+            raise SteerworksError("strength is an empty list: nothing would be asked; None is off")
+        if vector is not None:
+            instance("vector", vector, Vector, "one that `fit` or `read_vector` gave")
+        whole("seed", seed, 0)
         if vector is None and any(s is not None for s in strengths):
             raise SteerworksError("a strength was given and no vector: pass `vector=...`, or leave the strength out")
         if vector is not None:
             self.backend.add_vectors(vector.parts)
-        decoding = Decoding(max_new_tokens=max_new_tokens, temperature=temperature)
+        decoding = spec_of(Decoding, "generate", max_new_tokens=max_new_tokens, temperature=temperature)
         rows = []
         for prompt in asked:
             plan = Plan(self.loaded.spec.identity, decoding, messages=(Message("user", prompt),))
@@ -162,22 +175,20 @@ def load(model: Any = "embedded", tokenizer: Any = None, **settings: Any) -> Mod
         raise ConfigError(f"a model is a name, a folder, or a transformers model; got {type(model).__name__}")
     if tokenizer is None:
         raise ConfigError("pass the model's tokenizer too: steer_core.load(model, tokenizer)")
+    if not callable(tokenizer) or not hasattr(tokenizer, "pad_token_id"):
+        raise ConfigError(f"the tokenizer is {type(tokenizer).__name__}, and must be one of transformers")
     if settings:
         raise ConfigError(f"{', '.join(settings)}: settings are for models by name; this one is loaded already")
     return Model(_wrapped(model, tokenizer))
 
 
 def _by_name(name: str, settings: dict[str, Any]) -> LoadedModel:
-    import pydantic
-
     from steer_core.models.loading import load_model
 
+    if given := [s for s in ("name", "source") if s in settings]:
+        raise ConfigError(f"model {name!r}: {given[0]!r} is no setting; the model that is loaded says it")
     source = str(Path(name).resolve()) if Path(name).is_dir() else name
-    try:
-        spec = ModelSpec(name=_slug(Path(name).name), source=source, **settings)
-    except pydantic.ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'model'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"model {name!r}: {said}") from error
+    spec = spec_of(ModelSpec, f"model {name!r}", name=_slug(Path(name).name), source=source, **settings)
     with _no_bars():
         return load_model(spec)
 
@@ -229,5 +240,5 @@ def _own_parameters(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _slug(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "_.-" else "-" for c in name.lower()).lstrip("_.-")
+    kept = "".join(c if (c.isascii() and c.isalnum()) or c in "_.-" else "-" for c in name.lower()).lstrip("_.-")
     return kept[:80] or "model"

@@ -11,6 +11,7 @@ import polars as pl
 from schemas.specs import PairsBehavior
 from steer_core.corpus.contrasts.pairs import import_pairs
 from steer_core.corpus.contrasts.records import Imported, Pair, Prompt, tabulate
+from steer_core.front import arguments
 from steer_core.tables.errors import SteerworksError
 
 #: What one pair may look like, for messages.
@@ -72,6 +73,5 @@ def _row(k: int, pair: Any) -> tuple[str | None, str, str]:
     for what, text in (("positive", positive), ("negative", negative)):
         if not isinstance(text, str) or not text.strip():
             raise SteerworksError(f"pair {k}: `{what}` must be a text, and is {text!r}")
-    if prompt is not None and not isinstance(prompt, str):
-        raise SteerworksError(f"pair {k}: `prompt` must be a text, and is {prompt!r}")
-    return prompt, positive, negative
+        arguments.text(f"pair {k}: `{what}`", text)
+    return None if prompt is None else arguments.text(f"pair {k}: `prompt`", prompt), positive, negative

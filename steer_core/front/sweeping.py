@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from schemas import Responses
 from schemas.specs import BehaviorSpec, SweepSpec
 from schemas.vector_part import VectorPart
+from steer_core.front.arguments import folders, instance, spec_of
 from steer_core.front.model import Model
 from steer_core.front.vector import Vector
 from steer_core.generation.run import Run
@@ -75,7 +77,7 @@ def sweep(
         config: further configuration folders.
 
     Raises:
-        ConfigError: no such behavior, or one without test items.
+        ConfigError: no such behavior, one without test items, or strengths and sizes that make no sense.
     """
     from steer_core.corpus.contrasts import build_contrasts
     from steer_core.evaluation.arms import answers, choices, measures
@@ -86,11 +88,17 @@ def sweep(
     from steer_core.methods.sweeps.arms import plan_arms, with_random
     from steer_core.registry import load_registry, shipped_config
 
-    spec = load_registry([shipped_config(), *config]).behavior(behavior) if isinstance(behavior, str) else behavior
-    items = build_contrasts(spec).items
+    instance("model", model, Model, "what `steer_core.load` gives")
+    instance("vector", vector, Vector, "one that `fit` or `read_vector` gave")
+    instance("behavior", behavior, str | BehaviorSpec, "a name or a BehaviorSpec")
     layers = tuple(sorted({p.layer for p in vector.parts}))
-    part = VectorPart(estimator=vector.parts[0].estimator, layers=layers, unit=vector.unit, strengths=tuple(strengths))
-    sweep_spec = SweepSpec(random_directions=random_directions, shuffled=0, max_new_tokens=max_new_tokens)
+    tried = {"unit": vector.unit, "strengths": list(strengths) if isinstance(strengths, Sequence) else strengths}
+    part = spec_of(VectorPart, "sweep", estimator=vector.parts[0].estimator, layers=layers, **tried)
+    controls = {"random_directions": random_directions, "shuffled": 0, "max_new_tokens": max_new_tokens}
+    sweep_spec = spec_of(SweepSpec, "sweep", **controls)
+    configured: list[str | Path] = [shipped_config(), *folders(config)]
+    spec = load_registry(configured).behavior(behavior) if isinstance(behavior, str) else behavior
+    items = build_contrasts(spec).items
     own = [replace(p, concept=spec.name, lineage={**p.lineage, "seed": 0}) for p in vector.parts]
     known = with_random(own, spec.name, sweep_spec, layers=layers)
     arms = plan_arms(spec, part, sweep_spec, known, items, layers=layers)

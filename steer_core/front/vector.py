@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from schemas.vector_part import Unit
+from steer_core.front.arguments import instance, text
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import SteerworksError
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 if TYPE_CHECKING:
     from steer_core.front.model import Model
@@ -32,6 +34,8 @@ class Vector:
     def __init__(self, parts: Sequence[SteeringVector], unit: Unit | None = None) -> None:
         if not parts:
             raise SteerworksError("a vector needs at least one layer")
+        for part in parts:
+            instance("a part of a vector", part, SteeringVector, "a SteeringVector")
         self.parts = tuple(parts)
         known = all("residual_norm" in p.scalars and p.norm for p in self.parts)
         self.unit: Unit = unit or ("residual_fraction" if known else "raw")
@@ -59,7 +63,7 @@ class Vector:
         """
         if strength is None:
             return ()
-        if isinstance(strength, bool) or not isinstance(strength, int | float):
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise SteerworksError(f"a strength is a number in {self.unit}, or None for off; got {strength!r}")
         return interventions(self.parts, Strength(float(strength), self.unit), positions=positions)
 
@@ -78,6 +82,8 @@ class Vector:
         from steer_core.steering.everywhere import steered
 
         inner = getattr(model, "transformers_model", model)
+        if not hasattr(inner, "config"):
+            raise SteerworksError(f"a model of transformers is steered, or one of `load`; got {type(model).__name__}")
         return steered(inner, self.interventions(strength), {p.id: p for p in self.parts})
 
     def save(self, path: str | Path) -> Path:
@@ -95,8 +101,9 @@ class Vector:
         """
         from steer_core.steering.exchange import export_gguf
 
+        text("architecture", architecture)
         scaled: list[SteeringVector] = []
-        for part, step in zip(self.parts, self.interventions(strength), strict=True):
+        for part, step in zip(self.parts, self.interventions(_some(strength)), strict=True):
             from steer_core.vectors.algebra import scale
 
             scaled.append(scale(part, step.coefficient))
@@ -111,7 +118,19 @@ class Vector:
         """
         from steer_core.steering.folding import fold
 
-        return fold(model.loaded, self.interventions(strength), {p.id: p for p in self.parts}, folder).folder
+        _check_model(model)
+        return fold(model.loaded, self.interventions(_some(strength)), {p.id: p for p in self.parts}, folder).folder
+
+
+def _some(strength: float | None) -> float:
+    if strength is None:
+        raise SteerworksError("a file has one strength, and it is None: off is the model as it is")
+    return strength
+
+
+def _check_model(model: Any) -> None:
+    if not hasattr(model, "loaded"):
+        raise ConfigError(f"model is {type(model).__name__}, and must be what `steer_core.load` gives")
 
 
 def read_vector(path: str | Path, model: Model | None = None) -> Vector:
@@ -126,4 +145,8 @@ def read_vector(path: str | Path, model: Model | None = None) -> Vector:
     """
     from steer_core.steering.exchange import import_safetensors
 
+    if not isinstance(path, str | Path):
+        raise SteerworksError(f"path is {path!r}, and must be a file")
+    if model is not None:
+        _check_model(model)
     return Vector(import_safetensors(path, model=None if model is None else model.loaded.fingerprint))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
@@ -77,14 +76,7 @@ def load_scorer(spec: GoalSpec) -> Scorer:
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise_config(f"goal {spec.name!r}: unknown scorer {spec.scorer!r}; there are: {', '.join(known)}.{guess}")
     build: Any = extensions.load("goals", spec.scorer).build
-    options = inspect.signature(build).parameters
-    for option in spec.options:
-        if option not in options:
-            having = ", ".join(options) or "none"
-            raise_config(f"goal {spec.name!r}: scorer {spec.scorer!r} has no option {option!r}; it has: {having}")
-    missing = [o for o, p in options.items() if p.default is p.empty and o not in spec.options]
-    if missing:
-        raise_config(f"goal {spec.name!r}: scorer {spec.scorer!r} needs the option(s) {', '.join(missing)}")
+    extensions.check_options(build, spec.options, f"goal {spec.name!r}, scorer {spec.scorer!r}")
     scorer: Scorer = build(**spec.options)
     return scorer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from steer_core.models.gguf import GgufFacts, converted_folder, read_facts
 from steer_core.models.packaged import packaged_model
 from steer_core.tables.errors import ConfigError
 
+#: Kinds of device that torch runs models on.
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
 #: Names that architectures give their context length, in order of preference.
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
@@ -79,6 +82,11 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
     Raises:
         ConfigError: a local folder is missing, is no `save_pretrained` folder, or its settings cannot be read.
     """
+    if not re.fullmatch(rf"auto|({'|'.join(DEVICES)})(:[0-9]+)?", spec.device):
+        raise ConfigError(
+            f"model {spec.name!r} asks for device {spec.device!r}, which torch does not know: use `auto`, `cpu` or "
+            "`cuda:0`"
+        )
     facts = _gguf_facts(spec)
     if facts is not None:
         chat = spec.chat if spec.chat is not None else facts.template is not None
@@ -92,8 +100,14 @@ def describe_model(spec: ModelSpec) -> ModelInfo:
             f"model {spec.name!r}: {folder} has no config.json; `source` must be a folder written by `save_pretrained`"
         )
     config = _read_json(spec, config_file)
+    if not isinstance(config.get("model_type"), str):
+        # transformers would guess it from the folder's name
+        raise ConfigError(f"model {spec.name!r}: {config_file} names no `model_type`: copy it from the original model")
+    context = _context(config)
+    if context is not None and context < 1:
+        raise ConfigError(f"model {spec.name!r}: {config_file} gives a context of {context} tokens: it must be above 0")
     chat = spec.chat if spec.chat is not None else _has_template(spec, folder)
-    return ModelInfo(spec.max_context or _context(config), chat)
+    return ModelInfo(spec.max_context or context, chat)
 
 
 def layers_of(spec: ModelSpec) -> int | None:
@@ -150,7 +164,7 @@ def _has_template(spec: ModelSpec, folder: Path) -> bool:
 def _read_json(spec: ModelSpec, file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"model {spec.name!r}: {file} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"model {spec.name!r}: {file} holds no settings, but a {type(found).__name__}")

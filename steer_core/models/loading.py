@@ -102,6 +102,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
         ) from error
     model.eval()
     _check_finite(spec, model)
+    _check_words(spec, model, tokenizer)
     context = spec.max_context or context_of(model.config)
     chat = spec.chat if spec.chat is not None else bool(tokenizer.chat_template)
     if chat and not tokenizer.chat_template:
@@ -181,6 +182,18 @@ def _check_finite(spec: ModelSpec, model: Any) -> None:
             raise ConfigError(
                 f"model {spec.name!r}: {n} numbers of weight {name!r} are not finite: its file is damaged"
             )
+
+
+def _check_words(spec: ModelSpec, model: Any, tokenizer: Any) -> None:
+    """Raises a ConfigError where a text may hold a token that the model has no embedding of."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    # models of texts alone keep the marks of pictures in their tokenizer; no text becomes one
+    marks = {k for k, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
+    if beyond := [w for w, k in tokenizer.get_vocab().items() if k >= rows and k not in marks]:
+        raise ConfigError(
+            f"model {spec.name!r}: its tokenizer knows {len(beyond)} tokens that its {rows} embeddings lack (first: "
+            f"{beyond[0]!r}): tokenizer and weights are not of one model"
+        )
 
 
 def load_encoder(spec: ModelSpec) -> tuple[Any, Any]:

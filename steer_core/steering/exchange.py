@@ -23,6 +23,7 @@ import numpy as np
 from schemas.digest import canonical_json
 from schemas.vector_part import Site
 from steer_core.steering.vector import Floats, SteeringVector
+from steer_core.tables.damage import names_its_file
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import write_bytes
 
@@ -70,6 +71,7 @@ def export_safetensors(vectors: Sequence[SteeringVector], path: str | Path) -> N
     write_bytes(str(path), save(tensors, metadata))
 
 
+@names_its_file
 def import_safetensors(path: str | Path, *, model: str | None = None, width: int | None = None) -> list[SteeringVector]:
     """The vectors that `export_safetensors` wrote.
 
@@ -113,6 +115,10 @@ def import_safetensors(path: str | Path, *, model: str | None = None, width: int
             )
         _check_model(vector, model, width, file)
         found.append(vector)
+    if not found or (surplus := [n for n in arrays if n.split(".")[0] not in set(map(str, range(len(found))))]):
+        raise SteerworksError(
+            f"{file} describes {len(found) or 'no'} vectors, and holds {surplus if found else 'none'}"
+        )
     return found
 
 
@@ -148,16 +154,20 @@ def export_gguf(
         if v.width != vectors[0].width:
             raise SteerworksError(f"{what} has width {v.width}, the first one {vectors[0].width}")
     ordered = sorted(vectors, key=lambda v: v.layer)
+    with np.errstate(over="ignore"):
+        tensors = {f"direction.{v.layer}": (coefficient * v.direction).astype(np.float32) for v in ordered}
+    if not all(np.isfinite(t).all() for t in tensors.values()):
+        raise SteerworksError(f"coefficient {coefficient}: what it gives is not finite in 32 bits; nothing was written")
     keys: dict[str, str | int] = {
         "general.name": ", ".join(dict.fromkeys(v.concept for v in ordered)),
         "controlvector.model_hint": model_hint,
         "controlvector.layer_count": len(ordered),
         _GGUF_KEY: canonical_json({"coefficient": coefficient, "vectors": [_described(v) for v in ordered]}),
     }
-    tensors = {f"direction.{v.layer}": (coefficient * v.direction).astype(np.float32) for v in ordered}
     write_bytes(str(path), _gguf_bytes(keys, tensors))
 
 
+@names_its_file
 def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None = None) -> list[SteeringVector]:
     """The directions of a GGUF control vector, by layer.
 
@@ -183,6 +193,8 @@ def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None
             raise SteerworksError(f"{file}: tensor {name!r} is no `direction.<layer>`")
         found.append(_imported(file, concept, model, int(layer), "residual", tensor, lineage))
         _check_model(found[-1], None, width, file)
+    if not found:
+        raise SteerworksError(f"{file} holds no direction")
     return sorted(found, key=lambda v: v.layer)
 
 
@@ -232,6 +244,7 @@ def _read_gguf(file: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Float
     return keys, {name: numbers.astype(np.float32) for name, _, numbers, _ in read}
 
 
+@names_its_file
 def import_torch(
     path: str | Path,
     *,
@@ -290,6 +303,8 @@ def _by_layer(body: Any, layer: int | None, file: Path) -> dict[int, Any]:
     wrong = [k for k, text in keys.items() if not text.isdecimal()]
     if wrong or not body:
         raise SteerworksError(f"{file}: keys must be 0-based layers, like 15; there are {wrong[:5] or 'none'}")
+    if len({int(text) for text in keys.values()}) < len(keys):
+        raise SteerworksError(f"{file} names a layer twice: {', '.join(map(repr, keys))}")
     return {int(text): body[k] for k, text in keys.items()}
 
 

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from schemas.digest import canonical_json, digest_text
 from schemas.specs import Decoding
 from steer_core.steering.intervention import Intervention
+from steer_core.tables.damage import reading
+
+Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
 def messages_of(data: str) -> tuple[Message, ...]:
-    """The turns of a conversation, from its JSON: a list of objects with `role` and `content`."""
-    return tuple(Message(m["role"], m["content"]) for m in json.loads(data))
+    """The turns of a conversation, from its JSON: a list of objects with `role` and `content`.
+
+    Raises:
+        SteerworksError: it is something else.
+    """
+    with reading("messages"):
+        return _messages(json.loads(data))
+
+
+def _messages(turns: Any) -> tuple[Message, ...]:
+    if not isinstance(turns, list) or not turns:
+        raise ValueError("messages are a list of turns, one at least")
+    for turn in turns:
+        if turn["role"] not in get_args(Role) or not isinstance(turn["content"], str):
+            raise ValueError(f"a turn has a role ({', '.join(get_args(Role))}) and a text as its content; got {turn}")
+    return tuple(Message(turn["role"], turn["content"]) for turn in turns)
+
+
+def _tokens(ids: Any) -> tuple[int, ...]:
+    if not isinstance(ids, list) or not all(type(i) is int and i >= 0 for i in ids):
+        raise ValueError(f"tokens are whole numbers from 0 on; got {str(ids)[:60]}")
+    return tuple(ids)
 
 
 @dataclass(frozen=True)
@@ -103,20 +126,25 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: str) -> Plan:
-        """The plan that `to_json` wrote."""
-        body = json.loads(data)
-        messages = body.get("messages")
-        tokens = body.get("tokens")
-        return cls(
-            model=body["model"],
-            decoding=Decoding.model_validate(body["decoding"]),
-            messages=None if messages is None else tuple(Message(m["role"], m["content"]) for m in messages),
-            text=body.get("text"),
-            tokens=None if tokens is None else tuple(tokens),
-            interventions=tuple(Intervention.from_dict(i) for i in body.get("interventions", [])),
-            adapter=body.get("adapter"),
-            extensions=tuple(Extension(**e) for e in body.get("extensions", [])),
-        )
+        """The plan that `to_json` wrote.
+
+        Raises:
+            SteerworksError: it is something else; says what.
+        """
+        with reading("plan"):
+            body = json.loads(data)
+            if not isinstance(body, dict) or (unknown := sorted(set(body) - {f.name for f in fields(cls)})):
+                raise ValueError(f"it knows no {unknown[0]!r}" if isinstance(body, dict) else "it is no JSON object")
+            return cls(
+                model=body["model"],
+                decoding=Decoding.model_validate(body["decoding"]),
+                messages=None if body.get("messages") is None else _messages(body["messages"]),
+                text=body.get("text"),
+                tokens=None if body.get("tokens") is None else _tokens(body["tokens"]),
+                interventions=tuple(Intervention.from_dict(i) for i in body.get("interventions", [])),
+                adapter=body.get("adapter"),
+                extensions=tuple(Extension(**e) for e in body.get("extensions", [])),
+            )
 
     @property
     def id(self) -> str:

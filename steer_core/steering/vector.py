@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from schemas.digest import canonical_json, digest_bytes, digest_json
 from schemas.vector_part import Site
 from schemas.vectors import Vectors, VectorTensors
+from steer_core.tables.damage import reading
 from steer_core.tables.errors import SteerworksError, TableError
 
 Floats = NDArray[np.float32]
@@ -41,8 +42,7 @@ class SteeringVector:
         kl_curve: (coefficient, nats a token) pairs measured on this model; calibration, no part of the id.
 
     Raises:
-        ValueError: tensors are no matrices of one width.
-        SteerworksError: empty, a layer below 0, or numbers that are none.
+        SteerworksError: tensors are no matrices of one width, a layer below 0, or numbers that are none.
     """
 
     concept: str
@@ -63,22 +63,8 @@ class SteeringVector:
     kl_curve: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        widths = {t.shape[1] for t in self.tensors.values() if t.ndim == 2}
-        if len(widths) != 1 or any(t.ndim != 2 for t in self.tensors.values()):
-            shapes = {n: t.shape for n, t in self.tensors.items()}
-            raise ValueError(f"tensors of a vector have shape [rows, width] with one width; got {shapes}")
-        if not all(t.size for t in self.tensors.values()):
-            raise SteerworksError(f"vector of {self.concept!r}: a tensor of it is empty, so it has no width or no row")
-        if self.layer < 0:
-            raise SteerworksError(f"vector of {self.concept!r}: layer {self.layer}; layers are counted from 0")
-        for name, tensor in self.tensors.items():
-            if not np.isfinite(tensor).all():
-                n = int((~np.isfinite(tensor)).sum())
-                raise SteerworksError(
-                    f"vector of {self.concept!r}, layer {self.layer}: {n} numbers of its tensor {name!r} are not finite"
-                )
-        if odd := [n for n, v in self.scalars.items() if not np.isfinite(v)]:
-            raise SteerworksError(f"vector of {self.concept!r}: its scalar {odd[0]!r} is {self.scalars[odd[0]]}")
+        if (wrong := next(_mistakes(self), None)) is not None:
+            raise SteerworksError(f"vector of {self.concept!r}, layer {self.layer}: {wrong}")
 
     @property
     def width(self) -> int:
@@ -110,6 +96,42 @@ class SteeringVector:
         }
         place = [self.operator, self.layer, self.site, self.width, self.model]
         return digest_json([place, numbers, dict(sorted(self.scalars.items()))])
+
+
+def _mistakes(v: SteeringVector) -> Iterator[str]:
+    """What makes no vector, in words."""
+    for name, tensor in v.tensors.items():
+        if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
+            kind = getattr(tensor, "dtype", type(tensor).__name__)
+            yield f"its tensor {name!r} is no array of floating point numbers, but {kind}"
+        elif tensor.ndim != 2:
+            yield f"its tensor {name!r} has shape {tensor.shape}; it must be [rows, width]"
+        elif not tensor.size:
+            yield "a tensor of it is empty, so it has no width or no row"
+        elif not np.isfinite(tensor).all():
+            yield f"{int((~np.isfinite(tensor)).sum())} numbers of its tensor {name!r} are not finite"
+    if len({t.shape[1] for t in v.tensors.values()}) != 1:
+        shapes = {n: t.shape for n, t in v.tensors.items()}
+        yield f"its tensors have shape [rows, width] with one width, and there is at least one; got {shapes or 'none'}"
+    if isinstance(v.layer, bool) or not isinstance(v.layer, int | np.integer):
+        yield f"{v.layer!r} is no layer; layers are whole numbers"
+    elif v.layer < 0:
+        yield f"layer {v.layer}; layers are counted from 0"
+    if v.site not in get_args(Site):
+        yield f"unknown site {v.site!r}; there are: {', '.join(get_args(Site))}"
+    for name, value in {**v.scalars, "reliability": 0.0 if v.reliability is None else v.reliability}.items():
+        if not _is_number(value):
+            yield f"its scalar {name!r} is {value!r}"
+    if not all(_is_number(c) and _is_number(n) for c, n in v.kl_curve):
+        yield f"its KL curve holds numbers that are not finite: {v.kl_curve}"
+    if not min(v.n_positive, v.n_negative) >= 0:
+        yield f"{v.n_positive} positive and {v.n_negative} negative examples"
+    if not isinstance(v.lineage, Mapping):
+        yield f"its lineage is {type(v.lineage).__name__}, not a mapping"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
 
 
 def to_tables(vectors: Iterable[SteeringVector], part: str = "vector") -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -176,7 +198,8 @@ def from_tables(
     """
     arrays: dict[str, dict[str, Floats]] = {}
     for (vector_id, name), rows in tensors.sort("row").group_by("vector_id", "tensor", maintain_order=True):
-        arrays.setdefault(str(vector_id), {})[str(name)] = np.array(rows["values"].to_list(), dtype=np.float32)
+        with reading(f"tensor {name!r} of vector {vector_id}", TableError):
+            arrays.setdefault(str(vector_id), {})[str(name)] = np.array(rows["values"].to_list(), dtype=np.float32)
     found = []
     for row in table.iter_rows(named=True):
         if model is not None and row["model"] != model:
@@ -188,27 +211,23 @@ def from_tables(
             raise TableError(
                 f"vector of {row['concept']!r} has width {row['width']}; the model's hidden size is {width}"
             )
-        lineage = json.loads(row["lineage"])
-        curve = tuple((float(c), float(k)) for c, k in lineage.pop("kl_curve", []))
-        vector = SteeringVector(
-            concept=row["concept"],
-            operator=row["operator"],
-            layer=row["layer"],
-            tensors=arrays.get(row["vector_id"], {}),
-            scalars=json.loads(row["scalars"]),
-            model=row["model"],
-            site=row["site"],
-            estimator=row["estimator"],
-            read=row["read"],
-            template=row["template"],
-            n_positive=row["n_positive"],
-            n_negative=row["n_negative"],
-            reliability=row["reliability"],
-            control=row["control"],
-            lineage=lineage,
-            kl_curve=curve,
-        )
+        with reading(f"row of the vector of {row['concept']!r} at layer {row['layer']}", TableError):
+            vector = _from_row(row, arrays.get(row["vector_id"], {}))
         if vector.id != row["vector_id"]:
             raise TableError(f"vector {row['vector_id']}: its numbers give id {vector.id}: a table was changed by hand")
         found.append(vector)
     return found
+
+
+def _from_row(row: Mapping[str, Any], tensors: Mapping[str, Floats]) -> SteeringVector:
+    lineage = json.loads(row["lineage"])
+    curve = tuple((float(c), float(k)) for c, k in lineage.pop("kl_curve", []))
+    plain = ("concept", "operator", "layer", "model", "site", "estimator", "read", "template")
+    counted = ("n_positive", "n_negative", "reliability", "control")
+    return SteeringVector(
+        tensors=tensors,
+        scalars=json.loads(row["scalars"]),
+        lineage=lineage,
+        kl_curve=curve,
+        **{name: row[name] for name in (*plain, *counted)},
+    )

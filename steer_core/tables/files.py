@@ -25,6 +25,10 @@ _REASONS = {
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
     errno.EFBIG: "the file would be larger than this process may write (ulimit -f); raise the limit and run again",
     errno.EACCES: "permission denied; check the owner of the storage root",
+    errno.EISDIR: "a folder stands at that place; choose another name",
+    errno.ENOTDIR: "a file stands where a folder of its path should be; choose another place",
+    errno.EEXIST: "a file stands where a folder of its path should be; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EROFS: "the file system is read-only; choose another storage root",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -37,6 +38,18 @@ class Footer:
     def fingerprint(self) -> str:
         """Hash of everything that the rows follow from: equal fingerprints need no new work."""
         return digest_json({k: v for k, v in asdict(self).items() if k != "content"})
+
+    @classmethod
+    def from_json(cls, entry: str) -> Footer:
+        """The footer that `to_json` wrote.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        footer = cls(**json.loads(entry))
+        if not isinstance(footer.contract_version, int):
+            raise ValueError(f"{footer.contract_version!r} is no version of a contract")
+        return footer
 
     def to_json(self) -> str:
         """Canonical JSON, as stored."""

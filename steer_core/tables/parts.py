@@ -87,7 +87,7 @@ def read_part(
         FileNotFoundError: another writer has merged the file into a segment.
         TableError: damaged, of another contract, or of a version that cannot be read.
     """
-    data = fs.cat_file(path)
+    data: bytes = _decoded(path, lambda: fs.cat_file(path))
     if sidecar is not None and not key_index.vouches(fs, sidecar, data):
         # an index that is itself damaged is told by its own name
         key_index.read_sidecar(fs, sidecar)
@@ -167,7 +167,7 @@ def _version(metadata: dict[str, str], contract: type[Contract], path: str) -> i
     if entry is None:
         raise TableError(f"{path} is Parquet, but has no Steerworks footer: it is no part of a journal; move it away")
     try:
-        footer = Footer(**json.loads(entry))
+        footer = Footer.from_json(entry)
     except (TypeError, ValueError) as error:
         raise changed(path, "its footer cannot be read") from error
     if footer.contract != contract.table():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import polars.exceptions
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from steer_core.tables.damage import reading
 from steer_core.tables.errors import ContractError, TableError
 from steer_core.tables.files import filesystem, open_file, write_file
 from steer_core.tables.footer import METADATA_KEY, Footer
@@ -74,7 +74,8 @@ def read_footer(url: str) -> Footer:
             f"{url} is Parquet, but has no Steerworks footer: it is not a published table. "
             "Import foreign data through a corpus source, or move the file away and materialize the asset again."
         )
-    return Footer(**json.loads(entry))
+    with reading(f"the footer of {url}", TableError):
+        return Footer.from_json(entry)
 
 
 def table_exists(url: str) -> bool:

@@ -42,16 +42,18 @@ class Estimator:
         return self.trains or (self.options is not None and "seed" in self.options)
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse options that it does not take.
+        """Refuse options that it does not take, or of another type.
 
         Raises:
             ConfigError: names the option, and those that there are.
         """
-        if self.options is None:
-            return
-        if unknown := sorted(set(options) - self.options):
-            known = ", ".join(sorted(self.options)) or "none"
-            raise ConfigError(f"estimator {self.name!r}: unknown option {unknown[0]!r}; it takes: {known}")
+        called = self.module.train if self.trains else self.module.fit
+        taken = inspect.signature(called).parameters.values()
+        fixed = [p.name for p in taken if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+        extensions.check_options(called, options, f"estimator {self.name!r}", *fixed)
+        # those whose options are told apart elsewhere
+        if hasattr(self.module, "check"):
+            self.module.check(options)
 
     def fit(self, evidence: Evidence, options: Mapping[str, Any], seed: int) -> Fit:
         """Fit on evidence; estimators that draw get the seed, unless the options give one."""

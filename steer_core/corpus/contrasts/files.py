@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def digest_file(path: str) -> str:
     try:
         with open_file(path) as file:
             return digest_bytes(file.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return digest_bytes(b"")
 
 
@@ -122,8 +122,11 @@ def _read(path: str) -> list[dict[str, Any]]:
     fs, local = filesystem(path)
     if not fs.exists(local):
         raise SteerworksError(f"no file at {path}; correct the path in behaviors.yaml")
-    with open_file(path) as file:
-        data = file.read()
+    try:
+        with open_file(path) as file:
+            data = file.read()
+    except OSError as error:
+        raise SteerworksError(f"{path} cannot be read: {error.strerror or error}") from error
     if kind == "parquet":
         try:
             return pl.read_parquet(io.BytesIO(data), hive_partitioning=False).to_dicts()
@@ -135,10 +138,10 @@ def _read(path: str) -> list[dict[str, Any]]:
         raise SteerworksError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
     if kind == "csv":
         return _csv(path, text)
-    return _whole(path, _json_list(path, text) if kind == "json" else _json_lines(path, text))
+    return list(_whole(path, _json_list(path, text))) if kind == "json" else list(json_lines(path, text))
 
 
-def _whole(path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _whole(path: str, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows whose texts are texts: JSON can spell half a character, which no file or tokenizer takes.
 
     Raises:
@@ -147,13 +150,13 @@ def _whole(path: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows):
         for field, value in row.items():
             try:
-                json.dumps(value, ensure_ascii=False).encode()
+                json.dumps([field, value], ensure_ascii=False).encode()
             except UnicodeEncodeError as error:
                 raise SteerworksError(
-                    f"{path}, row {number} (0-based), field {field!r}: half a character at {error.start} (a lone "
-                    "surrogate, \\ud800 to \\udfff): write the whole character, or take it out"
+                    f"{path}, row {number} (0-based), field {field!r}: half a character (a lone surrogate, \\ud800 to "
+                    "\\udfff): write the whole character, or take it out"
                 ) from error
-    return rows
+        yield row
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -199,6 +202,8 @@ def _json_list(path: str, text: str) -> list[dict[str, Any]]:
         body = json.loads(text, object_pairs_hook=_named_once)
     except json.JSONDecodeError as error:
         raise SteerworksError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise SteerworksError(f"{path}: brackets inside brackets without end") from error
     except ValueError as error:
         raise SteerworksError(f"{path}: {error} in an object: rename one of the two") from error
     if not isinstance(body, list):
@@ -209,8 +214,16 @@ def _json_list(path: str, text: str) -> list[dict[str, Any]]:
     return body
 
 
-def _json_lines(path: str, text: str) -> list[dict[str, Any]]:
-    rows = []
+def json_lines(path: str, text: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file, one a line; blank lines are passed over.
+
+    Raises:
+        SteerworksError: a line is no object, names a field twice, or holds half a character; names line or row.
+    """
+    return _whole(path, _lines(path, text))
+
+
+def _lines(path: str, text: str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(text.split("\n")):
         if not line.strip():
             continue
@@ -220,9 +233,10 @@ def _json_lines(path: str, text: str) -> list[dict[str, Any]]:
             raise SteerworksError(
                 f"{path}, line {number + 1}: not valid JSON: {error.msg}; write one object a line"
             ) from error
+        except RecursionError as error:
+            raise SteerworksError(f"{path}, line {number + 1}: brackets inside brackets without end") from error
         except ValueError as error:
             raise SteerworksError(f"{path}, line {number + 1}: {error}: rename one of the two") from error
         if not isinstance(row, dict):
             raise SteerworksError(f"{path}, line {number + 1} is no JSON object with named fields")
-        rows.append(row)
-    return rows
+        yield row

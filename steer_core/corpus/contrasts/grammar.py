@@ -42,7 +42,7 @@ def import_grammar(source: GrammarBehavior) -> Imported:
     Raises:
         ConfigError: the levels do not exist, or are the same.
     """
-    _check_levels(source)
+    check_levels(source)
     label = f"grammar:{source.attribute}"
     draw = _Draw(source)
     pairs = [draw.pair("train", "train", i, label) for i in range(source.n_pairs)]
@@ -114,7 +114,12 @@ class _Draw:
         return replace(draw_attributes(self.rng), sentences=int(self.rng.integers(1, SHORT + 1)))
 
 
-def _check_levels(source: GrammarBehavior) -> None:
+def check_levels(source: GrammarBehavior) -> None:
+    """Refuse levels that the grammar does not have.
+
+    Raises:
+        ConfigError: a level does not exist, or both are the same.
+    """
     levels = tuple(range(1, MAX_SENTENCES + 1)) if source.attribute == "sentences" else LEVELS
     for side in ("positive", "negative"):
         if getattr(source, side) not in levels:

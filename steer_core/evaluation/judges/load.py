@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,11 +34,7 @@ def build_rubric(name: str, behavior: BehaviorSpec, options: Mapping[str, Any]) 
     if name not in known:
         raise ConfigError(f"behavior {behavior.name!r}: unknown rubric {name!r}; there are: {', '.join(known)}")
     build = extensions.load("rubrics", name).build
-    try:
-        inspect.signature(build).bind(behavior, **options)
-    except TypeError as error:
-        takes = ", ".join(p for p in inspect.signature(build).parameters if p != "behavior") or "no options"
-        raise ConfigError(f"behavior {behavior.name!r}, rubric {name!r}: {error}; it takes {takes}") from error
+    extensions.check_options(build, options, f"behavior {behavior.name!r}, rubric {name!r}", "behavior")
     built: Rubric | AttributeRubric = build(behavior, **options)
     return built
 

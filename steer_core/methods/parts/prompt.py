@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 from schemas.parts import PromptPart
@@ -29,11 +28,7 @@ def build_strategy(name: str, setting: Setting, options: Mapping[str, object]) -
     if name not in known:
         raise ConfigError(f"unknown strategy {name!r}; there are: {', '.join(known)}")
     build = extensions.load("prompts", name).build
-    try:
-        inspect.signature(build).bind(setting, **options)
-    except TypeError as error:
-        takes = ", ".join(p for p in inspect.signature(build).parameters if p != "setting") or "no options"
-        raise ConfigError(f"strategy {name!r}: {error}; it takes {takes}") from error
+    extensions.check_options(build, options, f"strategy {name!r}", "setting")
     method: Method = build(setting, **options)
     return method
 

@@ -191,7 +191,8 @@ class Doses(PlainPart):
         if (n_layers := layers_of(model)) is not None:
             checks.append(lambda: resolve_layers(self.spec.layers, n_layers))
             if bench.behaviors and bench.sweep.layers:
-                checks.append(lambda: resolve_layers(bench.sweep.layers, n_layers))
+                where = f"`sweep.layers` of bench {bench.name!r} in benches.yaml: "
+                checks.append(lambda: resolve_layers(bench.sweep.layers, n_layers, where))
         for check in checks:
             try:
                 check()

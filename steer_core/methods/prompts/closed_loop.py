@@ -90,6 +90,8 @@ def build(
 
     if rounds < 2:
         raise ConfigError(f"closed-loop needs at least 2 rounds, got {rounds}")
+    if tolerance < 0:
+        raise ConfigError(f"closed-loop: tolerance is a distance, at least 0; got {tolerance}")
     inner = build_strategy(base, setting, options)
     if not isinstance(inner, SinglePrompt):
         raise ConfigError(f"closed-loop: {base!r} is no strategy of one prompt")

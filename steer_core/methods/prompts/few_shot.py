@@ -10,6 +10,7 @@ from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, FitResponse, GoalTarget, Item, Request, Setting, Traits
 from steer_core.methods.wording import direct_instruction, with_text
 from steer_core.steering.plan import Message
+from steer_core.tables.errors import ConfigError
 
 
 def build(setting: Setting, *, n_examples: int = 3, negative: bool = False, pool: int = 200) -> SinglePrompt:
@@ -20,7 +21,14 @@ def build(setting: Setting, *, n_examples: int = 3, negative: bool = False, pool
         n_examples: turns shown.
         negative: add that nothing else may change.
         pool: rewrites kept as possible examples, those that left the smallest share of their request's error.
+
+    Raises:
+        ConfigError: no example would be shown, or more than are kept.
     """
+    if not 1 <= n_examples <= pool:
+        raise ConfigError(
+            f"few-shot shows at least 1 example of its pool; got n_examples = {n_examples}, pool = {pool}"
+        )
 
     def learn(responses: tuple[FitResponse, ...]) -> Artifact:
         ranked = []

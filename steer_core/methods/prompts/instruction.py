@@ -7,6 +7,7 @@ from steer_core.methods.prompts.single import SinglePrompt, user
 from steer_core.methods.protocol import Artifact, Request, Setting, Traits
 from steer_core.methods.wording import NEGATIVE, ONLY, REWRITE, direct_instruction, with_text
 from steer_core.steering.plan import Message
+from steer_core.tables.errors import ConfigError
 
 
 def build(
@@ -20,7 +21,12 @@ def build(
         direct: say the goals as well.
         negative: add that nothing else may change.
         only: ask for the rewritten text only.
+
+    Raises:
+        ConfigError: no edit would be drawn.
     """
+    if n_ideas < 1:
+        raise ConfigError(f"instruction draws at least 1 edit for each request; got n_ideas = {n_ideas}")
 
     def compose(request: Request, artifact: Artifact) -> tuple[Message, ...]:
         asked = (

@@ -89,7 +89,7 @@ def plan_arms(
         ConfigError: a vector or control is missing, an exclusion names an unknown field, or there are no items.
         SteerworksError: the unit does not fit a vector.
     """
-    check_exclusions(behavior.name, sweep)
+    check_exclusions(sweep)
     items = items.filter(pl.col("behavior") == behavior.name)
     if not items.height:
         raise ConfigError(f"behavior {behavior.name!r} has no test items: there is nothing to sweep it on")

@@ -7,29 +7,30 @@ has one of its values. Layers are sets: `3` is layer 3 alone, `[[1, 2]]` is laye
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.specs import SweepSpec
+from schemas.sweeps import ROLES
 from steer_core.tables.errors import ConfigError
 
 #: Fields that an exclusion may name.
 EXCLUDABLE = ("behavior", "role", "strength", "unit", "layers", "site", "positions", "seed", "system")
 
 
-def check_exclusions(behavior: str, sweep: SweepSpec) -> None:
-    """Whether every exclusion names fields that arms have.
+def check_exclusions(sweep: SweepSpec) -> None:
+    """Whether every exclusion names fields that arms have, and roles that there are.
 
     Raises:
-        ConfigError: an unknown field, or none at all.
+        ConfigError: an unknown field or role, or none at all.
     """
     for exclusion in sweep.exclude:
         unknown = sorted(set(exclusion) - set(EXCLUDABLE))
         if unknown or not exclusion:
             named = ", ".join(map(repr, unknown)) or "nothing"
-            raise ConfigError(
-                f"behavior {behavior!r}: an exclusion of the sweep names {named}; it may name {', '.join(EXCLUDABLE)}"
-            )
+            raise ConfigError(f"an exclusion of the sweep names {named}; it may name {', '.join(EXCLUDABLE)}")
+        if odd := [r for r in _options(exclusion.get("role", ())) if r not in ROLES]:
+            raise ConfigError(f"an exclusion of the sweep names the role {odd[0]!r}; there are: {', '.join(ROLES)}")
 
 
 def excluded(arm: Mapping[str, Any], sweep: SweepSpec) -> bool:
@@ -38,7 +39,11 @@ def excluded(arm: Mapping[str, Any], sweep: SweepSpec) -> bool:
 
 
 def _has(value: Any, field: str, values: Any) -> bool:
-    options = values if isinstance(values, (list, tuple)) else [values]
+    options = _options(values)
     if field == "layers":
         return json.loads(value) in [list(o) if isinstance(o, (list, tuple)) else [o] for o in options]
     return value in options
+
+
+def _options(values: Any) -> Sequence[Any]:
+    return values if isinstance(values, (list, tuple)) else [values]

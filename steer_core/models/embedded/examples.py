@@ -45,8 +45,6 @@ SENTENCES = (0.30, 0.22, 0.16, 0.13, 0.10, 0.09)
 OPEN_SENTENCES = (0.03, 0.09, 0.70, 0.12, 0.04, 0.02)
 #: Share of the last stage's rewrites that ask for one change at all three strengths: so that only the strength differs.
 GRADED = 0.7
-#: How often each attribute is the one that changes there: what is hardest to grade most often.
-GRADED_MIX = {"difficulty": 0.15, "formality": 0.2, "sentiment": 0.45, "sentences": 0.2}
 #: Share of each kind of example.
 MIX = {"rewrite": 0.58, "improve": 0.03, "open": 0.25, "persona": 0.06, "continue": 0.05, "plain": 0.03}
 
@@ -144,7 +142,7 @@ def draw_last_stage(rng: np.random.Generator, n: int) -> list[Example]:
 
 def _graded(rng: np.random.Generator) -> list[Example]:
     """One change of one text, asked for at each strength in the same words."""
-    attribute = str(rng.choice(list(GRADED_MIX), p=list(GRADED_MIX.values())))
+    attribute = str(rng.choice(list(POSITIONS)))
     attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=SENTENCES)))
     source = tell(draw_scenario(rng, "train"), attributes, rng)
     value = getattr(source.attributes, attribute)

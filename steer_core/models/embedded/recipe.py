@@ -47,7 +47,7 @@ class Recipe:
 
     seed: int = 0
     stages: tuple[int, ...] = (42_000, 50_000)
-    last_stage: int = 36_000
+    last_stage: int = 30_000
     n_tokenizer_examples: int = 4_000
     vocab_size: int = 1408
     layers: int = 4

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -48,8 +47,20 @@ def train(
         ConfigError: an unknown option, another site, or no pairs to train or to validate on.
         SteerworksError: a pair does not fit the model, or the training diverges.
     """
-    from steer_core.vectors.preference.fitting import fit_points, split_options
+    from steer_core.vectors.preference.fitting import fit_points, read_options
     from steer_core.vectors.preference.objectives import Bipo
 
-    own, schedule = split_options("bipo", options, [f.name for f in fields(Bipo)], seed)
-    return fit_points(loaded, pairs, concept, points, Bipo(**own), schedule, "bipo")
+    objective, schedule = read_options("bipo", options, Bipo, seed)
+    return fit_points(loaded, pairs, concept, points, objective, schedule, "bipo")
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse options that make no sense.
+
+    Raises:
+        ConfigError: says which.
+    """
+    from steer_core.vectors.preference.fitting import read_options
+    from steer_core.vectors.preference.objectives import Bipo
+
+    read_options("bipo", options, Bipo, 0)

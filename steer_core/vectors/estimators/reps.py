@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -48,10 +47,20 @@ def train(
         ConfigError: an unknown option, another site, or no pairs to train or to validate on.
         SteerworksError: a pair does not fit the model, or the training diverges.
     """
-    from steer_core.vectors.preference.fitting import fit_points, split_options
+    from steer_core.vectors.preference.fitting import fit_points, read_options
     from steer_core.vectors.preference.objectives import Reps
 
-    own, schedule = split_options("reps", options, [f.name for f in fields(Reps)], seed)
-    if "factors" in own:
-        own["factors"] = tuple(float(f) for f in own["factors"])
-    return fit_points(loaded, pairs, concept, points, Reps(**own), schedule, "reps")
+    objective, schedule = read_options("reps", options, Reps, seed)
+    return fit_points(loaded, pairs, concept, points, objective, schedule, "reps")
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse options that make no sense.
+
+    Raises:
+        ConfigError: says which.
+    """
+    from steer_core.vectors.preference.fitting import read_options
+    from steer_core.vectors.preference.objectives import Reps
+
+    read_options("reps", options, Reps, 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
+from steer_core import extensions
 from steer_core.models.loading import LoadedModel
 from steer_core.tables.errors import ConfigError
 from steer_core.vectors.evidence import Fit, Point
@@ -16,20 +18,28 @@ from steer_core.vectors.preference.objectives import Objective
 from steer_core.vectors.preference.pair_tokens import encode_pairs
 from steer_core.vectors.preference.training import Schedule, to_fit, train_many
 
+ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
-def split_options(
-    estimator: str, options: Mapping[str, Any], own: Sequence[str], seed: int
-) -> tuple[dict[str, Any], Schedule]:
-    """Options of the objective, and the schedule made of the others.
+
+def read_options(
+    estimator: str, options: Mapping[str, Any], objective: Callable[..., ObjectiveT], seed: int
+) -> tuple[ObjectiveT, Schedule]:
+    """The objective that the options describe, and the schedule made of the others.
 
     Raises:
-        ConfigError: an option that neither knows.
+        ConfigError: an option that neither knows, or that makes no sense.
     """
     scheduled = [f.name for f in fields(Schedule) if f.name != "seed"]
+    own = list(inspect.signature(objective).parameters)
     if unknown := [name for name in options if name not in (*own, *scheduled)]:
         raise ConfigError(f"{estimator}: unknown option {unknown[0]!r}; it takes {', '.join([*own, *scheduled])}")
-    schedule = Schedule(**{n: v for n, v in options.items() if n in scheduled}, seed=seed)
-    return {n: v for n, v in options.items() if n in own}, schedule
+    of_schedule = {n: v for n, v in options.items() if n in scheduled}
+    of_objective = {n: v for n, v in options.items() if n in own}
+    extensions.check_options(Schedule, of_schedule, estimator)
+    extensions.check_options(objective, of_objective, estimator)
+    # a configuration has lists where a hash needs tuples
+    frozen = {n: tuple(map(float, v)) if isinstance(v, list | tuple) else v for n, v in of_objective.items()}
+    return objective(**frozen), Schedule(**of_schedule, seed=seed)
 
 
 def fit_points(

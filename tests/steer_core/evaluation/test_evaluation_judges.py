@@ -277,7 +277,7 @@ def test_rubrics_are_found_by_name_and_bad_specs_are_said():
     assert rubric_names() == ["attribute", "grounded", "one-to-four", "yes-no", "zero-to-ten"]
     with pytest.raises(ConfigError, match="unknown rubric 'zero-to-five'; there are: attribute"):
         build_rubric("zero-to-five", BEHAVIOR, {})
-    with pytest.raises(ConfigError, match="it takes trait, bottom, top, examples"):
+    with pytest.raises(ConfigError, match="it takes: trait, bottom, top, examples"):
         build_rubric("zero-to-ten", BEHAVIOR, {"tone": 1})
     with pytest.raises(ConfigError, match=r"goes from 1 to 4, and `scale` says 0 to 10: write `scale: \[1, 4\]`"):
         load_judge(behavior("one-to-four"), Scripted(lambda _: ""), "m")

@@ -172,5 +172,5 @@ def test_every_configured_strategy_is_covered_here():
 def test_unknown_strategies_and_options_are_named():
     with pytest.raises(ConfigError, match=r"unknown strategy 'drect'; there are: best-of-n, .*direct"):
         build_strategy("drect", SETTING, {})
-    with pytest.raises(ConfigError, match=r"'direct'.*'loud'.*it takes negative, only"):
+    with pytest.raises(ConfigError, match=r"'direct'.*'loud'.*it takes: negative, only"):
         build_strategy("direct", SETTING, {"loud": True})

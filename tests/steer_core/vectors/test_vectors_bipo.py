@@ -293,7 +293,7 @@ def test_options_and_points_that_make_no_sense_are_refused(embedded):
         run(Point(1, "mlp"))
     with pytest.raises(ConfigError, match="unknown option 'learningrate'.* learning_rate"):
         run(Point(1), learningrate=1)
-    with pytest.raises(ConfigError, match="signs are 'antithetic' or 'compat'"):
+    with pytest.raises(ConfigError, match="'signs' cannot be 'both'.*'antithetic' or 'compat'"):
         run(Point(1), signs="both")
     with pytest.raises(SteerworksError, match="layers 0 to 3; there is no layer 7"):
         run(Point(7))
