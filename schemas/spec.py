@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, get_args
@@ -13,6 +14,21 @@ from schemas.digest import digest_json
 
 #: Slugs name partitions and folders: no `|`, comma, slash, brackets or `...`.
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+
+
+def _a_name(slug: str) -> str:
+    """Refuse a name that readers of tables would take for something else: partitions are folders like `model=007`.
+
+    Raises:
+        ValueError: says what to write instead.
+    """
+    if re.fullmatch(r"[0-9][0-9._-]*|[0-9.]+e-?[0-9]+|nan|inf|infinity|true|false|null|none", slug):
+        raise ValueError(f"{slug!r} would be read from the tables' folders as a number or a date: add a letter")
+    return slug
+
+
+#: A slug that names a partition.
+PartitionName = Annotated[Slug, AfterValidator(_a_name)]
 
 
 class Spec(BaseModel):

@@ -8,14 +8,14 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
 from schemas.parts import Part, PartSpec
-from schemas.spec import EACH_ONCE, Options, Slug, Spec, without_prose
+from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
 
 
 class ModelSpec(Spec):
     """A language model: `embedded`, a hub id with a revision, a local folder or GGUF file, or an installed package."""
 
-    name: Slug = Field(description="Partition key and folder name")
+    name: PartitionName = Field(description="Partition key and folder name")
     source: str = Field(
         min_length=1,
         description="`embedded`, a hub id (`org/name`), a path to a folder or a `.gguf` file, or `package:<name>`, "
@@ -87,7 +87,7 @@ class MethodSpec(Spec):
     every plan that it makes, in order.
     """
 
-    name: Slug = Field(description="Partition key and folder name")
+    name: PartitionName = Field(description="Partition key and folder name")
     parts: tuple[Part, ...] = Field(min_length=1, description="Parts, applied in order")
     control: bool = Field(False, description="True for `copy` and `rewrite`: shown beside every method")
     description: str = ""

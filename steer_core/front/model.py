@@ -241,4 +241,5 @@ def _own_parameters(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _slug(name: str) -> str:
     kept = "".join(c if (c.isascii() and c.isalnum()) or c in "_.-" else "-" for c in name.lower()).lstrip("_.-")
-    return kept[:80] or "model"
+    # a folder `7` would be read as a number from the tables' paths
+    return kept[:80] if any(c.isalpha() for c in kept) else f"model-{kept}"[:80]

@@ -2,13 +2,14 @@
 
 1. A prompt goes through the model's chat template exactly as generation sends it; the answer's tokens follow.
 2. The two are tokenised apart, as in generation, where the answer begins after the prompt's last token.
-3. Nothing is ever cut: an example that does not fit the model's context is refused by name.
+3. Nothing is ever cut: an example that does not fit the model's context is left out with its pair (`fitting`), and
+   where it is encoded all the same, refused by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -109,6 +110,31 @@ def encode_examples(loaded: LoadedModel, examples: pl.DataFrame, reads: Sequence
                 )
             )
     return found
+
+
+def fitting(loaded: LoadedModel, examples: pl.DataFrame, log: Callable[[str], None]) -> pl.DataFrame:
+    """The examples whose pairs fit the model's context whole; the others are counted and named.
+
+    Args:
+        loaded: whose tokenizer, chat template and context.
+        examples: rows of `schemas.ContrastExamples`.
+        log: told what is left out, concept by concept.
+    """
+    context = loaded.info.max_context
+    if context is None or not examples.height:
+        return examples
+    prompts = {m: len(_prompt_tokens(loaded, m)) for m in examples["messages"].unique(maintain_order=True)}
+    answers = _answer_tokens(loaded.tokenizer, examples["answer"].unique(maintain_order=True).to_list(), False)
+    lengths = [prompts[m] + len(answers[a][0]) for m, a in examples.select("messages", "answer").iter_rows()]
+    over = examples.with_columns(tokens=pl.Series(lengths, dtype=pl.Int64)).filter(pl.col("tokens") > context)
+    for (concept,), rows in over.group_by("concept", maintain_order=True):
+        pairs = rows.unique("pair_id", maintain_order=True)
+        named = ", ".join(f"row {r['row']} of {r['source']}" for r in pairs.head(3).iter_rows(named=True))
+        log(
+            f"{pairs.height} pairs of {str(concept)!r} do not fit the context of {context} tokens (the longest has "
+            f"{max(rows['tokens'])}) and are left out: {named}{', ...' if pairs.height > 3 else ''}"
+        )
+    return examples.join(over, on=["concept", "pair_id"], how="anti", maintain_order="left")
 
 
 def template_digest(loaded: LoadedModel) -> str:

@@ -5,6 +5,7 @@ Estimators that train on the model take preference pairs instead, and run it the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from steer_core.steering.operators import load_operator
 from steer_core.steering.sites import find_sites
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
-from steer_core.vectors.encoding import Read, pairs_of, template_digest
+from steer_core.vectors.encoding import Read, fitting, pairs_of, template_digest
 from steer_core.vectors.estimator import Estimator, load_estimator
 from steer_core.vectors.evidence import Evidence, Fit, Point
 from steer_core.vectors.gather import Sides, Tally, gather
@@ -27,6 +28,8 @@ from steer_core.vectors.gather import shuffle_labels as with_shuffled_labels
 from steer_core.vectors.layers import resolve_layers
 from steer_core.vectors.letters import letter_evidence
 from steer_core.vectors.store import ActivationStore
+
+_logger = logging.getLogger(__name__)
 
 Log = Callable[[str], None]
 
@@ -74,7 +77,8 @@ def fit_vectors(
 
     Raises:
         ConfigError: an unknown estimator, option, operator or layer.
-        SteerworksError: an example cannot be read, or a concept gives no vector.
+        SteerworksError: an example cannot be read, or a concept gives no vector. Pairs that do not fit the model's
+            context are left out, and named to `log`.
     """
     return fit_many(loaded, examples, [Job(part, shuffle=shuffle_labels)], halves=halves, store=store, log=log)[0]
 
@@ -104,7 +108,8 @@ def fit_many(
     Raises:
         ConfigError, SteerworksError: as `fit_vectors`.
     """
-    run = _Run(loaded, examples, halves, store, log or (lambda _: None))
+    told = log or _logger.warning
+    run = _Run(loaded, fitting(loaded, examples, told), halves, store, log or (lambda _: None))
     prepared = [run.prepare(job) for job in jobs]
     run.listen()
     return [run.finish(task) for task in prepared]

@@ -17,7 +17,7 @@ from steer_core.models.loading import LoadedModel
 from steer_core.steering.sites import find_sites
 from steer_core.steering.vector import SteeringVector
 from steer_core.vectors.activations import collect
-from steer_core.vectors.encoding import encode_examples
+from steer_core.vectors.encoding import encode_examples, fitting
 from steer_core.vectors.evidence import Point
 from steer_core.vectors.fit import Job, fit_many
 from steer_core.vectors.gating import fit_gate
@@ -67,7 +67,7 @@ def fit_cell(
         SteerworksError: a concept cannot be fitted; names it.
     """
     main = resolve_layers(part.layers, len(find_sites(loaded.model).layers))
-    fitted_on = behaviors.filter(pl.col("split") != "test")
+    fitted_on = fitting(loaded, behaviors.filter(pl.col("split") != "test"), log or (lambda _: None))
     # mined answers have no letter, and both sides of a pair share a prompt
     of_goals = part if part.read in ("answer", "last_token", "all") else part.model_copy(update={"read": "answer"})
     contrasted = tuple(goals["concept"].unique(maintain_order=True))

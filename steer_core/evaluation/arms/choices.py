@@ -27,6 +27,9 @@ def score(asked: Sequence[Asked], run: Run, decoding: Decoding, measure: ChoiceM
 
     Raises:
         SteerworksError: the backend cannot score, or cannot do what an arm asks for.
+
+    Returns:
+        Null measures for an item of which a continuation does not fit the model's context.
     """
     given = [one for one in asked if not one.item.open]
     if not given:
@@ -39,5 +42,7 @@ def score(asked: Sequence[Asked], run: Run, decoding: Decoding, measure: ChoiceM
     for one in given:
         own = [next(scored) for _ in one.item.continuations]
         head = (one.arm.arm_id, one.item.item_id, 0, one.item.group)
-        rows += [(*head, name, value) for name, value in measure(one.item, own)]
+        fits = all(own)
+        measured = measure(one.item, own if fits else [[0.0]] * len(own))
+        rows += [(*head, name, value if fits else None) for name, value in measured]
     return score_rows(rows)

@@ -104,7 +104,8 @@ def perplexity_scores(written: Written, asked: Sequence[Asked], run: Run, decodi
     """`perplexity` of every answer under the plain model after the item's own prompt (no arm's system prompt).
 
     Returns:
-        Rows of `arm_scores`; null where there is no answer. Equal answers to an item are scored once.
+        Rows of `arm_scores`; null where there is no answer, or it does not fit the model's context. Equal answers to an
+        item are scored once.
 
     Raises:
         SteerworksError: the backend cannot score.
@@ -113,7 +114,8 @@ def perplexity_scores(written: Written, asked: Sequence[Asked], run: Run, decodi
     whole = [a for a in found if a.is_one]
     plans = [a.asked.plain(run.asking.model_identity, decoding) for a in whole]
     scored = score_all(plans, [a.text for a in whole], run.asking, run.batch_size, run.progress)
-    values = iter([float(np.exp(-np.mean(s))) for s in scored])
+    # what does not fit the model's context together with its prompt has no figure
+    values = iter([float(np.exp(-np.mean(s))) if s else None for s in scored])
     return score_rows([a.row("perplexity", next(values) if a.is_one else None) for a in found])
 
 
@@ -124,7 +126,7 @@ def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Deco
     arms use.
 
     Returns:
-        Rows of `arm_scores`; null where there is no answer.
+        Rows of `arm_scores`; null where there is no answer, or it does not fit the model's context.
 
     Raises:
         SteerworksError: the backend cannot hold steered against unsteered.
@@ -137,6 +139,9 @@ def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Deco
     def value(answer: Answer) -> float | None:
         if not answer.is_one:
             return None
-        return float(np.mean(next(nats))) if answer.asked.arm.steered else 0.0
+        if not answer.asked.arm.steered:
+            return 0.0
+        own = next(nats)
+        return float(np.mean(own)) if own else None
 
     return score_rows([a.row("kl", value(a)) for a in found])

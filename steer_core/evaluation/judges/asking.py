@@ -63,6 +63,8 @@ def ask_expected(
 
 
 def _expected(scores: Sequence[Sequence[float]], options: Sequence[Option], least_mass: float) -> Verdict:
+    if not all(scores):
+        return Verdict(None, "expected", canonical_json({"overlong": True}))
     own = [math.exp(sum(s)) for s in scores]
     probabilities = list(own)
     for i, short in enumerate(options):

@@ -292,19 +292,23 @@ class TransformersBackend:
         """Log-probability (nats) of each token of each continuation, in one forward pass for the batch.
 
         Rows that feed the model the same tokens under the same interventions are computed once: the letters of an A/B
-        question after one prompt are one row.
+        question after one prompt are one row. A row that does not fit the model's context has no numbers.
 
         Raises:
-            ValueError: a continuation has no tokens, or does not fit the model's context.
+            ValueError: a continuation has no tokens.
             SteerworksError: an intervention cannot be applied (nothing has run then), or a receipt does not add up.
         """
         import torch
 
         prompts, answers = self._encode_pairs(plans, continuations, "score")
         rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        logits = self._logits(rows)
-        scores = []
-        for row, answer in zip(rows, answers, strict=True):
+        fits = [self._fits(p, a) for p, a in zip(prompts, answers, strict=True)]
+        logits = self._logits([row for row, fit in zip(rows, fits, strict=True) if fit])
+        scores: list[list[float]] = []
+        for row, answer, fit in zip(rows, answers, fits, strict=True):
+            if not fit:
+                scores.append([])
+                continue
             log_probs = logits[row].float().log_softmax(dim=-1)  # [tokens, vocabulary]
             picked = log_probs.gather(1, torch.tensor(answer, device=log_probs.device)[:, None])
             scores.append([float(v) for v in picked[:, 0]])
@@ -314,7 +318,8 @@ class TransformersBackend:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
 
         One steered and one unsteered forward pass; rows that differ only in what is done to the model (interventions,
-        adapter) share the latter. A plan that does nothing to it diverges by 0.
+        adapter) share the latter. A plan that does nothing to it diverges by 0. A row that does not fit the model's
+        context has no numbers.
 
         Raises:
             ValueError, SteerworksError: as `score`.
@@ -323,10 +328,14 @@ class TransformersBackend:
         rows = list(zip(plans, prompts, answers, strict=True))
         steered = [Read.of(p, q, a) for p, q, a in rows]
         plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
-        after = self._logits([row for row in steered if row.steered])
-        before = self._logits([p for p, s in zip(plain, steered, strict=True) if s.steered])
-        found = []
-        for s, p, answer in zip(steered, plain, answers, strict=True):
+        fits = [self._fits(p, a) for p, a in zip(prompts, answers, strict=True)]
+        after = self._logits([row for row, fit in zip(steered, fits, strict=True) if row.steered and fit])
+        before = self._logits([p for p, s, fit in zip(plain, steered, fits, strict=True) if s.steered and fit])
+        found: list[list[float]] = []
+        for s, p, answer, fit in zip(steered, plain, answers, fits, strict=True):
+            if not fit:
+                found.append([])
+                continue
             if not s.steered:
                 found.append([0.0] * len(answer))
                 continue
@@ -342,13 +351,14 @@ class TransformersBackend:
         self._check(plans, verb)
         prompts = [self.encode(p) for p in plans]
         answers = [list(self.loaded.tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
-        context = self.loaded.info.max_context
-        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        for i, answer in enumerate(answers):
             if not answer:
                 raise ValueError(f"continuation {i} has no tokens: nothing to score")
-            if context is not None and len(prompt) + len(answer) > context:
-                raise ValueError(f"row {i} has {len(prompt) + len(answer)} tokens; the model's context has {context}")
         return prompts, answers
+
+    def _fits(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
+        context = self.loaded.info.max_context
+        return context is None or len(prompt) + len(answer) <= context
 
     def _logits(self, rows: Iterable[Read]) -> dict[Read, Tensor]:
         return read_logits(

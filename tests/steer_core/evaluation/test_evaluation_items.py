@@ -54,6 +54,29 @@ def test_arms_meet_the_items_of_their_set_and_open_ones_are_written(run):
     assert all(len(set(s)) == 1 for s in seeds["seed"])
 
 
+def test_what_does_not_fit_the_context_has_no_figure_and_keeps_nobody_from_theirs(run, monkeypatch):
+    asked = pair(ARMS, ITEMS)
+    written = write(asked, run, DECODING)
+    score_rows, diverge_rows = run.backend.score, run.backend.diverge
+
+    def some(verb):
+        # the second item's rows do not fit
+        return lambda plans, texts: [
+            [] if "And then?" in p.messages[-1].content or t == "(A and (B" else n
+            for p, t, n in zip(plans, texts, verb(plans, texts), strict=True)
+        ]
+
+    monkeypatch.setattr(run.backend, "score", some(score_rows))
+    monkeypatch.setattr(run.backend, "diverge", some(diverge_rows))
+    for found in (perplexity_scores(written, asked, run, DECODING), kl_scores(written, asked, run, DECODING)):
+        check(found, ArmScores)
+        assert set(found.filter(found["value"].is_null())["item_id"]) == {"q2"}
+        assert found.filter(found["value"].is_not_null() & (found["item_id"] == "q1")).height > 0
+    chosen = score(asked, run, DECODING, lambda item, own: [("first", own[0][0]), ("last", own[-1][0])])
+    assert chosen["measure"].to_list() == ["first", "last"]
+    assert chosen["value"].to_list() == [None, None]
+
+
 def test_any_measure_of_texts_choices_and_the_model_becomes_rows(run):
     asked = pair(ARMS, ITEMS)
     written = write(asked, run, DECODING)

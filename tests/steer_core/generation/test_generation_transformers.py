@@ -111,6 +111,17 @@ def test_scores_are_the_log_probabilities_of_the_continuation(backend):
         assert got == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_row_beyond_the_context_has_no_numbers_and_keeps_nobody_from_theirs(backend):
+    made = backend(context=64)
+    plans, texts = of(made, [plan("One two."), plan("One two."), plan("Three.")]), [" yes", " word" * 65, " no"]
+    scores = made.score(plans, texts)
+    assert scores[1] == []
+    for k in (0, 2):
+        assert scores[k] == pytest.approx(made.score(plans[k : k + 1], texts[k : k + 1])[0], abs=1e-5)
+    # nothing is done to the model: it is as far from itself as 0
+    assert made.diverge(plans, texts) == [[0.0] * len(s) for s in scores]
+
+
 def test_an_empty_continuation_cannot_be_scored(backend):
     made = backend()
     with pytest.raises(ValueError, match="continuation 0 has no tokens"):

@@ -22,7 +22,7 @@ from steer_core.models.loading import load_model
 from steer_core.steering.plan import Message, Plan
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.activations import collect, letter_logits
-from steer_core.vectors.encoding import common_prefix, encode_examples
+from steer_core.vectors.encoding import common_prefix, encode_examples, fitting
 from steer_core.vectors.evidence import Point
 
 FAMILIES = ["llama", "mistral", "qwen2", "gpt2", "gpt_neox"]
@@ -310,6 +310,18 @@ def test_an_example_longer_than_the_context_is_refused_and_never_cut(tiny_model)
         refused.value
     )
     assert "the context of model 'tiny' has 64" in str(refused.value)
+
+
+def test_pairs_longer_than_the_context_are_left_out_whole_and_named(tiny_model):
+    loaded, said = tiny(tiny_model("llama", True, 64)), []
+    examples = rows([("Hm.", "yes", "no"), ("Tell me.", "yes " * 60, "no"), ("Go on.", "no", "yes")], concept="long")
+    kept = fitting(loaded, examples, said.append)
+    assert kept.equals(examples.filter(pl.col("row") != 1))
+    (line,) = said
+    assert line.startswith("1 pairs of 'long' do not fit the context of 64 tokens (the longest has ")
+    assert line.endswith("are left out: row 1 of made")
+    assert fitting(loaded, kept, said.append).equals(kept)
+    assert len(said) == 1
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=4))
