@@ -58,6 +58,12 @@ def _all(
     keys = [(p.id, c) for p, c in zip(plans, continuations, strict=True)]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     distinct = sorted(first.values())
+    # rows of one text stand together: they share what is below their interventions
+    texts: dict[object, int] = {}
+    read = {i: (plans[i].messages, plans[i].text, plans[i].tokens, continuations[i]) for i in distinct}
+    for i in distinct:
+        texts.setdefault(read[i], len(texts))
+    distinct.sort(key=lambda i: texts[read[i]])
     lengths = [backend.prompt_tokens(plans[i]) + len(continuations[i]) // 3 for i in distinct]
     found: dict[tuple[str, str], list[float]] = {}
     for batch in batches(lengths, batch_size):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import Regime
+from steer_core.generation.trunk import below, shares_trunk, untouched
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
@@ -81,8 +83,8 @@ def read_logits(
             numbers[row] = number
             alike.setdefault(regime(len(row.tokens), len(row.tokens)), []).append(row)
     found: dict[Read, Tensor] = {}
-    for group in alike.values():
-        logits = _pass(loaded, group, accepted, steered, worn)
+    for group, last in (part for rows_alike in alike.values() for part in _parts(loaded, rows_alike)):
+        logits = _pass(loaded, group, last, accepted, steered, worn)
         finite = logits.amax(dim=-1).isfinite().cpu().numpy()
         for k, row in enumerate(group):
             if not finite[k, -row.asked :].all():
@@ -91,9 +93,30 @@ def read_logits(
     return found
 
 
+def _parts(loaded: LoadedModel, rows: Sequence[Read]) -> list[tuple[list[Read], int | None]]:
+    """Rows that make a pass together, each with the last layer that rows of one text share; None: they share none."""
+    texts: dict[tuple[int, ...], set[int]] = {}
+    for row in rows:
+        last = untouched(row.interventions) if row.interventions else -1
+        if last >= 0 and row.adapter is None:
+            texts.setdefault(row.tokens, set()).add(last)
+    if len({row.tokens for row in rows}) == len(rows) or not texts or not shares_trunk(loaded):
+        return [(list(rows), None)]
+    parts: dict[int | None, list[Read]] = {}
+    for row in rows:
+        last = untouched(row.interventions) if row.interventions else -1
+        place = last if last >= 0 and row.adapter is None else None
+        if not row.steered:
+            # what nothing is done to rides along where most is shared, with its own text if there is one
+            place = max(texts.get(row.tokens) or {most for places in texts.values() for most in places})
+        parts.setdefault(place, []).append(row)
+    return [(part, place) for place, part in parts.items()]
+
+
 def _pass(
     loaded: LoadedModel,
     rows: Sequence[Read],
+    last: int | None,
     accepted: Set[str],
     steered: Callable[[Sequence[Any], Sequence[int]], Any],
     worn: Callable[[Sequence[str | None]], Any],
@@ -107,12 +130,25 @@ def _pass(
         options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
     if "logits_to_keep" in accepted:
         options["logits_to_keep"] = max(row.asked for row in rows)
+    # a pass has one column for each token: equal tokens are equal rows, whatever is prompt
+    texts = {tokens: k for k, tokens in enumerate(dict.fromkeys(r.tokens for r in rows))}
+    sharing = last is not None and len(texts) < len(rows)
     with (
         torch.inference_mode(),
+        _trunk(loaded, last, [texts[r.tokens] for r in rows]) if sharing else nullcontext() as begin,
         steered([r.interventions for r in rows], [r.prompt for r in rows]) as applied,
         worn([r.adapter for r in rows]),
     ):
+        if begin is not None:
+            begin()
         logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, **options).logits
     if applied is not None:
         applied.receipts([len(row.tokens) for row in rows])
     return logits
+
+
+def _trunk(loaded: LoadedModel, last: int | None, owner: Sequence[int]) -> AbstractContextManager[Any]:
+    from steer_core.steering.sites import find_sites
+
+    assert last is not None  # asked for only where layers are shared
+    return below(loaded.model, find_sites(loaded.model).layers, last, owner)

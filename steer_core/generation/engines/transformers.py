@@ -329,8 +329,8 @@ class TransformersBackend:
         steered = [Read.of(p, q, a) for p, q, a in rows]
         plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
         fits = [self._fits(p, a) for p, a in zip(prompts, answers, strict=True)]
-        after = self._logits([row for row, fit in zip(steered, fits, strict=True) if row.steered and fit])
-        before = self._logits([p for p, s, fit in zip(plain, steered, fits, strict=True) if s.steered and fit])
+        compared = [(s, p) for s, p, fit in zip(steered, plain, fits, strict=True) if s.steered and fit]
+        logits = self._logits([row for pair in compared for row in pair])
         found: list[list[float]] = []
         for s, p, answer, fit in zip(steered, plain, answers, fits, strict=True):
             if not fit:
@@ -339,7 +339,7 @@ class TransformersBackend:
             if not s.steered:
                 found.append([0.0] * len(answer))
                 continue
-            log_p, log_q = (logits.float().log_softmax(dim=-1) for logits in (after[s], before[p]))
+            log_p, log_q = (logits[row].float().log_softmax(dim=-1) for row in (s, p))
             divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)
             # rounding can leave an exact zero a little below it
             found.append([float(v) for v in divergence.clamp_min(0.0)])

@@ -1,6 +1,7 @@
 """The transformers backend under steering: mixed batches, receipts, scores, divergence, refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from asking import answers, of
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call, Capabilities, Interventions
 from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.generation.trunk import shares_trunk, untouched
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
-from steer_core.steering.intervention import Intervention
+from steer_core.steering.intervention import Gate, Intervention
+from steer_core.steering.sites import find_sites
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
@@ -179,6 +182,7 @@ def test_the_letters_after_one_prompt_are_one_row(loaded):
     model = loaded()
     v = vector(model)
     backend = TransformersBackend(model, [v])
+    assert shares_trunk(model)
     rows = []
     handle = model.model.register_forward_pre_hook(
         lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -222,6 +226,7 @@ def test_strengths_share_the_unsteered_pass(loaded):
     model = loaded()
     v = vector(model)
     backend = TransformersBackend(model, [v])
+    assert shares_trunk(model)
     rows = []
     handle = model.model.register_forward_pre_hook(
         lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -230,9 +235,58 @@ def test_strengths_share_the_unsteered_pass(loaded):
         of(backend, [plan(TEXTS[0], act(v, c)) for c in (0.5, 0.0, 4.0)]), ["so that"] * 3
     )
     handle.remove()
-    assert rows == [3, 1]
+    assert rows == [4]
     assert none == pytest.approx([0.0] * len(none), abs=1e-6)
     assert sum(small) < sum(large)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen2"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_rows_of_one_text_share_the_layers_below_their_interventions(loaded, family, layer):
+    model = loaded(family)
+    v = vector(model)
+    backend = TransformersBackend(model, [v])
+    assert shares_trunk(model)
+    # what is measured once is measured here
+    backend.score(of(backend, [plan(TEXTS[0])]), ["so that"])
+    layers = find_sites(model.model).layers
+    rows = {}
+    handles = [
+        one.register_forward_hook(
+            lambda _m, _a, out, k=k: rows.setdefault(k, []).append(len(out[0] if isinstance(out, tuple) else out))
+        )
+        for k, one in enumerate(layers)
+    ]
+    asked = [plan(t, act(v, c, layer=layer)) for t in TEXTS[:2] for c in (-1.0, 0.5, 2.0)] + [plan(TEXTS[0])]
+    together = backend.score(of(backend, asked), ["so that"] * 7)
+    for handle in handles:
+        handle.remove()
+    # this hook comes before the one that spreads what leaves the last shared layer
+    assert rows == {k: [7 if k > layer else 2] for k in range(len(layers))}
+    alone = [backend.score(of(backend, [p]), ["so that"])[0] for p in asked]
+    for found, want in zip(together, alone, strict=True):
+        assert found == pytest.approx(want, abs=2e-5)
+    assert len({round(sum(s), 3) for s in together}) == 7
+
+
+def test_gates_and_sublayers_bound_what_is_shared():
+    add = Intervention("add", "v", 3, 1.0)
+    assert untouched([add]) == 3
+    assert untouched([replace(add, site="mlp")]) == 2
+    assert untouched([add, replace(add, layer=1)]) == 1
+    assert untouched([replace(add, gate=Gate("c", 2, 0.1))]) == 2
+    assert untouched([replace(add, layer=0, site="attention")]) == -1
+
+
+def test_a_model_whose_layers_cannot_be_shared_is_read_whole(loaded, monkeypatch):
+    model = loaded()
+    v = vector(model)
+    backend = TransformersBackend(model, [v])
+    asked = of(backend, [plan(TEXTS[0], act(v, c)) for c in (-1.0, 0.5)])
+    shared = backend.score(asked, ["so that"] * 2)
+    monkeypatch.setattr("steer_core.generation.reading.shares_trunk", lambda _: False)
+    for found, want in zip(backend.score(asked, ["so that"] * 2), shared, strict=True):
+        assert found == pytest.approx(want, abs=2e-5)
 
 
 def test_a_vector_of_another_model_or_width_is_not_taken(loaded):
