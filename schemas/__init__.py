@@ -22,7 +22,7 @@ from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Outcomes, PartTensors, Responses
-from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, Judgements, SweepArms, SweepFindings
+from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 
@@ -45,6 +45,7 @@ __all__ = [
     "GoalSpaceTable",
     "GoalValues",
     "GuidancePart",
+    "JudgeCalibration",
     "Judgements",
     "Leaderboard",
     "Outcomes",

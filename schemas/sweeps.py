@@ -104,6 +104,24 @@ class ArmSummary(Contract, table="arm_summary", key=("arm_id", "group", "measure
     n_clusters: int = pa.Field(ge=0, description="Items behind the mean: the real sample size")
 
 
+class JudgeCalibration(Contract, table="judge_calibration", key=("behavior",)):
+    """A behavior's judge beside the truth: its verdicts on the test items' own two answers, whose label is known."""
+
+    behavior: str = pa.Field(description="Behavior")
+    judge_id: str = pa.Field(description="Judge: rubric, version, model")
+    auroc: float = pa.Field(
+        nullable=True, ge=0.0, le=1.0, description="Chance that it grades an answer with the trait above one without"
+    )
+    low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by item; .5 is chance")
+    high: float = pa.Field(nullable=True, description="Upper end")
+    accuracy: float = pa.Field(
+        nullable=True, ge=0.0, le=1.0, description="Share of verdicts on the right side of the middle of the scale"
+    )
+    bias: float = pa.Field(nullable=True, description="Mean of verdict minus truth, in widths of the scale")
+    unparsed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers without a verdict")
+    n: int = pa.Field(ge=0, description="Answers with a verdict")
+
+
 class SweepFindings(
     Contract, table="sweep_findings", key=("behavior", "layers", "positions", "group", "measure", "finding")
 ):

@@ -5,6 +5,7 @@ steerworks plan direct                 requests, tokens and time before anything
 steerworks run copy direct             bring cells up to date
 steerworks compare direct rewrite      one cell against another, request by request
 steerworks open direct                 its page, in the browser
+steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks clean                       merge journals, drop what killed writers left behind
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("open", open_, "open a cell's page in the browser; without a cell the leaderboard")
     added.add_argument("cell", nargs="?", help="method, or method|model")
     added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
+    command("judges", judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("stills", stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
     added.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -163,6 +165,25 @@ def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
         if not is_local(fs):
             raise SteerworksError(f"{page} is not on this machine: copy its folder here to read it")
         webbrowser.open(Path(path).resolve().as_uri())
+
+
+def judges(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Print how the judges of the cells that were swept do on answers of known label."""
+    from schemas import JudgeCalibration
+    from steer_assets.io import read_published, table_url
+    from steer_assets.partitions import all_cells
+    from steer_core.tables.snapshot import table_exists
+
+    found = []
+    for cell in all_cells(bench):
+        url = table_url(storage_root(), bench.name, "judge_calibration", cell.key)
+        if table_exists(url):
+            found.append(read_published(url, JudgeCalibration).select(pl.lit(cell.key).alias("cell"), pl.all()))
+    if not found:
+        raise SteerworksError(f"no cell of bench {bench.name!r} was judged by a language model yet: run one first")
+    columns = ["cell", "behavior", "auroc", "low", "high", "accuracy", "bias", "unparsed", "n"]
+    _print(pl.concat(found).select(columns).with_columns(pl.selectors.float().round(3).cast(pl.String)))
+    print("\nAUROC: chance that an answer with the trait is graded above one without; .5 is chance, 1 is never wrong.")
 
 
 def stills(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -188,7 +188,10 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     # YAML reads 1.10 as the number 1.1, and `no` as false: another name than the one that was written
     for name in content:
         if not isinstance(name, str):
-            raise ConfigError(f"{file}: the name {name!r} is read as {type(name).__name__}: write it in quotes")
+            raise ConfigError(
+                f"{file}: the name {name!r} is read as {type(name).__name__}: write it in quotes, and a number with a "
+                "letter, like 'v1'"
+            )
         if name in RESERVED.get(file.stem, ()):
             raise ConfigError(f"{file}, entry {name!r}: the name has a meaning of its own: choose another one")
     return content

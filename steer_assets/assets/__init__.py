@@ -52,7 +52,13 @@ _AFTER = (
     ),
     Node(
         "behaviors",
-        (behaviors.sweep_responses, behaviors.arm_measures, behaviors.judgements, behaviors.arm_summary),
+        (
+            behaviors.sweep_responses,
+            behaviors.arm_measures,
+            behaviors.judgements,
+            behaviors.judge_calibration,
+            behaviors.arm_summary,
+        ),
         "Behaviors under the cell's steering: answers of all arms, verdicts, measures, findings",
         CELLS,
     ),

@@ -8,7 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from schemas import ArmAnswers, ArmScores, ArmSummary, Judgements, Responses, SweepArms, SweepFindings
+from schemas import (
+    ArmAnswers,
+    ArmScores,
+    ArmSummary,
+    JudgeCalibration,
+    Judgements,
+    Responses,
+    SweepArms,
+    SweepFindings,
+)
 from schemas.specs import BehaviorSpec, Decoding, ModelSpec
 from steer_assets.assets.calling import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
@@ -20,6 +29,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers, choices, measures
 from steer_core.evaluation.behaviors import as_items, side_effects, summary
+from steer_core.evaluation.judges import calibration
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.goals.space import GoalSpace
@@ -225,6 +235,31 @@ def judgements(
     kept.compact()
     # two behaviors on one attribute share a judge
     return pl.concat(verdicts).unique(Judgements.key(), maintain_order=True), pl.concat(measures)
+
+
+def _tested(work: Work) -> list[BehaviorSpec]:
+    """Swept behaviors whose judge is a language model: what it is worth has to be found out."""
+    return [b for b in _swept(work) if b.judge.kind == "llm"]
+
+
+@table(
+    JudgeCalibration,
+    names=("judge_calibration",),
+    version=calibration.VERSION,
+    spec=_judged_by,
+    applies=lambda work: bool(_tested(work)),
+    grid=True,
+    gpu=True,
+)
+def judge_calibration(work: Work, behavior_items: pl.DataFrame) -> pl.DataFrame:
+    """What each behavior's judge says of answers whose label is known: the test items' own two answers."""
+    found = [JudgeCalibration.empty()]
+    for behavior in _tested(work):
+        items = behavior_items.filter(pl.col("behavior") == behavior.name, pl.col("form") == "open")
+        judge = _judge(work, behavior)
+        with _lease(work, behavior):
+            found.append(calibration.calibration_table(behavior.name, judge, calibration.known_cases(items)))
+    return pl.concat(found)
 
 
 def _judge(work: Work, behavior: BehaviorSpec) -> judging.Judge:

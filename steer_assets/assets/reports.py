@@ -102,6 +102,7 @@ def report(
     arm_answers: pl.DataFrame,
     arm_scores: pl.DataFrame,
     judgements: pl.DataFrame,
+    judge_calibration: pl.DataFrame,
     arm_summary: pl.DataFrame,
     sweep_findings: pl.DataFrame,
     behavior_items: pl.DataFrame,
@@ -140,6 +141,7 @@ def report(
         arm_scores=arm_scores,
         arm_answers=arm_answers,
         judgements=judgements,
+        judge_calibration=judge_calibration,
         sweep_responses=sweep_responses,
         behavior_items=behavior_items,
         # what is wrong in contrast data matters where something was fitted on it

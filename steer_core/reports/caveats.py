@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from steer_core.evaluation.behaviors.side_effects import JUDGED
-from steer_core.reports.inputs import CellTables
-from steer_core.reports.numbers import number, p_value, percent, plural
+from steer_core.reports.inputs import CellTables, filled
+from steer_core.reports.numbers import number, p_value, percent, plural, span
 from steer_core.reports.sections import fitted_caveats
 from steer_core.reports.sweeps import Sweep
 from steer_core.statistics import LEVEL, least_controls
@@ -15,6 +15,8 @@ from steer_core.statistics import LEVEL, least_controls
 MANY = 0.05
 #: Share of a judge's scale beyond which the unsteered model stands near its end.
 NEAR_END = 0.25
+#: AUROC of a judge that grades at random.
+CHANCE = 0.5
 
 
 def cell_caveats(tables: CellTables) -> tuple[str, ...]:
@@ -26,7 +28,13 @@ def sweep_caveats(tables: CellTables, sweep: Sweep) -> tuple[str, ...]:
     """Of one behavior: no direction, random ones do as much, the scale's end, answers that were cut off."""
     if sweep.layers is None or sweep.measure is None:
         return ()
-    return (*fitted_caveats(tables, [sweep.behavior]), *_like_random(sweep), *_scale_end(sweep), *_cut_off(sweep))
+    return (
+        *_judge(tables, sweep),
+        *fitted_caveats(tables, [sweep.behavior]),
+        *_like_random(sweep),
+        *_scale_end(sweep),
+        *_cut_off(sweep),
+    )
 
 
 def _failures(tables: CellTables) -> list[str]:
@@ -46,6 +54,24 @@ _FAILED = {
     "refused": "are refusals",
     "undefined": "have no value on a goal",
 }
+
+
+def _judge(tables: CellTables, sweep: Sweep) -> list[str]:
+    """A judge that cannot tell answers of known label apart says nothing of any other answers."""
+    known = filled(tables.judge_calibration)
+    rows = None if known is None else known.filter(pl.col("behavior") == sweep.behavior)
+    if rows is None or rows.is_empty() or sweep.measure != JUDGED:
+        return []
+    row = rows.row(0, named=True)
+    figures = f"AUROC {number(row['auroc'])} {span(row['low'], row['high'])}, {plural(row['n'], 'answer')}"
+    if row["low"] is not None and row["low"] > CHANCE:
+        return []
+    if row["high"] is not None and row["high"] < CHANCE:
+        return [f"The judge grades answers of known label the wrong way round ({figures}): its verdicts mislead."]
+    return [
+        f"The judge cannot be told from chance on answers of known label ({figures}): its verdicts say nothing, and "
+        "neither does what rests on them."
+    ]
 
 
 def _like_random(sweep: Sweep) -> list[str]:

@@ -50,6 +50,7 @@ class CellTables:
         sweep_findings: `schemas.SweepFindings`.
         arm_scores: `schemas.ArmScores`: judged values of the examples, and which items go against the vector.
         arm_answers: `schemas.ArmAnswers`: what the examples show.
+        judge_calibration: `schemas.JudgeCalibration`: what the judges' verdicts are worth.
         judgements: `schemas.Judgements`: how many verdicts could be read.
         sweep_responses: `schemas.Responses` of the sweep: its receipts.
         behavior_items: `schemas.BehaviorItems`.
@@ -87,6 +88,7 @@ class CellTables:
     arm_scores: pl.DataFrame | None = None
     arm_answers: pl.DataFrame | None = None
     judgements: pl.DataFrame | None = None
+    judge_calibration: pl.DataFrame | None = None
     sweep_responses: pl.DataFrame | None = None
     behavior_items: pl.DataFrame | None = None
     data_integrity: pl.DataFrame | None = None

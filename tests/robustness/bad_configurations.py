@@ -206,6 +206,7 @@ TEXTS: tuple[tuple[str, str, Any, str], ...] = (
     ("a setting twice", "models", "a: {source: embedded, dtype: float32, dtype: float16}\n", "stands twice"),
     ("a number as a name", "models", "1: {source: embedded}\n", "in quotes"),
     ("a number and its text as names", "models", "1: {source: embedded}\n'1': {source: ./x}\n", "in quotes"),
+    ("a number in quotes as a name", "models", "'007': {source: embedded}\n", "add a letter"),
     ("a version as a name", "models", "1.10: {source: embedded}\n", "in quotes"),
     ("no as a name", "methods", "no: {parts: []}\n", "in quotes"),
     ("null as a name", "methods", "null: {parts: []}\n", "in quotes"),

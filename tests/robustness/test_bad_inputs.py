@@ -157,12 +157,12 @@ def test_the_configuration_that_the_cases_spoil_is_right(world):
 
 ODD = (
     "\ufeff# a mark, comments, anchors, line ends of two kinds\r\n"
-    "'1':\r\n  parts:\n    - {<<: &rest {kind: vector, estimator: logistic}, options: {C: 1e-1, standardize: no},\r\n"
+    "'on':\r\n  parts:\n    - {<<: &rest {kind: vector, estimator: logistic}, options: {C: 1e-1, standardize: no},\r\n"
     "       strengths: [-5e-1, .5, 1], layers: [0x1]}\n"
     '"no": {parts: [{<<: *rest}]}\n'
 )
 PLAIN = """
-'1':
+'on':
   parts:
     - kind: vector
       estimator: logistic
@@ -180,7 +180,7 @@ def test_odd_spellings_of_a_configuration_mean_what_the_plain_one_means(tmp_path
         (folder / "methods.yaml").write_bytes(content.encode())
         (folder / "goals.yaml").write_text("")
         (folder / "benches.yaml").write_text("# nothing yet\n")
-        read.append(load_registry([SHIPPED, folder]).method("1"))
+        read.append(load_registry([SHIPPED, folder]).method("on"))
     assert read[0] == read[1]
     assert read[0].spec_hash == read[1].spec_hash
 

@@ -92,7 +92,7 @@ def test_a_cell_that_is_not_fitted_yet_is_planned_with_what_fitting_asks_for(ben
     of = {
         line.split("  ")[1].strip(): line.split() for line in said.splitlines() if line.startswith("pushed|embedded ")
     }
-    assert set(of) == {"fit pool", "fit, dose_response of vector", "probe main"}
+    assert set(of) == {"fit, goal_contrasts of vector", "fit, dose_response of vector", "probe main"}
     # none and two strengths, four goals, 32 texts each at most
     assert "384" in of["fit, dose_response of vector"]
     assert "pushed|embedded: is fitted first" in said

@@ -10,9 +10,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.digest import digest_json
+from schemas.sweeps import JudgeCalibration
 from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
+from steer_core.statistics import resample_counts
 from steer_core.steering.plan import messages_of
+
+#: Resamples of items behind an interval.
+DRAWS = 2000
+#: Bumped when the same judge and items give other figures.
+VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Calibration:
         accuracy_worst: the same with unparsed verdicts as wrong.
         auroc: chance that a positive case is graded above a negative one, ties half (Mann-Whitney); None unless both
             labels have verdicts. 1: the order is right, whatever the level.
+        auroc_low, auroc_high: its 95 % interval, percentiles over resampled items; None with fewer than two.
+        auroc_low, auroc_high: its 95 % interval over items (percentiles of `DRAWS` resamples of items).
         bias: mean of (verdict - truth) in widths of the scale, the truth being the scale's ends; both labels weigh the
             same. Above 0: the judge sees the behavior where it is not. None unless both labels have verdicts.
         spread: mean over cases of the standard deviation between repeats, in widths of the scale; None with one repeat.
@@ -48,6 +57,8 @@ class Calibration:
     accuracy: float | None
     accuracy_worst: float
     auroc: float | None
+    auroc_low: float | None
+    auroc_high: float | None
     bias: float | None
     spread: float | None
     n: int
@@ -105,15 +116,48 @@ def calibrate(judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> 
     spreads = [r["spread"] / (top - bottom) for r in found if r["parsed"] > 1]
     positive, negative = values[parsed & labels], values[parsed & ~labels]
     both = len(positive) > 0 and len(negative) > 0
+    low, high = _auroc_interval(values, labels, [k.case.item_id for k in known])
     return Calibration(
         accuracy=float(right.mean()) if len(right) else None,
         accuracy_worst=float(right.sum()) / len(known),
         auroc=auroc(positive, negative) if both else None,
+        auroc_low=low,
+        auroc_high=high,
         bias=float(((positive - 1.0).mean() + negative.mean()) / 2.0) if both else None,
         spread=float(np.mean(spreads)) if spreads else None,
         n=int(parsed.sum()),
         unparsed=float(1.0 - parsed.mean()),
     )
+
+
+def calibration_table(behavior: str, judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> pl.DataFrame:
+    """The row of `judge_calibration` of a behavior; none where no case of known label is there."""
+    if not known:
+        return JudgeCalibration.empty()
+    c = calibrate(judge, known, batch_size=batch_size)
+    row = (behavior, judge.judge_id, c.auroc, c.auroc_low, c.auroc_high, c.accuracy, c.bias, c.unparsed, c.n)
+    return pl.DataFrame([row], schema=JudgeCalibration.empty().schema, orient="row")
+
+
+def _auroc_interval(
+    values: NDArray[np.float64], labels: NDArray[np.bool_], items: Sequence[str]
+) -> tuple[float | None, float | None]:
+    """95 % interval of the AUROC over resampled items: both answers of an item are drawn together."""
+    numbers: dict[str, int] = {}
+    owner = np.array([numbers.setdefault(item, len(numbers)) for item in items])
+    if len(numbers) < 2:
+        return None, None
+    parsed = ~np.isnan(values)
+    counts = resample_counts(len(numbers), DRAWS, np.random.default_rng(0))[:, owner]  # [draws, cases]
+    positive, negative = parsed & labels, parsed & ~labels
+    over = values[positive][:, None] - values[negative][None]
+    wins = np.where(over > 0, 1.0, np.where(over == 0, 0.5, 0.0))
+    weights = np.einsum("di,ij,dj->d", counts[:, positive], wins, counts[:, negative])
+    pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
+    if not (pairs > 0).any():
+        return None, None
+    low, high = np.quantile(weights[pairs > 0] / pairs[pairs > 0], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:

@@ -47,6 +47,8 @@ OPEN_SENTENCES = (0.03, 0.09, 0.70, 0.12, 0.04, 0.02)
 GRADED = 0.7
 #: Share of each kind of example.
 MIX = {"rewrite": 0.58, "improve": 0.03, "open": 0.25, "persona": 0.06, "continue": 0.05, "plain": 0.03}
+#: The same for the last stage, where most rewrites are three examples: so that open answers are as many as before.
+LAST_MIX = {"rewrite": 0.34, "improve": 0.03, "open": 0.46, "persona": 0.11, "continue": 0.03, "plain": 0.03}
 
 MOODS = {
     -2: ("awful", "desperate", "furious"),
@@ -106,14 +108,17 @@ class Example:
     kind: str
 
 
-def draw_example(rng: np.random.Generator, open_sentences: Sequence[float] = SENTENCES) -> Example:
+def draw_example(
+    rng: np.random.Generator, open_sentences: Sequence[float] = SENTENCES, mix: Mapping[str, float] = MIX
+) -> Example:
     """One example of the mix; held-out scenarios never occur.
 
     Args:
         rng: what is drawn from.
         open_sentences: probability of 1, 2 ... sentences where the prompt does not say how many.
+        mix: share of each kind of example.
     """
-    kind = str(rng.choice(list(MIX), p=list(MIX.values())))
+    kind = str(rng.choice(list(mix), p=list(mix.values())))
     scenario = draw_scenario(rng, "train")
     chances = open_sentences if kind in ("open", "persona") else SENTENCES
     attributes = replace(draw_attributes(rng), sentences=1 + int(rng.choice(MAX_SENTENCES, p=chances)))
@@ -135,7 +140,7 @@ def draw_last_stage(rng: np.random.Generator, n: int) -> list[Example]:
     """Examples of the last stage: open answers that end, and changes graded by the words of strength."""
     found: list[Example] = []
     while len(found) < n:
-        example = draw_example(rng, OPEN_SENTENCES)
+        example = draw_example(rng, OPEN_SENTENCES, LAST_MIX)
         found += _graded(rng) if example.kind == "rewrite" and rng.random() < GRADED else [example]
     return found[:n]
 

@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from behavior_world import BEHAVIOR, make_items
 
-from schemas import Judgements
+from schemas import JudgeCalibration, Judgements
 from schemas.specs import BehaviorSpec, GoalSpec, JudgeSpec, PairsBehavior
+from steer_core.evaluation.judges import calibration
 from steer_core.evaluation.judges.asking import Option, ask_expected, parse_reply
-from steer_core.evaluation.judges.calibration import auroc, calibrate, known_cases
+from steer_core.evaluation.judges.calibration import auroc, calibrate, calibration_table, known_cases
 from steer_core.evaluation.judges.groundedness import check_groundedness, shared_words
 from steer_core.evaluation.judges.judge import Case, judge_cases, missing_judgements
 from steer_core.evaluation.judges.llm import LlmJudge
@@ -411,3 +412,33 @@ def test_preferences_come_from_probabilities_where_there_are_any_and_unparsed_pa
     found = agreement("length", compared)
     assert (found.tau, found.n) == (pytest.approx(1.0), 8)
     assert found.unparsed == pytest.approx(1 / 9)
+
+
+def _known(n):
+    return known_cases(make_items(n_open=0, n_pair=n))
+
+
+def test_a_judge_at_chance_has_an_interval_around_a_half_and_a_good_one_has_not():
+    known = _known(24)
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        values = rng.normal(size=len(known))
+        labels = np.array([k.positive for k in known])
+        low, high = calibration._auroc_interval(values, labels, [k.case.item_id for k in known])
+        covered += low <= 0.5 <= high
+    # 95 % intervals of a judge that knows nothing
+    assert 0.90 <= covered / 200 <= 0.99
+    good = np.array([k.positive + rng.normal(0, 0.4) for k in known])
+    low, high = calibration._auroc_interval(good, labels, [k.case.item_id for k in known])
+    assert 0.8 < low < auroc(good[labels], good[~labels]) < high <= 1.0
+    assert calibration._auroc_interval(good[:2], labels[:2], ["one", "one"]) == (None, None)
+
+
+def test_the_row_of_a_calibration_is_that_of_its_judge():
+    known = _known(6)
+    found = calibrate(load_judge(BEHAVIOR), known)
+    row = check(calibration_table("cheer", load_judge(BEHAVIOR), known), JudgeCalibration).row(0, named=True)
+    assert (row["behavior"], row["n"], row["unparsed"]) == ("cheer", found.n, found.unparsed)
+    assert (row["auroc"], row["low"], row["high"]) == (found.auroc, found.auroc_low, found.auroc_high)
+    assert calibration_table("cheer", load_judge(BEHAVIOR), []).is_empty()

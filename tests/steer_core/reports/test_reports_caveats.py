@@ -47,6 +47,26 @@ def test_a_vector_that_points_the_wrong_way_is_said(tables):
     )
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (
+            0.3,
+            0.6,
+            "The judge cannot be told from chance on answers of known label (AUROC 0.45 [0.30 to 0.60], 32 answers)",
+        ),
+        (0.2, 0.45, "The judge grades answers of known label the wrong way round"),
+        (0.55, 0.9, None),
+    ],
+)
+def test_what_a_judge_is_worth_is_said_before_what_it_says(tables, low, high, words):
+    row = ("cheerfulness", "j", 0.45, low, high, 0.5, 0.0, 0.0, 32)
+    known = pl.DataFrame([row], schema=schemas.JudgeCalibration.empty().schema, orient="row")
+    text = of_sweep(replace(tables, judge_calibration=known))
+    assert (words in text) if words else ("The judge" not in text)
+    assert "The judge" not in of_sweep(tables)
+
+
 def test_a_goal_without_contrasts_is_said_to_be_left_to_the_prompt(tables):
     sources = tables.fitted["contrast_sources"]
     goal = sources["goal"][0]
