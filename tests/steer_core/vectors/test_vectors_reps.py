@@ -136,7 +136,7 @@ def test_on_the_embedded_model_the_margin_grows_and_the_direction_makes_the_conc
     from steer_core.vectors.preference.pair_tokens import encode_pairs
 
     loaded = load_model(ModelSpec(name="embedded", source="embedded"))
-    options = {"factors": [1.0, 2.0], "epochs": 5, "batch": 16, "learning_rate": 0.03, "warmup": 4}
+    options = {"factors": [1.0, 2.0], "epochs": 8, "batch": 16, "learning_rate": 0.03, "warmup": 4}
     table = grammar_pairs("sentiment", 96, 32)
     ((point, fit),) = train(loaded, table, pl.DataFrame(), "sentiment", [Point(2)], 0, **options)
     assert (point, fit.operator) == (Point(2), "add")
