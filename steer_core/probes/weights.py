@@ -126,7 +126,8 @@ def _auc(z: Floats, uniform: Floats, weights: Floats, seed: int) -> float:
     x = np.vstack([z, uniform])
     y = np.r_[np.ones(len(z)), np.zeros(len(uniform))]
     w = np.r_[weights * len(z), np.full(len(uniform), 1.0 / UNIFORM_PER_TEXT)]
-    trees = HistGradientBoostingClassifier(max_iter=60, max_depth=3, learning_rate=0.1, random_state=seed)
+    # weighted thresholds are found one by one: 64 a goal are as good a judge as 255, at a quarter of the time
+    trees = HistGradientBoostingClassifier(max_iter=60, max_depth=3, learning_rate=0.1, max_bins=64, random_state=seed)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     scores = cross_val_predict(trees, x, y, cv=folds, params={"sample_weight": w}, method="decision_function")
     return float(roc_auc_score(y, scores, sample_weight=w))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -76,6 +77,11 @@ def span(low: float | None, high: float | None, digits: int = 2) -> str:
 def plural(n: int, noun: str) -> str:
     """`1 text`, `2 texts`, `1,024 texts`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def slug_words(slug: str) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.evaluation import HEADLINE
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, signed, slug_words, span
+from steer_core.reports.numbers import listed, number, percent, plural, signed, slug_words, span
 from steer_core.reports.sweeps import strength_words
 from steer_core.vectors.goal_contrasts.choice import left_to_the_prompt
 
@@ -139,11 +139,15 @@ def _unhelpful(tables: CellTables, goals: Sequence[str]) -> list[str]:
         ["part", "goal"], maintain_order=True
     )
     several = doses["part"].n_unique() > 1
-    return [
-        f"No dose of the vector of {slug_words(goal)}{f' ({part})' if several else ''} took error away on the training "
-        "pool: it is left to the prompt."
-        for part, goal in idle.select("part", "goal").iter_rows()
+    names = [
+        f"{slug_words(goal)}{f' ({part})' if several else ''}" for part, goal in idle.select("part", "goal").iter_rows()
     ]
+    left = "it is" if len(names) == 1 else "they are"
+    return (
+        [f"No dose took error away on the training pool for {listed(names)}: {left} left to the prompt."]
+        if names
+        else []
+    )
 
 
 def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
@@ -151,7 +155,7 @@ def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
     doses = filled(tables.fitted.get("dose_response"))
     if doses is None:
         return []
-    said = []
+    said, still = [], []
     own = doses.filter(
         pl.col("goal").is_in(list(goals)),
         pl.col("goal") == pl.col("observed_goal"),
@@ -175,5 +179,8 @@ def _wrong_way(tables: CellTables, goals: Sequence[str]) -> list[str]:
                 f"{strength_words(worst['strength'], worst['unit'])} on the training pool."
             )
         elif rows.height and not along.height:
-            said.append(f"No strength of the vector of {of_goal} moved it on the training pool.")
+            still.append(of_goal)
+    if still:
+        it = "it" if len(still) == 1 else "them"
+        said.append(f"No strength of the vectors of {listed(still)} moved {it} on the training pool.")
     return said

@@ -86,9 +86,12 @@ def test_a_goal_whose_doses_do_not_help_is_said_to_be_left_to_the_prompt(tables)
     idle = doses.filter(pl.col("share") == 0)["goal"].unique().to_list()
     text = said(tables)
     assert idle
-    for goal in doses["goal"].unique():
-        sentence = f"No dose of the vector of {goal.replace('_', ' ')} took error away on the training pool"
-        assert (sentence in text) == (goal in idle)
+    names = " and ".join(goal.replace("_", " ") for goal in idle)
+    assert f"No dose took error away on the training pool for {names}: it is left to the prompt." in text
+    none = doses.with_columns(share=pl.lit(0.0))
+    text = said(replace(tables, fitted={**tables.fitted, "dose_response": none}))
+    assert ", " in text.split("No dose took error away on the training pool for ")[1].split(" and ")[0]
+    assert "they are left to the prompt." in text
 
 
 def test_a_direction_that_is_none_is_said_beside_the_behavior(tables):
