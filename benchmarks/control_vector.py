@@ -1,10 +1,10 @@
 """A GGUF control vector in llama.cpp itself, against the hook: `python -m benchmarks.control_vector --python PYTHON`.
 
-Two processes. This one fits a mean difference on a real model, exports it with `export_gguf`, and reads next-token logits
-with and without the hook. The other, an interpreter of an environment with `llama-cpp-python` and `gguf`, reads the same
-prompts with llama.cpp, with and without the file; both read the very same GGUF weights. Compared is the effect, logits with
-minus logits without: correlation and slope over prompts and vocabulary, for the layer that was meant and for files whose
-direction stands a layer off.
+Two processes. This one fits a mean difference on a real model, exports it with `export_gguf`, and reads next-token
+logits with and without the hook. The other, an interpreter of an environment with `llama-cpp-python` and `gguf`, reads
+the same prompts with llama.cpp, with and without the file; both read the very same GGUF weights. Compared is the effect,
+logits with minus logits without: correlation and slope over prompts and vocabulary, for the layer that was meant and for
+files whose direction stands a layer off.
 """
 
 from __future__ import annotations
@@ -123,12 +123,9 @@ def main() -> int:
         return 1
     theirs = {k: np.array(v) for k, v in json.loads(said.stdout).items()}
     effect = (ours(STRENGTH) - ours(None)).ravel()
-    print(
-        f"{file.name}, direction after layer {part.layer}, strength {STRENGTH:g} of the activation norm, {len(PROMPTS)} prompts"
-    )
-    print(
-        f"logits without a vector, hook's model against llama.cpp: r = {_r(ours(None).ravel(), theirs['off'].ravel()):.4f}"
-    )
+    print(f"{file.name}: after layer {part.layer}, {STRENGTH:g} of the activation norm, {len(PROMPTS)} prompts")
+    plain = _r(ours(None).ravel(), theirs["off"].ravel())
+    print(f"logits without a vector, transformers against llama.cpp: r = {plain:.4f}")
     for name in ("meant", "one below", "one above"):
         other = (theirs[name] - theirs["off"]).ravel()
         slope = float(effect @ other / (effect @ effect))
