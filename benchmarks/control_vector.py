@@ -2,9 +2,9 @@
 
 Two processes. This one fits a mean difference on a real model, exports it with `export_gguf`, and reads next-token
 logits with and without the hook. The other, an interpreter of an environment with `llama-cpp-python` and `gguf`, reads
-the same prompts with llama.cpp, with and without the file; both read the very same GGUF weights. Compared is the effect,
-logits with minus logits without: correlation and slope over prompts and vocabulary, for the layer that was meant and for
-files whose direction stands a layer off.
+the same prompts with llama.cpp, with and without the file; both read the very same GGUF weights. Compared is the
+effect, logits with minus logits without: correlation and slope over prompts and vocabulary, for the layer that was
+meant and for files whose direction stands a layer off.
 """
 
 from __future__ import annotations
