@@ -66,6 +66,10 @@ clean:
 evidence-truth: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --worlds $${WORLDS:-4000} --out benchmarks/results/truth.json
 
+# definitions, intervals, scoring of arms, and how costs grow (three minutes)
+evidence-speed: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed > benchmarks/results/speed.txt
+
 # an exported control vector in llama.cpp itself, against the hook (ten minutes, most of them compiling llama.cpp)
 evidence-real: .venv/.installed-dev .venv/.installed-real
 	test -x .venv-llama/bin/python || $(PYTHON) -m venv .venv-llama

@@ -158,7 +158,8 @@ def pairs_of(examples: pl.DataFrame, validation_share: float = 0.1) -> pl.DataFr
     """Rows of `preference_pairs`: the pairs that are two answers to one prompt. Other examples make none.
 
     Where a concept has no validation examples, whole prompts are held out for choosing checkpoints, by hash: those of
-    at least `validation_share` of its training pairs. They stay training examples elsewhere.
+    at least `validation_share` of its training pairs (single pairs, where all follow one prompt). They stay training
+    examples elsewhere.
 
     Args:
         examples: rows of `schemas.ContrastExamples`.
@@ -184,9 +185,11 @@ def _splits(pairs: pl.DataFrame, validation_share: float) -> list[str]:
         if any(splits[i] == "validation" for i in own):
             continue
         training = [i for i in own if splits[i] == "train"]
+        # pairs that all follow one prompt are held out one by one: their texts are their own
+        by = "messages" if len({pairs["messages"][i] for i in training}) > 1 else "pair_id"
         prompts: dict[str, list[int]] = {}
         for i in training:
-            prompts.setdefault(digest_text(f"validation:{pairs['messages'][i]}"), []).append(i)
+            prompts.setdefault(digest_text(f"validation:{pairs[by][i]}"), []).append(i)
         held = 0
         for key in sorted(prompts)[:-1]:
             if held >= validation_share * len(training):

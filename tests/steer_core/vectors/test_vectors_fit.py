@@ -328,6 +328,14 @@ def test_whole_prompts_are_held_out_for_validation_only_where_there_are_none():
     assert pairs_of(examples.with_columns(answer=pl.lit(""))).is_empty()
 
 
+def test_pairs_that_all_follow_one_prompt_are_held_out_one_by_one():
+    examples = pairs(40).with_columns(messages=pl.lit(pairs(1)["messages"][0]))
+    found = check(pairs_of(examples), PreferencePairs)
+    assert found["messages"].n_unique() == 1
+    held = found.filter(pl.col("split") == "validation").height
+    assert 4 <= held < found.height / 2
+
+
 def test_unit_batches_hold_every_reading_of_a_pair(tiny_model):
     loaded = tiny(tiny_model("llama"))
     encoded = encode_examples(loaded, pairs(3), ["answer", "prompt"])
