@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 
 from schemas.digest import canonical_json
 from schemas.vector_part import Site
+from steer_core.steering.control_vector import control_vector_bytes, read_control_vector
 from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.damage import names_its_file
 from steer_core.tables.errors import SteerworksError
@@ -164,7 +164,7 @@ def export_gguf(
         "controlvector.layer_count": len(ordered),
         _GGUF_KEY: canonical_json({"coefficient": coefficient, "vectors": [_described(v) for v in ordered]}),
     }
-    write_bytes(str(path), _gguf_bytes(keys, tensors))
+    write_bytes(str(path), control_vector_bytes(keys, tensors))
 
 
 @names_its_file
@@ -182,7 +182,7 @@ def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None
     """
     file = _existing(path)
     data = file.read_bytes()
-    keys, tensors = _read_gguf(file, data)
+    keys, tensors = read_control_vector(file, data)
     if keys.get("general.architecture") != "controlvector":
         raise SteerworksError(f"{file} is a GGUF file of {keys.get('general.architecture')!r}, not of a control vector")
     lineage = {**_origin(file, data), "model_hint": str(keys.get("controlvector.model_hint", ""))}
@@ -196,52 +196,6 @@ def import_gguf(path: str | Path, *, concept: str, model: str, width: int | None
     if not found:
         raise SteerworksError(f"{file} holds no direction")
     return sorted(found, key=lambda v: v.layer)
-
-
-def _gguf_bytes(keys: Mapping[str, str | int], tensors: Mapping[str, Floats]) -> bytes:
-    from gguf import GGUFWriter
-
-    with tempfile.TemporaryDirectory() as folder:
-        aside = Path(folder) / "vector.gguf"
-        writer = GGUFWriter(aside, "controlvector")
-        for key, value in keys.items():
-            if isinstance(value, str):
-                writer.add_string(key, value)
-            else:
-                writer.add_uint32(key, value)
-        for name, tensor in tensors.items():
-            writer.add_tensor(name, np.ascontiguousarray(tensor))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return aside.read_bytes()
-
-
-def _read_gguf(file: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """Keys and tensors of a file of float32 or float16 tensors.
-
-    Raises:
-        SteerworksError: no GGUF file, of another version, damaged, or with quantized tensors.
-    """
-    from gguf import GGMLQuantizationType, GGUFReader
-
-    if data[:4] != b"GGUF":
-        raise SteerworksError(f"{file} is no GGUF file: it does not begin with `GGUF`")
-    try:
-        reader = GGUFReader(file)
-        keys = {name: field.contents() for name, field in reader.fields.items()}
-        read = [(t.name, t.tensor_type, np.array(t.data), int(t.data_offset + t.n_bytes)) for t in reader.tensors]
-    except Exception as error:  # what the reader meets in damaged files, it raises as it comes
-        said = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise SteerworksError(f"{file} is a damaged GGUF file ({said}): copy it again") from error
-    plain = (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
-    for name, kind, _, end in read:
-        if kind not in plain:
-            raise SteerworksError(f"{file}, tensor {name!r}: type {kind.name} is neither float32 nor float16")
-        if end > len(data):
-            raise SteerworksError(f"{file} is a damaged GGUF file (tensor {name!r} runs past its end): copy it again")
-    return keys, {name: numbers.astype(np.float32) for name, _, numbers, _ in read}
 
 
 @names_its_file
