@@ -12,7 +12,7 @@ from schemas.contract import Contract
 from steer_core.tables.errors import TableError
 from steer_core.tables.files import join, open_file
 from steer_core.tables.footer import Footer
-from steer_core.tables.snapshot import content_digest, read_footer, read_table
+from steer_core.tables.snapshot import changed, content_digest, read_footer, read_table
 
 
 def table_url(root: str, bench: str, table: str, cell: str | None) -> str:
@@ -42,10 +42,7 @@ def read_published(url: str, contract: type[Contract]) -> pl.DataFrame:
     except (polars.exceptions.PolarsError, OSError) as error:
         raise TableError(f"{url} is damaged ({error}): materialize it again") from error
     if content_digest(rows) != footer.content:
-        raise TableError(
-            f"{url} is not what was published: its rows do not have the digest in its footer. "
-            "Materialize it again, or put the file back"
-        )
+        raise changed(url)
     return rows
 
 

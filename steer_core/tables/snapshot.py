@@ -85,10 +85,10 @@ def table_exists(url: str) -> bool:
 
 
 def read_table(url: str, contract: type[Contract]) -> pl.DataFrame:
-    """Read a published table and check it again.
+    """Read a published table and check it again: by the digest in its footer, and by its contract.
 
     Raises:
-        TableError: missing, not Parquet, damaged, another table, or another contract version.
+        TableError: missing, not Parquet, damaged, changed since, another table, or another contract version.
         ContractError: the rows break the contract.
     """
     footer = read_footer(url)
@@ -101,6 +101,9 @@ def read_table(url: str, contract: type[Contract]) -> pl.DataFrame:
             rows = pl.read_parquet(file.read(), hive_partitioning=False)
         except (polars.exceptions.PolarsError, OSError) as error:
             raise damaged(url, error) from error
+    # the earliest footers had no digest
+    if footer.content and content_digest(rows) != footer.content:
+        raise changed(url)
     if footer.contract_version != contract.version():
         rows = migrated(rows, footer.contract_version, contract, url)
     try:
@@ -134,6 +137,14 @@ def _parquet(url: str) -> pq.ParquetFile:
         raise TableError(f"no table at {url}: materialize the asset that writes it first") from error
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
         raise damaged(url, error) from error
+
+
+def changed(url: str) -> TableError:
+    """The error for a table whose rows are not those that its footer vouches for."""
+    return TableError(
+        f"{url} is not what was published: its rows do not have the digest in its footer. "
+        "Materialize it again, or put the file back"
+    )
 
 
 def damaged(url: str, error: BaseException) -> TableError:
