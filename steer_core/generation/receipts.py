@@ -19,11 +19,14 @@ class ReceiptCount:
         receipts: those with a receipt.
         wrong: ids of responses whose receipt is missing, is of other interventions, has other tokens than expected, or
             that have one without being steered.
+        untouched: steered responses of which no token was touched: their positions lie beyond every token, or every
+            gate was closed.
     """
 
     steered: int
     receipts: int
     wrong: tuple[str, ...]
+    untouched: int = 0
 
     @property
     def ok(self) -> bool:
@@ -36,7 +39,7 @@ def check_receipts(responses: pl.DataFrame) -> ReceiptCount:
 
     An answer that ran out of room before anything was fed (`overlong`) needs none.
     """
-    steered = receipts = 0
+    steered = receipts = untouched = 0
     wrong = []
     columns = responses.select("response_id", "plan", "receipt", "finish_reason")
     for response_id, plan, receipt, finish in columns.iter_rows():
@@ -51,7 +54,9 @@ def check_receipts(responses: pl.DataFrame) -> ReceiptCount:
         receipts += receipt is not None
         if receipt is None or not _holds(json.loads(receipt), asked):
             wrong.append(response_id)
-    return ReceiptCount(steered, receipts, tuple(wrong))
+        elif not any(touch["observed"] for touch in json.loads(receipt)["touches"]):
+            untouched += 1
+    return ReceiptCount(steered, receipts, tuple(wrong), untouched)
 
 
 def _holds(receipt: dict[str, object], asked: list[dict[str, object]]) -> bool:

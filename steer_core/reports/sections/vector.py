@@ -47,12 +47,13 @@ MOST_ROWS = 12
 
 @dataclass(frozen=True)
 class ReceiptRow:
-    """Receipts of one table: steered responses, those with a receipt, those whose receipt does not hold."""
+    """Receipts of one table: steered responses, those with a receipt, those whose receipt does not hold or is empty."""
 
     where: str
     steered: int
     receipts: int
     wrong: int
+    untouched: int = 0
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def _receipts(tables: CellTables) -> list[ReceiptRow]:
             continue
         count = check_receipts(responses)
         if count.steered or count.wrong:
-            found.append(ReceiptRow(where, count.steered, count.receipts, len(count.wrong)))
+            found.append(ReceiptRow(where, count.steered, count.receipts, len(count.wrong), count.untouched))
     return found
 
 

@@ -1,5 +1,6 @@
 """The page says of the vectors what their tables say: norms, angles, doses, receipts, and what is left to the tables."""
 
+import json
 from dataclasses import replace
 
 import polars as pl
@@ -35,6 +36,20 @@ def test_receipts_are_counted_and_a_wrong_one_is_a_notice(tables):
     assert [(r.where, r.steered, r.receipts, r.wrong) for r in section.receipts] == [
         ("behaviors", steered, steered - 1, 1)
     ]
+
+
+def test_steered_answers_of_which_nothing_was_touched_are_said(tables):
+    def emptied(receipt):
+        body = json.loads(receipt)
+        return json.dumps(body | {"touches": [t | {"expected": 0, "observed": 0} for t in body["touches"]]})
+
+    rows = tables.sweep_responses
+    chosen = rows.filter(pl.col("receipt").is_not_null())["response_id"][:3].to_list()
+    beyond = [emptied(r["receipt"]) if r["response_id"] in chosen else r["receipt"] for r in rows.iter_rows(named=True)]
+    found = replace(tables, sweep_responses=rows.with_columns(receipt=pl.Series(beyond, dtype=pl.String)))
+    section, _ = vector_section(found, ())
+    assert [(r.wrong, r.untouched) for r in section.receipts] == [(0, 3)]
+    assert [r.untouched for r in vector_section(tables, ())[0].receipts] == [0]
 
 
 def test_the_vectors_of_steered_layers_come_first_and_the_rest_is_folded_away(tables):
