@@ -24,12 +24,14 @@ class Estimator:
         needs: its `NEEDS`.
         module: the module itself.
         options: names of the options that it takes; None where it checks them itself.
+        operator: how its fits are applied, as far as that is known before it fits; None: not known.
     """
 
     name: str
     needs: frozenset[str]
     module: Any
     options: frozenset[str] | None
+    operator: str | None = None
 
     @property
     def trains(self) -> bool:
@@ -79,4 +81,5 @@ def load_estimator(name: str) -> Estimator:
     parameters = inspect.signature(module.train if "model" in module.NEEDS else module.fit).parameters.values()
     named = frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-    return Estimator(name, frozenset(module.NEEDS), module, None if open_ended else named)
+    operator = getattr(module, "OPERATOR", None)
+    return Estimator(name, frozenset(module.NEEDS), module, None if open_ended else named, operator)

@@ -185,7 +185,10 @@ class Doses(PlainPart):
 
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
         """Layers that the model lacks, an unknown estimator, option, operator, or condition of the gate."""
-        checks: list[Callable[[], object]] = [lambda: load_estimator(self.spec.estimator).check(self.spec.options)]
+        checks: list[Callable[[], object]] = [
+            lambda: load_estimator(self.spec.estimator).check(self.spec.options),
+            self._check_unit,
+        ]
         if self.spec.operator is not None:
             checks.append(lambda: load_operator(str(self.spec.operator).replace("-", "_")))
         if (n_layers := layers_of(model)) is not None:
@@ -204,6 +207,22 @@ class Doses(PlainPart):
             yield f"the gate's condition {gate.condition!r} is no behavior; configured are {known}"
         if gate is not None and gate.layer is not None and n_layers is not None and gate.layer >= n_layers:
             yield f"the gate looks at layer {gate.layer}, and the model has layers 0 to {n_layers - 1}"
+
+    def _check_unit(self) -> None:
+        """Refuse a unit that means nothing to the operator that the fits will be applied by.
+
+        Raises:
+            ConfigError: names both, and the units that do.
+        """
+        operator = self.spec.operator or load_estimator(self.spec.estimator).operator
+        if operator is None or self.spec.unit == "kl":
+            return
+        units = load_operator(operator.replace("-", "_")).units
+        if self.spec.unit not in units:
+            raise ConfigError(
+                f"unit {self.spec.unit!r} does not fit operator {operator!r} of estimator {self.spec.estimator!r}: use "
+                f"{', '.join(sorted(units))} or kl"
+            )
 
     def interventions(self, request: Request, artifact: Artifact) -> tuple[Intervention, ...]:
         """What a request's moves take, goal by goal in the order of the goal space.

@@ -1,1 +1,1 @@
-"""Estimators, one file each: `NEEDS` says what evidence it takes, `fit` turns evidence into numbers."""
+"""Estimators, one file each: what evidence they take (`NEEDS`), what applies their fits (`OPERATOR`), and `fit`."""

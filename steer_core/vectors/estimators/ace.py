@@ -12,6 +12,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows, unit
 
 NEEDS: frozenset[str] = frozenset()
+OPERATOR = "affine"
 
 
 def fit(evidence: Evidence) -> Fit:

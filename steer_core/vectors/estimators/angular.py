@@ -9,6 +9,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import agree, as_rows, leading_component, unit
 
 NEEDS: frozenset[str] = frozenset({"covariance"})
+OPERATOR = "rotate"
 
 
 def fit(evidence: Evidence, *, adaptive: bool = True) -> Fit:

@@ -11,6 +11,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows, shrink, solve, transport_map
 
 NEEDS: frozenset[str] = frozenset({"covariance"})
+OPERATOR = "gated_transport"
 
 
 def fit(evidence: Evidence, *, shrinkage: bool = True, prior: float | None = None, compat: bool = False) -> Fit:

@@ -7,6 +7,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows, shrink, solve
 
 NEEDS: frozenset[str] = frozenset({"covariance"})
+OPERATOR = "affine"
 
 
 def fit(evidence: Evidence, *, shrinkage: bool = True) -> Fit:

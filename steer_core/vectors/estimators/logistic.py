@@ -11,6 +11,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows, unit
 
 NEEDS: frozenset[str] = frozenset({"rows"})
+OPERATOR = "add"
 
 
 def fit(evidence: Evidence, *, C: float = 1.0, standardize: bool = True, max_iter: int = 1000) -> Fit:

@@ -12,6 +12,7 @@ from steer_core.vectors.linalg import as_rows, shrink, solve
 from steer_core.vectors.moments import Moments
 
 NEEDS: frozenset[str] = frozenset({"rows", "logits"})
+OPERATOR = "add"
 
 
 def fit(evidence: Evidence, *, erase: Literal["none", "leace", "orthogonal"] = "none", shrinkage: bool = True) -> Fit:

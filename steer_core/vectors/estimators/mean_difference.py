@@ -6,6 +6,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows
 
 NEEDS: frozenset[str] = frozenset()
+OPERATOR = "add"
 
 
 def fit(evidence: Evidence, *, norm_preserving: bool = False) -> Fit:

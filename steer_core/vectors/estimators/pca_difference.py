@@ -9,6 +9,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import agree, as_rows, leading_component
 
 NEEDS: frozenset[str] = frozenset({"differences", "difference_covariance"})
+OPERATOR = "add"
 
 
 def fit(evidence: Evidence, *, centered: bool = False) -> Fit:

@@ -9,6 +9,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows
 
 NEEDS: frozenset[str] = frozenset()
+OPERATOR = "add"
 
 
 def fit(evidence: Evidence, *, seed: int = 0) -> Fit:

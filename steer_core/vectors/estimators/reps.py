@@ -11,6 +11,7 @@ from steer_core.models.loading import LoadedModel
 from steer_core.vectors.evidence import Fit, Point
 
 NEEDS: frozenset[str] = frozenset({"model"})
+OPERATOR = "add"
 
 
 def train(

@@ -18,6 +18,7 @@ from steer_core.vectors.evidence import Evidence, Fit, Point
 from steer_core.vectors.scrubbing import Reading, scrub
 
 NEEDS: frozenset[str] = frozenset({"model"})
+OPERATOR = "affine"
 
 
 def train(

@@ -6,6 +6,7 @@ from steer_core.vectors.evidence import Evidence, Fit
 from steer_core.vectors.linalg import as_rows, shrink, transport_map
 
 NEEDS: frozenset[str] = frozenset({"covariance"})
+OPERATOR = "transport"
 
 
 def fit(evidence: Evidence, *, shrinkage: bool = True) -> Fit:

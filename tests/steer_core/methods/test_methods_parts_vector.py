@@ -20,9 +20,11 @@ from steer_core.methods.part import Arm, Composed, arms_of, arms_table, refused
 from steer_core.methods.parts.prompt import build_strategy
 from steer_core.methods.parts.vector import Doses, with_doses
 from steer_core.methods.protocol import Artifact, Item, Observation, Traits
+from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables import Journal, check
 from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.vectors.estimator import available_estimators, load_estimator
 
 PART = VectorPart(estimator="mean-difference", strengths=(-2.0, -1.0, 1.0, 2.0, 3.0))
 
@@ -400,3 +402,30 @@ def test_a_strategy_alone_has_no_arms():
             pl.DataFrame(schema={"request_id": pl.String, "goal": pl.String, "z0": pl.Float64, "z_star": pl.Float64}),
             [], Run(Journal("none", Responses)), arms=(Arm("vector", "x", {}),),
         )  # fmt: skip
+
+
+MISFITS = [
+    ("mean-difference", {}, "angle", "unit 'angle' does not fit operator 'add' of estimator 'mean-difference'"),
+    ("angular", {}, "raw", "unit 'raw' does not fit operator 'rotate' of estimator 'angular': use angle or kl"),
+    ("mean-difference", {"operator": "rotate"}, "raw", "unit 'raw' does not fit operator 'rotate'"),
+]
+
+
+@pytest.mark.parametrize(("estimator", "settings", "unit", "said"), MISFITS)
+def test_a_unit_that_means_nothing_to_the_operator_is_a_mistake_before_anything_is_fitted(
+    estimator, settings, unit, said
+):
+    spec = VectorPart(estimator=estimator, unit=unit, **settings)
+    found = list(Doses(spec).mistakes(ModelSpec(name="e", source="embedded"), BENCH, []))
+    assert any(said in line for line in found), found
+
+
+def test_every_estimator_says_which_operator_its_fits_have_and_some_unit_fits_it():
+    for name in available_estimators():
+        operator = load_estimator(name).operator
+        if operator is None:
+            continue  # of an extension: not known before it fits
+        units = load_operator(operator).units
+        spec = VectorPart(estimator=name, unit=sorted(units)[0])
+        lines = Doses(spec).mistakes(ModelSpec(name="e", source="embedded"), BENCH, [])
+        assert not [line for line in lines if "unit" in line]
