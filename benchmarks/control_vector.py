@@ -38,8 +38,8 @@ PAIRS = (
     ("How is the job?", "Wonderful, I enjoy every single day.", "Miserable, I dread every single day."),
     ("And the garden?", "Beautiful and full of joy this year.", "Dead and ugly and a waste of time."),
 )
-#: Share of the activation norm.
-STRENGTH = 0.1
+#: Share of the activation norm; at half of it llama.cpp's 8-bit activations are a tenth of the effect.
+STRENGTH = 0.2
 
 #: Runs in the other interpreter: llama.cpp's logits after each prompt, with a control vector or without.
 OTHER = """
