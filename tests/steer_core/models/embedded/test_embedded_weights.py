@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
+import steer_core as steer
 from benchmarks.embedded_trial import Scale, added, answer, ask, load, mean_difference, open_prompts, wish_of
 from steer_core.models.embedded import weights_folder
+from steer_core.models.embedded.examples import OPEN
 from steer_core.models.embedded.grammar import read, write
 from steer_core.models.embedded.manifest import NAME, add_figures, file_digests, read_manifest, write_manifest
 from steer_core.models.embedded.wording import HELDOUT_FRAMES
@@ -96,6 +98,29 @@ def test_each_goal_moves_as_asked_in_a_wording_never_seen(loaded, corpus, goal):
         moved = sign * (scale.locate(answer(model, tokenizer, prompts))[:, column] - places[chosen])
         assert moved.mean() > 0.1
         assert moved.mean() > 2 * moved.std(ddof=1) / np.sqrt(len(chosen))
+
+
+@pytest.mark.parametrize("goal", ["reading_difficulty", "text_length", "formality"])
+def test_words_of_strength_grade_the_move(loaded, corpus, goal):
+    model, tokenizer = loaded
+    scale = Scale(corpus)
+    column = ["reading_difficulty", "text_length", "formality", "sentiment"].index(goal)
+    places = scale.locate([t.text for t in corpus])[:, column]
+    chosen = np.flatnonzero(1 - places > 0.55)[:24]
+    moved = {}
+    for words, asked in (("slightly", 0.1), ("much", 0.6)):
+        prompts = [ask(HELDOUT_FRAMES[1], corpus[i].text, [wish_of(goal, asked)]) for i in chosen]
+        moved[words] = scale.locate(answer(model, tokenizer, prompts))[:, column] - places[chosen]
+    more = moved["much"] - moved["slightly"]
+    assert more.mean() > 2 * more.std(ddof=1) / np.sqrt(len(chosen))
+    assert more.mean() > 0.1
+
+
+def test_open_stories_end():
+    prompts = [o.format(agent=a, object=b, topic=b) for o in OPEN for a, b in (("sailor", "boat"), ("baker", "garden"))]
+    found = steer.load("embedded").generate(prompts, max_new_tokens=96)
+    # 99 % were cut off here
+    assert found["finish_reason"].to_list() == ["stop"] * len(prompts)
 
 
 def test_a_vector_of_feeling_moves_open_texts_both_ways(loaded):
