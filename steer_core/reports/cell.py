@@ -42,7 +42,7 @@ def build_cell_report(tables: CellTables) -> ReportFiles:
         tables: the cell's tables, each in its contract.
 
     Returns:
-        `report.html`, a PNG still for every figure that has something to draw, and a Parquet table for every figure.
+        `report.html`, an SVG still for every figure that has something to draw, and a Parquet table for every figure.
 
     Raises:
         ValueError: nothing was scored, a goal has no spec, or a request lacks its outcome.
