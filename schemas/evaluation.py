@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pandera.polars as pa
 import polars as pl
 
-from schemas.contract import Contract
+from schemas.contract import Contract, column
 
 READINGS = ["complete", "worst"]
 #: Arm of what a method would be used with: picked on the training pool, and all that there is of most methods.
@@ -24,19 +23,19 @@ class GoalMovements(Contract, table="goal_movements", key=("arm_id", "request_id
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
         """Version 1 knew one arm."""
-        return with_arm(rows).select(list(cls.to_schema().columns)) if version == 1 else None
+        return with_arm(rows).select(cls.names()) if version == 1 else None
 
-    arm_id: str = pa.Field(description=_ARM)
-    request_id: str = pa.Field(description="Request")
-    probe: str = pa.Field(description="Probe")
-    goal: str = pa.Field(description="Goal name")
-    z0: float = pa.Field(ge=0.0, le=1.0, description="Start, clipped")
-    z_star: float = pa.Field(nullable=True, ge=0.0, le=1.0, description="Target; null where inactive")
-    z_hat: float = pa.Field(nullable=True, ge=0.0, le=1.0, description="Reached, clipped; null where undefined")
-    overshoot: float = pa.Field(
+    arm_id: str = column(description=_ARM)
+    request_id: str = column(description="Request")
+    probe: str = column(description="Probe")
+    goal: str = column(description="Goal name")
+    z0: float = column(ge=0.0, le=1.0, description="Start, clipped")
+    z_star: float = column(nullable=True, ge=0.0, le=1.0, description="Target; null where inactive")
+    z_hat: float = column(nullable=True, ge=0.0, le=1.0, description="Reached, clipped; null where undefined")
+    overshoot: float = column(
         nullable=True, description="Signed distance of the unclipped value beyond [0, 1]; 0 inside"
     )
-    value: float = pa.Field(nullable=True, description="Reached, in the scorer's own unit")
+    value: float = column(nullable=True, description="Reached, in the scorer's own unit")
 
 
 class Steerability(Contract, table="steerability", key=("arm_id", "request_id"), version=2):
@@ -47,51 +46,45 @@ class Steerability(Contract, table="steerability", key=("arm_id", "request_id"),
         """Version 1 shuffled targets across texts: that figure said something else, and is left null."""
         if version != 1:
             return None
-        return with_arm(rows.with_columns(error_permuted=pl.lit(None, pl.Float64))).select(
-            list(cls.to_schema().columns)
-        )
+        return with_arm(rows.with_columns(error_permuted=pl.lit(None, pl.Float64))).select(cls.names())
 
-    arm_id: str = pa.Field(description=_ARM)
-    request_id: str = pa.Field(description="Request")
-    probe: str = pa.Field(description="Probe")
-    goal_space_id: str = pa.Field(description="Goal space; results never compare across goal spaces")
-    text_id: str = pa.Field(description="Source text: the cluster of every interval")
-    failure: str = pa.Field(
+    arm_id: str = column(description=_ARM)
+    request_id: str = column(description="Request")
+    probe: str = column(description="Probe")
+    goal_space_id: str = column(description="Goal space; results never compare across goal spaces")
+    text_id: str = column(description="Source text: the cluster of every interval")
+    failure: str = column(
         nullable=True,
         isin=["empty", "truncated", "overlong", "unparsable", "refused", "undefined"],
         description="Why the row is not a complete case",
     )
-    copied: bool = pa.Field(description="True where the source came back unchanged")
-    requested: float = pa.Field(ge=0.0, description="|z* - z0|")
-    moved: float = pa.Field(nullable=True, ge=0.0, description="|zh - z0|")
-    error: float = pa.Field(nullable=True, ge=0.0, description="|z* - zh|")
-    miscalibration: float = pa.Field(nullable=True, ge=0.0, description="Error along the request, in units of |r|")
-    orthogonality: float = pa.Field(
-        nullable=True, ge=0.0, le=1.0, description="Share of the move made that was off-axis"
-    )
-    sensitivity: float = pa.Field(nullable=True, ge=0.0, description="|m| / |r| (2024); null where nothing was asked")
-    directionality: float = pa.Field(
-        nullable=True, ge=-1.0, le=1.0, description="cos(m, r) (2024); null if r or m is 0"
-    )
-    score: float = pa.Field(nullable=True, description="(m.r) / |r|^2 (2024); null where nothing was asked")
-    error_binned: float = pa.Field(nullable=True, ge=0.0, description="Error on the published lattice of sevenths")
-    miscalibration_binned: float = pa.Field(nullable=True, ge=0.0, description="Miscalibration on the lattice")
-    orthogonality_binned: float = pa.Field(nullable=True, ge=0.0, le=1.0, description="Orthogonality on the lattice")
-    error_worst: float = pa.Field(ge=0.0, description="`error`, or the distance to the farthest corner on a failure")
-    miscalibration_worst: float = pa.Field(ge=0.0, description="`miscalibration`, or its largest value on a failure")
-    orthogonality_worst: float = pa.Field(ge=0.0, le=1.0, description="`orthogonality`, or 1 on a failure")
-    error_permuted: float = pa.Field(
+    copied: bool = column(description="True where the source came back unchanged")
+    requested: float = column(ge=0.0, description="|z* - z0|")
+    moved: float = column(nullable=True, ge=0.0, description="|zh - z0|")
+    error: float = column(nullable=True, ge=0.0, description="|z* - zh|")
+    miscalibration: float = column(nullable=True, ge=0.0, description="Error along the request, in units of |r|")
+    orthogonality: float = column(nullable=True, ge=0.0, le=1.0, description="Share of the move made that was off-axis")
+    sensitivity: float = column(nullable=True, ge=0.0, description="|m| / |r| (2024); null where nothing was asked")
+    directionality: float = column(nullable=True, ge=-1.0, le=1.0, description="cos(m, r) (2024); null if r or m is 0")
+    score: float = column(nullable=True, description="(m.r) / |r|^2 (2024); null where nothing was asked")
+    error_binned: float = column(nullable=True, ge=0.0, description="Error on the published lattice of sevenths")
+    miscalibration_binned: float = column(nullable=True, ge=0.0, description="Miscalibration on the lattice")
+    orthogonality_binned: float = column(nullable=True, ge=0.0, le=1.0, description="Orthogonality on the lattice")
+    error_worst: float = column(ge=0.0, description="`error`, or the distance to the farthest corner on a failure")
+    miscalibration_worst: float = column(ge=0.0, description="`miscalibration`, or its largest value on a failure")
+    orthogonality_worst: float = column(ge=0.0, le=1.0, description="`orthogonality`, or 1 on a failure")
+    error_permuted: float = column(
         nullable=True,
         ge=0.0,
         description="Mean |z*' - zh| over all requests on the text; null where there is no other",
     )
-    meaning_content: float = pa.Field(
+    meaning_content: float = column(
         nullable=True, ge=0.0, le=1.0, description="F1 of content-word stems with the source"
     )
-    meaning_chrf: float = pa.Field(
+    meaning_chrf: float = column(
         nullable=True, ge=0.0, le=1.0, description="chrF (character 6-gram F2) with the source"
     )
-    meaning_embedding: float = pa.Field(
+    meaning_embedding: float = column(
         nullable=True,
         ge=-1.0,
         le=1.0,
@@ -113,22 +106,20 @@ class SteerabilitySummary(
         if version != 1:
             return None
         kept = pl.when(~pl.col("measure").is_in(["move_ratio", "error_permuted"]))
-        return with_arm(rows.with_columns(kept.then(pl.col("value", "low", "high")))).select(
-            list(cls.to_schema().columns)
-        )
+        return with_arm(rows.with_columns(kept.then(pl.col("value", "low", "high")))).select(cls.names())
 
-    arm_id: str = pa.Field(description=_ARM)
-    probe: str = pa.Field(description="Probe")
-    goal_space_id: str = pa.Field(description="Goal space")
-    measure: str = pa.Field(description="Column of `steerability`, or a rate: `truncated`, `copied`, `failed`")
-    goal: str = pa.Field(description="Goal, or `overall`")
-    reading: str = pa.Field(isin=READINGS, description="`complete`: failures left out; `worst`: at their worst value")
-    statistic: str = pa.Field(isin=["mean", "median", "iqr"], description="Which statistic")
-    value: float = pa.Field(nullable=True, description="The figure; null where no row defines it")
-    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    n: int = pa.Field(ge=0, description="Requests behind the figure")
-    n_clusters: int = pa.Field(ge=0, description="Source texts behind the figure: the real sample size")
+    arm_id: str = column(description=_ARM)
+    probe: str = column(description="Probe")
+    goal_space_id: str = column(description="Goal space")
+    measure: str = column(description="Column of `steerability`, or a rate: `truncated`, `copied`, `failed`")
+    goal: str = column(description="Goal, or `overall`")
+    reading: str = column(isin=READINGS, description="`complete`: failures left out; `worst`: at their worst value")
+    statistic: str = column(isin=["mean", "median", "iqr"], description="Which statistic")
+    value: float = column(nullable=True, description="The figure; null where no row defines it")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
+    high: float = column(nullable=True, description="Upper end")
+    n: int = column(ge=0, description="Requests behind the figure")
+    n_clusters: int = column(ge=0, description="Source texts behind the figure: the real sample size")
 
 
 class Comparisons(Contract, table="comparisons", key=("arm_id", "probe", "control", "measure", "reading"), version=2):
@@ -142,24 +133,24 @@ class Comparisons(Contract, table="comparisons", key=("arm_id", "probe", "contro
         figures = ["control_value", "difference", "low", "high", "relative", "share_better"]
         kept = pl.when(pl.col("control") != "permuted").then(pl.col(figures))
         known = with_arm(rows.with_columns(kept).with_columns(p=pl.lit(None, pl.Float64)))
-        return known.select(list(cls.to_schema().columns))
+        return known.select(cls.names())
 
-    arm_id: str = pa.Field(description=_ARM)
-    probe: str = pa.Field(description="Probe")
-    goal_space_id: str = pa.Field(description="Goal space")
-    control: str = pa.Field(description="`copy`, `rewrite`, or `permuted` (the other requests on the same text)")
-    measure: str = pa.Field(description="Column of `steerability`")
-    reading: str = pa.Field(isin=READINGS, description="Complete cases of both sides, or worst case")
-    value: float = pa.Field(nullable=True, description="Mean of the measure in this cell, over the paired requests")
-    control_value: float = pa.Field(nullable=True, description="Mean of the measure in the control")
-    difference: float = pa.Field(nullable=True, description="value - control_value; below 0 is better for errors")
-    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    relative: float = pa.Field(nullable=True, description="difference / control_value")
-    share_better: float = pa.Field(nullable=True, ge=0.0, le=1.0, description="Share of requests with a smaller value")
-    n: int = pa.Field(ge=0, description="Paired requests")
-    n_clusters: int = pa.Field(ge=0, description="Source texts")
-    p: float = pa.Field(
+    arm_id: str = column(description=_ARM)
+    probe: str = column(description="Probe")
+    goal_space_id: str = column(description="Goal space")
+    control: str = column(description="`copy`, `rewrite`, or `permuted` (the other requests on the same text)")
+    measure: str = column(description="Column of `steerability`")
+    reading: str = column(isin=READINGS, description="Complete cases of both sides, or worst case")
+    value: float = column(nullable=True, description="Mean of the measure in this cell, over the paired requests")
+    control_value: float = column(nullable=True, description="Mean of the measure in the control")
+    difference: float = column(nullable=True, description="value - control_value; below 0 is better for errors")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
+    high: float = column(nullable=True, description="Upper end")
+    relative: float = column(nullable=True, description="difference / control_value")
+    share_better: float = column(nullable=True, ge=0.0, le=1.0, description="Share of requests with a smaller value")
+    n: int = column(ge=0, description="Paired requests")
+    n_clusters: int = column(ge=0, description="Source texts")
+    p: float = column(
         nullable=True,
         ge=0.0,
         le=1.0,
@@ -179,28 +170,28 @@ class SideEffects(
         if version != 1:
             return None
         nulled = rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in figures)
-        return with_arm(nulled).select(list(cls.to_schema().columns))
+        return with_arm(nulled).select(cls.names())
 
-    arm_id: str = pa.Field(description=_ARM)
-    probe: str = pa.Field(description="Probe")
-    requested_goal: str = pa.Field(description="Goal that was asked to move")
-    observed_goal: str = pa.Field(description="Goal whose movement is reported")
-    slope: float = pa.Field(
+    arm_id: str = column(description=_ARM)
+    probe: str = column(description="Probe")
+    requested_goal: str = column(description="Goal that was asked to move")
+    observed_goal: str = column(description="Goal whose movement is reported")
+    slope: float = column(
         nullable=True,
         description="Move of the observed goal per unit asked of the requested one, within texts",
     )
-    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    correlation: float = pa.Field(nullable=True, ge=-1.0, le=1.0, description="Pearson correlation, within texts")
-    n: int = pa.Field(ge=0, description="Requests with both defined, on texts asked for two different moves")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered by source text")
+    high: float = column(nullable=True, description="Upper end")
+    correlation: float = column(nullable=True, ge=-1.0, le=1.0, description="Pearson correlation, within texts")
+    n: int = column(ge=0, description="Requests with both defined, on texts asked for two different moves")
 
 
 class ClosedForm(Contract, table="closed_form", key=("measure",)):
     """Largest deviation of `copy` from its closed form: error |r|, miscalibration 1, orthogonality 0."""
 
-    measure: str = pa.Field(unique=True, description="Column of `steerability`")
-    largest_deviation: float = pa.Field(ge=0.0, description="max |measured - closed form| over the requests")
-    n: int = pa.Field(ge=0, description="Requests")
+    measure: str = column(unique=True, description="Column of `steerability`")
+    largest_deviation: float = column(ge=0.0, description="max |measured - closed form| over the requests")
+    n: int = column(ge=0, description="Requests")
 
 
 class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"), version=2):
@@ -217,47 +208,47 @@ class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"
         ]
         known = rows.with_columns(error_complete=pl.col("error"), error=pl.col("error_worst"), best=pl.lit(""))
         nulled = known.with_columns(pl.lit(None, pl.Float64).alias(c) for c in unknown)
-        return nulled.select(list(cls.to_schema().columns))
+        return nulled.select(cls.names())
 
-    goal_space_id: str = pa.Field(description="Goal space: rows of different ones never compare")
-    probe: str = pa.Field(description="Probe")
-    model: str = pa.Field(description="Model slug")
-    method: str = pa.Field(description="Method slug")
-    rank: int = pa.Field(ge=1, description="Rank by `error`, controls included")
-    error: float = pa.Field(ge=0.0, description="Mean steering error, failures at their worst")
-    error_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by source text")
-    error_high: float = pa.Field(nullable=True, description="Upper end")
-    vs_copy: float = pa.Field(
+    goal_space_id: str = column(description="Goal space: rows of different ones never compare")
+    probe: str = column(description="Probe")
+    model: str = column(description="Model slug")
+    method: str = column(description="Method slug")
+    rank: int = column(ge=1, description="Rank by `error`, controls included")
+    error: float = column(ge=0.0, description="Mean steering error, failures at their worst")
+    error_low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered by source text")
+    error_high: float = column(nullable=True, description="Upper end")
+    vs_copy: float = column(
         nullable=True, description="Relative difference of `error` to `copy` of the same model, paired by request"
     )
-    vs_copy_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval")
-    vs_copy_high: float = pa.Field(nullable=True, description="Upper end")
-    best: str = pa.Field(description="First cell that is no control, `method|model`; empty where there is none")
-    vs_best: float = pa.Field(
+    vs_copy_low: float = column(nullable=True, description="Lower end of its 95 % interval")
+    vs_copy_high: float = column(nullable=True, description="Upper end")
+    best: str = column(description="First cell that is no control, `method|model`; empty where there is none")
+    vs_best: float = column(
         nullable=True, description="Difference of `error` to that cell, paired by request; 0 for itself"
     )
-    vs_best_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval")
-    vs_best_high: float = pa.Field(nullable=True, description="Upper end")
-    miscalibration: float = pa.Field(nullable=True, description="Median miscalibration, failures at their worst")
-    orthogonality: float = pa.Field(nullable=True, description="Median orthogonality, failures at their worst")
-    error_complete: float = pa.Field(nullable=True, description="Mean steering error of the complete cases alone")
-    error_binned: float = pa.Field(
+    vs_best_low: float = column(nullable=True, description="Lower end of its 95 % interval")
+    vs_best_high: float = column(nullable=True, description="Upper end")
+    miscalibration: float = column(nullable=True, description="Median miscalibration, failures at their worst")
+    orthogonality: float = column(nullable=True, description="Median orthogonality, failures at their worst")
+    error_complete: float = column(nullable=True, description="Mean steering error of the complete cases alone")
+    error_binned: float = column(
         nullable=True, description="Median binned error of the complete cases (the published headline number)"
     )
-    meaning_content: float = pa.Field(nullable=True, description="Mean content-word F1 with the source, complete cases")
-    failed: float = pa.Field(ge=0.0, le=1.0, description="Share of requests that failed")
-    copied: float = pa.Field(ge=0.0, le=1.0, description="Share of requests answered with the source")
-    completion_tokens: float = pa.Field(ge=0.0, description="Tokens written per request, all attempts")
-    n: int = pa.Field(ge=0, description="Requests")
-    n_clusters: int = pa.Field(ge=0, description="Source texts")
+    meaning_content: float = column(nullable=True, description="Mean content-word F1 with the source, complete cases")
+    failed: float = column(ge=0.0, le=1.0, description="Share of requests that failed")
+    copied: float = column(ge=0.0, le=1.0, description="Share of requests answered with the source")
+    completion_tokens: float = column(ge=0.0, description="Tokens written per request, all attempts")
+    n: int = column(ge=0, description="Requests")
+    n_clusters: int = column(ge=0, description="Source texts")
 
 
 class ProbeArms(Contract, table="probe_arms", key=("arm_id",)):
     """Settings that the probe is also measured at: fixed strengths, checkpoints, seeds. One is the headline."""
 
-    arm_id: str = pa.Field(unique=True, description="`headline`, or a hash of part and settings")
-    part: str = pa.Field(description="Label of the part that is set; empty for the headline")
-    label: str = pa.Field(description="What the arm is, in words")
-    position: float = pa.Field(nullable=True, description="Where it stands on an axis: strength, step; null for none")
-    axis: str = pa.Field(description="What that axis is; empty for none")
-    settings: str = pa.Field(description="The setting as JSON")
+    arm_id: str = column(unique=True, description="`headline`, or a hash of part and settings")
+    part: str = column(description="Label of the part that is set; empty for the headline")
+    label: str = column(description="What the arm is, in words")
+    position: float = column(nullable=True, description="Where it stands on an axis: strength, step; null for none")
+    axis: str = column(description="What that axis is; empty for none")
+    settings: str = column(description="The setting as JSON")

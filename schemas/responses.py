@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import pandera.polars as pa
 import polars as pl
 
-from schemas.contract import Contract
+from schemas.contract import Contract, column
 from schemas.evaluation import with_arm
 
 
@@ -28,21 +27,21 @@ class Responses(Contract, table="responses", key=("response_id",), version=2):
         """Version 1 knew no steering, so its rows have no receipt."""
         return rows.with_columns(receipt=pl.lit(None, pl.String)) if version == 1 else None
 
-    response_id: str = pa.Field(unique=True, description="Hash of plan, sample index, seed, execution fingerprint")
-    plan_id: str = pa.Field(description="Hash of the plan")
-    plan: str = pa.Field(description="The plan as canonical JSON: model, messages or text, decoding")
-    sample_index: int = pa.Field(ge=0, description="Index among the samples of one plan")
-    seed: int = pa.Field(ge=0, description="Seed of this row's sampling")
-    execution: str = pa.Field(description="Execution fingerprint: device, dtype, library versions")
-    raw: str = pa.Field(description="What the model wrote, untouched")
-    text: str = pa.Field(description="`raw` after cleaning: think tags, preambles")
-    text_id: str = pa.Field(description="Content hash of `text`")
-    finish_reason: str = pa.Field(isin=FINISH_REASONS, description="Why it ended; `length` means truncated")
-    parsed: bool = pa.Field(description="False where the answer lacks the form that the method asked for")
-    prompt_tokens: int = pa.Field(ge=0, description="Tokens read")
-    completion_tokens: int = pa.Field(ge=0, description="Tokens written")
-    seconds: float = pa.Field(ge=0.0, description="Share of the batch's wall time")
-    receipt: str = pa.Field(
+    response_id: str = column(unique=True, description="Hash of plan, sample index, seed, execution fingerprint")
+    plan_id: str = column(description="Hash of the plan")
+    plan: str = column(description="The plan as canonical JSON: model, messages or text, decoding")
+    sample_index: int = column(ge=0, description="Index among the samples of one plan")
+    seed: int = column(ge=0, description="Seed of this row's sampling")
+    execution: str = column(description="Execution fingerprint: device, dtype, library versions")
+    raw: str = column(description="What the model wrote, untouched")
+    text: str = column(description="`raw` after cleaning: think tags, preambles")
+    text_id: str = column(description="Content hash of `text`")
+    finish_reason: str = column(isin=FINISH_REASONS, description="Why it ended; `length` means truncated")
+    parsed: bool = column(description="False where the answer lacks the form that the method asked for")
+    prompt_tokens: int = column(ge=0, description="Tokens read")
+    completion_tokens: int = column(ge=0, description="Tokens written")
+    seconds: float = column(ge=0.0, description="Share of the batch's wall time")
+    receipt: str = column(
         nullable=True,
         description="Proof of steering as JSON: realisation, tokens touched, expected and observed; null: unsteered",
     )
@@ -54,36 +53,36 @@ class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
         """Version 1 knew one arm."""
-        return with_arm(rows).select(list(cls.to_schema().columns)) if version == 1 else None
+        return with_arm(rows).select(cls.names()) if version == 1 else None
 
-    arm_id: str = pa.Field(description="`headline`, or the id of another arm in `probe_arms`")
-    request_id: str = pa.Field(description="Request")
-    probe: str = pa.Field(description="Probe")
-    response_id: str = pa.Field(description="Chosen response")
-    text: str = pa.Field(description="Chosen text, cleaned")
-    text_id: str = pa.Field(description="Content hash of the chosen text")
-    failure: str = pa.Field(
+    arm_id: str = column(description="`headline`, or the id of another arm in `probe_arms`")
+    request_id: str = column(description="Request")
+    probe: str = column(description="Probe")
+    response_id: str = column(description="Chosen response")
+    text: str = column(description="Chosen text, cleaned")
+    text_id: str = column(description="Content hash of the chosen text")
+    failure: str = column(
         nullable=True,
         isin=["empty", "truncated", "overlong", "unparsable", "refused"],
         description="Why the chosen text is no answer; null where it is one",
     )
-    copied: bool = pa.Field(description="True where the chosen text equals the source, white space aside")
-    rounds: int = pa.Field(ge=0, description="Rounds of calls")
-    n_calls: int = pa.Field(ge=0, description="Responses asked for")
-    prompt_tokens: int = pa.Field(ge=0, description="Tokens read over all attempts")
-    completion_tokens: int = pa.Field(ge=0, description="Tokens written over all attempts")
-    seconds: float = pa.Field(ge=0.0, description="Wall time over all attempts")
+    copied: bool = column(description="True where the chosen text equals the source, white space aside")
+    rounds: int = column(ge=0, description="Rounds of calls")
+    n_calls: int = column(ge=0, description="Responses asked for")
+    prompt_tokens: int = column(ge=0, description="Tokens read over all attempts")
+    completion_tokens: int = column(ge=0, description="Tokens written over all attempts")
+    seconds: float = column(ge=0.0, description="Wall time over all attempts")
 
 
 class PartTensors(Contract, table="part_tensors", key=("part", "name")):
     """Arrays that parts learnt, for kinds that have no table of their own for them."""
 
-    part: str = pa.Field(description="Label of the part that learnt it")
-    name: str = pa.Field(description="What it is called among the part's tensors")
-    digest: str = pa.Field(description="Digest of type, shape and numbers: what plans refer to it by")
-    dtype: str = pa.Field(description="Type, as NumPy writes it")
-    shape: str = pa.Field(description="Shape, as JSON")
-    data: pl.Binary = pa.Field(description="The numbers, in C order")
+    part: str = column(description="Label of the part that learnt it")
+    name: str = column(description="What it is called among the part's tensors")
+    digest: str = column(description="Digest of type, shape and numbers: what plans refer to it by")
+    dtype: str = column(description="Type, as NumPy writes it")
+    shape: str = column(description="Shape, as JSON")
+    data: pl.Binary = column(description="The numbers, in C order")
 
 
 class Artifacts(Contract, table="artifacts", key=("part", "kind", "item"), version=2):
@@ -99,11 +98,11 @@ class Artifacts(Contract, table="artifacts", key=("part", "kind", "item"), versi
         return rows.with_columns(
             part=pl.when(older).then(pl.lit("vector")).otherwise(pl.lit("prompt")),
             body=pl.when(older).then(body).otherwise("body"),
-        ).select(list(cls.to_schema().columns))
+        ).select(cls.names())
 
-    part: str = pa.Field(description="Label of the part that it is of: its kind, numbered where a kind occurs again")
-    kind: str = pa.Field(description="What the item is: `edit_idea`, `example`, `dose`")
-    item: int = pa.Field(ge=0, description="0-based position")
-    goal: str = pa.Field(nullable=True, description="Goal that the item belongs to, if one")
-    direction: int = pa.Field(isin=[-1, 0, 1], description="Requested direction; 0 where it has none")
-    body: str = pa.Field(description="The item as JSON")
+    part: str = column(description="Label of the part that it is of: its kind, numbered where a kind occurs again")
+    kind: str = column(description="What the item is: `edit_idea`, `example`, `dose`")
+    item: int = column(ge=0, description="0-based position")
+    goal: str = column(nullable=True, description="Goal that the item belongs to, if one")
+    direction: int = column(isin=[-1, 0, 1], description="Requested direction; 0 where it has none")
+    body: str = column(description="The item as JSON")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandera.polars as pa
-
-from schemas.contract import Contract
+from schemas.contract import Contract, column
 
 ROLES = ["off", "vector", "random", "shuffled", "prompt"]
 
@@ -12,38 +10,38 @@ ROLES = ["off", "vector", "random", "shuffled", "prompt"]
 class SweepArms(Contract, table="sweep_arms", key=("arm_id",)):
     """One setting inside a cell: arms are rows, never partitions."""
 
-    arm_id: str = pa.Field(unique=True, description="Hash of the setting")
-    spec_hash: str = pa.Field(description="Hash of the method part that the arm belongs to")
-    behavior: str = pa.Field(description="Behavior")
-    role: str = pa.Field(
+    arm_id: str = column(unique=True, description="Hash of the setting")
+    spec_hash: str = column(description="Hash of the method part that the arm belongs to")
+    behavior: str = column(description="Behavior")
+    role: str = column(
         isin=ROLES,
         description="`off`: unsteered; `vector`; `random`/`shuffled`: controls of equal norm; `prompt`: asked in words",
     )
-    strength: float = pa.Field(nullable=True, description="Strength, in `unit`; null where no vector is applied")
-    unit: str = pa.Field(nullable=True, description="Unit of the strength")
-    coefficient: float = pa.Field(nullable=True, description="What multiplies the vector at the first of its layers")
-    layers: str = pa.Field(description="Layers, as JSON; [] where no vector is applied")
-    site: str = pa.Field(nullable=True, description="Where in the layer")
-    positions: str = pa.Field(nullable=True, description="Positions that are steered")
-    seed: int = pa.Field(ge=0, description="Seed of the fit or of the control")
-    system: str = pa.Field(nullable=True, description="System prompt of a `prompt` arm")
-    vectors: str = pa.Field(description="Ids of the vectors, as JSON")
-    interventions: str = pa.Field(description="What is done to activations, as JSON: the arm's part of every plan")
-    n_calls: int = pa.Field(ge=0, description="Texts to write")
-    n_scored: int = pa.Field(ge=0, description="Continuations to score")
-    max_new_tokens: int = pa.Field(ge=0, description="Tokens that may be written, all calls together")
-    seconds: float = pa.Field(nullable=True, ge=0.0, description="Estimate from the speed so far; null before any")
+    strength: float = column(nullable=True, description="Strength, in `unit`; null where no vector is applied")
+    unit: str = column(nullable=True, description="Unit of the strength")
+    coefficient: float = column(nullable=True, description="What multiplies the vector at the first of its layers")
+    layers: str = column(description="Layers, as JSON; [] where no vector is applied")
+    site: str = column(nullable=True, description="Where in the layer")
+    positions: str = column(nullable=True, description="Positions that are steered")
+    seed: int = column(ge=0, description="Seed of the fit or of the control")
+    system: str = column(nullable=True, description="System prompt of a `prompt` arm")
+    vectors: str = column(description="Ids of the vectors, as JSON")
+    interventions: str = column(description="What is done to activations, as JSON: the arm's part of every plan")
+    n_calls: int = column(ge=0, description="Texts to write")
+    n_scored: int = column(ge=0, description="Continuations to score")
+    max_new_tokens: int = column(ge=0, description="Tokens that may be written, all calls together")
+    seconds: float = column(nullable=True, ge=0.0, description="Estimate from the speed so far; null before any")
 
 
 class ArmAnswers(Contract, table="arm_answers", key=("arm_id", "item_id", "sample_index")):
     """Which response answers which item in which arm."""
 
-    arm_id: str = pa.Field(description="Arm")
-    item_id: str = pa.Field(description="Behavior item")
-    sample_index: int = pa.Field(ge=0, description="Index among the samples of the item")
-    response_id: str = pa.Field(description="Response, in `sweep_responses`")
-    text: str = pa.Field(description="What was written, cleaned")
-    failure: str = pa.Field(
+    arm_id: str = column(description="Arm")
+    item_id: str = column(description="Behavior item")
+    sample_index: int = column(ge=0, description="Index among the samples of the item")
+    response_id: str = column(description="Response, in `sweep_responses`")
+    text: str = column(description="What was written, cleaned")
+    failure: str = column(
         nullable=True, isin=["empty", "truncated", "overlong"], description="Why it is no answer; null where it is one"
     )
 
@@ -51,75 +49,75 @@ class ArmAnswers(Contract, table="arm_answers", key=("arm_id", "item_id", "sampl
 class Judgements(Contract, table="judgements", key=("response_id", "item_id", "judge_id", "rubric", "repeat")):
     """One verdict of one judge on one response; never a column of the responses."""
 
-    response_id: str = pa.Field(description="Response that was judged")
-    item_id: str = pa.Field(description="Item that it answers")
-    judge_id: str = pa.Field(description="Judge: kind, model and settings, hashed")
-    rubric: str = pa.Field(description="Rubric name and version")
-    repeat: int = pa.Field(ge=0, description="Index among repeated judgements")
-    value: float = pa.Field(nullable=True, description="Verdict on the rubric's scale; null: not parsed, never 0")
-    state: str = pa.Field(
+    response_id: str = column(description="Response that was judged")
+    item_id: str = column(description="Item that it answers")
+    judge_id: str = column(description="Judge: kind, model and settings, hashed")
+    rubric: str = column(description="Rubric name and version")
+    repeat: int = column(ge=0, description="Index among repeated judgements")
+    value: float = column(nullable=True, description="Verdict on the rubric's scale; null: not parsed, never 0")
+    state: str = column(
         isin=["ok", "unparsed", "no_answer"], description="`unparsed`: missing; `no_answer`: nothing to judge"
     )
-    method: str = pa.Field(
+    method: str = column(
         isin=["ground_truth", "text", "expected"],
         description="`text`: read from words; `expected`: mean over answer probabilities",
     )
-    raw: str = pa.Field(description="What the judge said")
+    raw: str = column(description="What the judge said")
 
 
 class ArmScores(Contract, table="arm_scores", key=("arm_id", "item_id", "sample_index", "measure")):
     """Every measure of every item in every arm, long."""
 
-    arm_id: str = pa.Field(description="Arm")
-    item_id: str = pa.Field(description="Behavior item")
-    sample_index: int = pa.Field(ge=0, description="Index among the samples of the item; 0 for scored items")
-    group: str = pa.Field(description="Set of items that is reported apart")
-    measure: str = pa.Field(
+    arm_id: str = column(description="Arm")
+    item_id: str = column(description="Behavior item")
+    sample_index: int = column(ge=0, description="Index among the samples of the item; 0 for scored items")
+    group: str = column(description="Set of items that is reported apart")
+    measure: str = column(
         description="`judged`, `p_positive`, `pair_mass`, `propensity`, `perplexity`, `kl`, `length`, `refused` ..."
     )
-    value: float = pa.Field(nullable=True, description="Value; null where it is undefined")
+    value: float = column(nullable=True, description="Value; null where it is undefined")
 
 
 class ArmSummary(Contract, table="arm_summary", key=("arm_id", "group", "measure")):
     """Mean of a measure in an arm, with its interval, and the paired difference to the unsteered arm."""
 
-    arm_id: str = pa.Field(description="Arm")
-    behavior: str = pa.Field(description="Behavior")
-    role: str = pa.Field(isin=ROLES, description="Role of the arm")
-    strength: float = pa.Field(nullable=True, description="Strength, in `unit`")
-    unit: str = pa.Field(nullable=True, description="Unit of the strength")
-    layers: str = pa.Field(description="Layers, as JSON")
-    positions: str = pa.Field(nullable=True, description="Positions that are steered")
-    seed: int = pa.Field(ge=0, description="Seed of the fit or of the control")
-    group: str = pa.Field(description="Set of items")
-    measure: str = pa.Field(description="Measure")
-    mean: float = pa.Field(nullable=True, description="Mean over items")
-    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by item")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    difference: float = pa.Field(nullable=True, description="Paired difference to the unsteered arm")
-    difference_low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by item")
-    difference_high: float = pa.Field(nullable=True, description="Upper end")
-    missing: float = pa.Field(ge=0.0, le=1.0, description="Share of rows without a value")
-    n: int = pa.Field(ge=0, description="Rows behind the mean")
-    n_clusters: int = pa.Field(ge=0, description="Items behind the mean: the real sample size")
+    arm_id: str = column(description="Arm")
+    behavior: str = column(description="Behavior")
+    role: str = column(isin=ROLES, description="Role of the arm")
+    strength: float = column(nullable=True, description="Strength, in `unit`")
+    unit: str = column(nullable=True, description="Unit of the strength")
+    layers: str = column(description="Layers, as JSON")
+    positions: str = column(nullable=True, description="Positions that are steered")
+    seed: int = column(ge=0, description="Seed of the fit or of the control")
+    group: str = column(description="Set of items")
+    measure: str = column(description="Measure")
+    mean: float = column(nullable=True, description="Mean over items")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered by item")
+    high: float = column(nullable=True, description="Upper end")
+    difference: float = column(nullable=True, description="Paired difference to the unsteered arm")
+    difference_low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered by item")
+    difference_high: float = column(nullable=True, description="Upper end")
+    missing: float = column(ge=0.0, le=1.0, description="Share of rows without a value")
+    n: int = column(ge=0, description="Rows behind the mean")
+    n_clusters: int = column(ge=0, description="Items behind the mean: the real sample size")
 
 
 class JudgeCalibration(Contract, table="judge_calibration", key=("behavior",)):
     """A behavior's judge beside the truth: its verdicts on the test items' own two answers, whose label is known."""
 
-    behavior: str = pa.Field(description="Behavior")
-    judge_id: str = pa.Field(description="Judge: rubric, version, model")
-    auroc: float = pa.Field(
+    behavior: str = column(description="Behavior")
+    judge_id: str = column(description="Judge: rubric, version, model")
+    auroc: float = column(
         nullable=True, ge=0.0, le=1.0, description="Chance that it grades an answer with the trait above one without"
     )
-    low: float = pa.Field(nullable=True, description="Lower end of its 95 % interval, clustered by item; .5 is chance")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    accuracy: float = pa.Field(
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered by item; .5 is chance")
+    high: float = column(nullable=True, description="Upper end")
+    accuracy: float = column(
         nullable=True, ge=0.0, le=1.0, description="Share of verdicts on the right side of the middle of the scale"
     )
-    bias: float = pa.Field(nullable=True, description="Mean of verdict minus truth, in widths of the scale")
-    unparsed: float = pa.Field(ge=0.0, le=1.0, description="Share of answers without a verdict")
-    n: int = pa.Field(ge=0, description="Answers with a verdict")
+    bias: float = column(nullable=True, description="Mean of verdict minus truth, in widths of the scale")
+    unparsed: float = column(ge=0.0, le=1.0, description="Share of answers without a verdict")
+    n: int = column(ge=0, description="Answers with a verdict")
 
 
 class SweepFindings(
@@ -127,16 +125,16 @@ class SweepFindings(
 ):
     """What a sweep says as a whole: slope, monotony, anti-steerable share, rank among the controls."""
 
-    behavior: str = pa.Field(description="Behavior")
-    layers: str = pa.Field(description="Layers, as JSON")
-    positions: str = pa.Field(description="Positions that are steered")
-    group: str = pa.Field(description="Set of items")
-    measure: str = pa.Field(description="Measure")
-    finding: str = pa.Field(
+    behavior: str = column(description="Behavior")
+    layers: str = column(description="Layers, as JSON")
+    positions: str = column(description="Positions that are steered")
+    group: str = column(description="Set of items")
+    measure: str = column(description="Measure")
+    finding: str = column(
         description="`slope`, `spearman`, `anti_steerable`, `effect_low`, `p_random_low` ... (older: `beyond_...`)"
     )
-    value: float = pa.Field(nullable=True, description="The figure")
-    low: float = pa.Field(nullable=True, description="Lower end of the 95 % interval, clustered by item")
-    high: float = pa.Field(nullable=True, description="Upper end")
-    n: int = pa.Field(ge=0, description="Items, or control arms, behind the figure")
-    detail: str = pa.Field(description="What the figure says, in words")
+    value: float = column(nullable=True, description="The figure")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered by item")
+    high: float = column(nullable=True, description="Upper end")
+    n: int = column(ge=0, description="Items, or control arms, behind the figure")
+    detail: str = column(description="What the figure says, in words")

@@ -1,4 +1,4 @@
-"""Contracts as Dagster sees them: the only place where pandera meets Dagster."""
+"""Contracts as Dagster sees them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from schemas.contract import Contract
 
 def table_schema(contract: type[Contract]) -> dg.TableSchema:
     """Columns with type, description and rules, and the key of the table."""
-    schema = contract.to_schema()
     columns = [
         dg.TableColumn(
             name,
-            str(column.dtype),
-            column.description,
+            str(dtype),
+            contract.rules()[name].description,
             dg.TableColumnConstraints(
-                nullable=column.nullable,
-                unique=column.unique,
-                other=[str(c.error or c.name) for c in column.checks],
+                nullable=contract.rules()[name].nullable,
+                unique=contract.rules()[name].unique,
+                other=contract.rules()[name].in_words(),
             ),
         )
-        for name, column in schema.columns.items()
+        for name, dtype in contract.dtypes().items()
     ]
     return dg.TableSchema(columns, dg.TableConstraints([f"unique({', '.join(contract.key())})"]))
 

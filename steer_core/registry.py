@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 
 from schemas.spec import Spec
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec
 from steer_core import extensions
+from steer_core.strict_yaml import read_yaml
 from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -167,7 +167,7 @@ def _check_folders(registry: Registry) -> None:
 def _extend(file: Path) -> None:
     """Look for extensions in the folders that the file names, relative to it; kinds of parts are known from here on."""
     if _stands(file):
-        content = _yaml(file)
+        content = read_yaml(file)
         folders = content.get("folders") if isinstance(content, dict) else None
         if not isinstance(folders, list) or set(content) != {"folders"}:
             raise ConfigError(f"{file} must be `folders: [...]`, with folders of extensions relative to it")
@@ -182,7 +182,7 @@ def _stands(file: Path) -> bool:
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:
-    content = _yaml(file) if _stands(file) else {}
+    content = read_yaml(file) if _stands(file) else {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise ConfigError(f"{file} must map names to settings, like `direct: {{parts: [...]}}`")
     # YAML reads 1.10 as the number 1.1, and `no` as false: another name than the one that was written
@@ -195,81 +195,6 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         if name in RESERVED.get(file.stem, ()):
             raise ConfigError(f"{file}, entry {name!r}: the name has a meaning of its own: choose another one")
     return content
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML, and refuses what would vanish or be another number: keys that stand twice, 010 (8), 1:30 (90)."""
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """A whole number, as it is written.
-
-        Raises:
-            ConstructorError: YAML counts it to another base; says what it would be.
-        """
-        found = super().construct_yaml_int(node)
-        if ":" in node.value or re.match(r"[-+]?0[0-7_]+$", node.value):
-            raise _other_number(node, found)
-        return found
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        """A number with a point, as it is written; `ConstructorError` where YAML counts in sixties."""
-        found = super().construct_yaml_float(node)
-        if ":" in node.value:
-            raise _other_number(node, found)
-        return found
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node.
-
-        Raises:
-            ConstructorError: a key stands twice; says where.
-        """
-        seen: dict[Any, Any] = {}
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            try:
-                again = key in seen
-            except TypeError as error:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key", key_node.start_mark
-                ) from error
-            if again:
-                first = seen[key].line + 1
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"{key!r} stands twice, first in line {first}: the first would vanish",
-                    key_node.start_mark,
-                )
-            seen[key] = key_node.start_mark
-        return super().construct_mapping(node, deep)
-
-
-def _other_number(node: yaml.ScalarNode, found: float) -> yaml.YAMLError:
-    said = f"{node.value} would be read as {found}: write {found}, or put it in quotes"
-    return yaml.constructor.ConstructorError(None, None, said, node.start_mark)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-# YAML 1.1 takes 1e-3 for a text, which an option would be given as
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
-def _yaml(file: Path) -> Any:
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-        return {} if content is None else content
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    except (OSError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
 def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT], wrong: list[str]) -> dict[str, SpecT]:

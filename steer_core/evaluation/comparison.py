@@ -74,7 +74,7 @@ def compare(
         charged = pl.when(pl.col("failure").is_null()).then("error_permuted").otherwise("error_worst")
         own = cell.select("request_id", "text_id", value="error_worst", control=charged)
         rows.append({**head, **_contrast(own, PERMUTED, "error", "worst")})
-    return pl.DataFrame(rows, schema=_dtypes())
+    return pl.DataFrame(rows, schema=Comparisons.dtypes())
 
 
 def _columns() -> list[tuple[str, str, str]]:
@@ -110,11 +110,3 @@ def _same_space(steerability: pl.DataFrame, name: str, control: pl.DataFrame) ->
             f"control {name!r} was measured in goal space {', '.join(sorted(other))}, the cell in "
             f"{', '.join(sorted(one))}: results never compare across goal spaces; evaluate the control again"
         )
-
-
-def _dtypes() -> dict[str, pl.DataType]:
-    texts, counts = {"arm_id", "probe", "goal_space_id", "control", "measure", "reading"}, {"n", "n_clusters"}
-    return {
-        name: pl.String() if name in texts else pl.Int64() if name in counts else pl.Float64()
-        for name in Comparisons.to_schema().columns
-    }

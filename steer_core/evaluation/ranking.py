@@ -83,7 +83,7 @@ def leaderboard(
     rank = pl.col("error").rank("min").over("goal_space_id", "probe").cast(pl.Int64).alias("rank")
     ranked = board.with_columns(rank).sort("goal_space_id", "probe", "rank", "model", "method")
     compared = pl.DataFrame(list(_compared(ranked, steerability, controls)), schema_overrides=_DIFFERENCES)
-    return ranked.hstack(compared).select(list(Leaderboard.to_schema().columns))
+    return ranked.hstack(compared).select(Leaderboard.names())
 
 
 _DIFFERENCES = {

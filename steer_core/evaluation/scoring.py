@@ -76,7 +76,7 @@ def evaluate(
 
 def with_arm(rows: pl.DataFrame, arm_id: str, contract: type[Contract]) -> pl.DataFrame:
     """Rows with the arm that they are of, in the order of the contract's columns."""
-    return rows.with_columns(arm_id=pl.lit(arm_id, pl.String)).select(list(contract.to_schema().columns))
+    return rows.with_columns(arm_id=pl.lit(arm_id, pl.String)).select(contract.names())
 
 
 def _evaluate(

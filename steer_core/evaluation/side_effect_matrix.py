@@ -61,7 +61,7 @@ def side_effects(movements: pl.DataFrame, steerability: pl.DataFrame) -> pl.Data
                         "n": found.n,
                     }
                 )
-    return pl.DataFrame(rows, schema=_dtypes())
+    return pl.DataFrame(rows, schema=SideEffects.dtypes())
 
 
 def _matrices(movements: pl.DataFrame, goals: list[str]) -> tuple[list[str], Floats, Floats]:
@@ -73,11 +73,3 @@ def _matrices(movements: pl.DataFrame, goals: list[str]) -> tuple[list[str], Flo
     asked = np.column_stack([to_array(wide[f"asked_{goal}"]) for goal in goals])
     moved = np.column_stack([to_array(wide[f"moved_{goal}"]) for goal in goals])
     return wide["request_id"].to_list(), asked, moved
-
-
-def _dtypes() -> dict[str, pl.DataType]:
-    texts = {"arm_id", "probe", "requested_goal", "observed_goal"}
-    return {
-        name: pl.String() if name in texts else pl.Int64() if name == "n" else pl.Float64()
-        for name in SideEffects.to_schema().columns
-    }

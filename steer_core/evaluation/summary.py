@@ -89,14 +89,7 @@ def summarise(steerability: pl.DataFrame, movements: pl.DataFrame, *, draws: int
                 "results never mix goal spaces; summarise each by itself"
             )
         rows += [{"arm_id": arm_id, "probe": probe, "goal_space_id": spaces[0], **figure} for figure in figures]
-    return pl.DataFrame(rows, schema=summary_dtypes())
-
-
-def summary_dtypes() -> dict[str, pl.DataType]:
-    """Columns and types of `schemas.SteerabilitySummary`, for a frame that may be empty."""
-    numbers: dict[str, pl.DataType] = {"value": pl.Float64(), "low": pl.Float64(), "high": pl.Float64()}
-    counts: dict[str, pl.DataType] = {"n": pl.Int64(), "n_clusters": pl.Int64()}
-    return {name: {**numbers, **counts}.get(name, pl.String()) for name in SteerabilitySummary.to_schema().columns}
+    return pl.DataFrame(rows, schema=SteerabilitySummary.dtypes())
 
 
 def _overall(scores: pl.DataFrame, draws: int, seed: int) -> Iterator[dict[str, object]]:

@@ -126,7 +126,7 @@ def read_rows(
     digests = row_digests(rows)
     if version != contract.version():
         return migrated(rows, version, contract, path), digests
-    if rows.columns != list(contract.to_schema().columns):
+    if rows.columns != contract.names():
         raise changed(path, f"its columns are {', '.join(rows.columns)}")
     return rows, digests
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pandera.errors
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from schemas.contract import Contract
 from steer_core.tables.errors import ContractError
+
+if TYPE_CHECKING:
+    import pandera.errors
 
 #: Offending values shown for each broken rule.
 SHOWN = 3
@@ -27,7 +31,7 @@ def check(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], where: s
     """
     rows = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     place = f" ({where})" if where else ""
-    expected = list(contract.to_schema().columns)
+    expected = contract.names()
     missing = [c for c in expected if c not in rows.columns]
     surplus = [c for c in rows.columns if c not in expected]
     if missing or surplus:
@@ -38,6 +42,8 @@ def check(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], where: s
         )
     problems = [*_null_problems(rows, contract), *_float_problems(rows), *_key_problems(rows, contract)]
     if not problems:
+        import pandera.errors
+
         try:
             contract.validate(rows, lazy=True)
         except pandera.errors.SchemaErrors as error:
@@ -49,7 +55,7 @@ def check(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], where: s
 
 
 def _null_problems(rows: pl.DataFrame, contract: type[Contract]) -> list[str]:
-    columns = contract.to_schema().columns
+    columns = contract.rules()
     return [
         f"column {name!r}: {n} null {'row' if n == 1 else 'rows'} (first at row {_first(rows[name].is_null())})"
         for name in rows.columns

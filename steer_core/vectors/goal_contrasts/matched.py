@@ -53,4 +53,14 @@ def match_texts(texts: Sequence[str], z: Doubles, goal: str, axis: int, *, limit
     before = as_messages(PROMPT)
     made = tuple(example_rows(goal, "corpus", pairs, texts, lambda pair: before, "corpus, matched"))
     said = f"{n} texts at each end of the goal; {len(found)} pairs of them are close on the other goals"
-    return Found(pairs, made, int(serves.sum()), said)
+    return Found(pairs, made, int(serves.sum()), said + _left(z, pairs, axis))
+
+
+def _left(z: Doubles, pairs: Sequence[Pair], axis: int) -> str:
+    """What the sides still differ in on average, on the other goal where it is most: pairing cannot take that away."""
+    others = np.delete(z, axis, axis=1)
+    if not (pairs and others.shape[1]):
+        return ""
+    high, low = ([getattr(p, end) for p in pairs] for end in ("high", "low"))
+    apart = float(np.abs((others[high] - others[low]).mean(axis=0)).max())
+    return f"; on one of them the two sides still lie {apart:.2f} apart on average"
