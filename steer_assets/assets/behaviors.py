@@ -215,7 +215,7 @@ def judgements(
             with _lease(work, behavior):
                 # reading an attribute costs less than finding what was read before
                 found = (
-                    judging.judge_cases(judge, cases, kept.read(), keep=kept.append)
+                    judging.judge_cases(judge, cases, kept.read(), keep=kept.append, progress=work.progress("verdicts"))
                     if behavior.judge.kind == "llm"
                     else judging.judge_cases(judge, cases)
                 )
@@ -258,7 +258,11 @@ def judge_calibration(work: Work, behavior_items: pl.DataFrame) -> pl.DataFrame:
         items = behavior_items.filter(pl.col("behavior") == behavior.name, pl.col("form") == "open")
         judge = _judge(work, behavior)
         with _lease(work, behavior):
-            found.append(calibration.calibration_table(behavior.name, judge, calibration.known_cases(items)))
+            found.append(
+                calibration.calibration_table(
+                    behavior.name, judge, calibration.known_cases(items), progress=work.progress("verdicts")
+                )
+            )
     return pl.concat(found)
 
 

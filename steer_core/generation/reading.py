@@ -152,3 +152,71 @@ def _trunk(loaded: LoadedModel, last: int | None, owner: Sequence[int]) -> Abstr
 
     assert last is not None  # asked for only where layers are shared
     return below(loaded.model, find_sites(loaded.model).layers, last, owner)
+
+
+def log_probs_of(
+    rows: Sequence[Read],
+    answers: Sequence[Sequence[int]],
+    logits_of: Callable[[list[Read]], dict[Read, Tensor]],
+    context: int | None,
+) -> list[list[float]]:
+    """Log-probability (nats) of each token of each answer; a row beyond the context has no numbers.
+
+    Args:
+        rows: what each answer is read in.
+        answers: token ids.
+        logits_of: rows to logits, [asked, vocabulary] each; equal rows are read once.
+        context: most tokens of prompt and answer; None: not known.
+    """
+    import torch
+
+    logits = logits_of([row for row in rows if _fits(row, context)])
+    scores: list[list[float]] = []
+    for row, answer in zip(rows, answers, strict=True):
+        if not _fits(row, context):
+            scores.append([])
+            continue
+        log_probs = logits[row].float().log_softmax(dim=-1)  # [tokens, vocabulary]
+        picked = log_probs.gather(1, torch.tensor(answer, device=log_probs.device)[:, None])
+        scores.append([float(v) for v in picked[:, 0]])
+    return scores
+
+
+def divergences_of(
+    steered: Sequence[Read],
+    plain: Sequence[Read],
+    answers: Sequence[Sequence[int]],
+    logits_of: Callable[[list[Read]], dict[Read, Tensor]],
+    context: int | None,
+) -> list[list[float]]:
+    """KL(steered || plain) in nats of the next-token distribution at each token of each answer.
+
+    0 where nothing is done to the model; a row beyond the context has no numbers.
+
+    Args:
+        steered: the rows as their plans want them.
+        plain: the same rows by the model as it is.
+        answers: token ids.
+        logits_of: as in `log_probs_of`.
+        context: as there.
+    """
+    pairs = list(zip(steered, plain, strict=True))
+    logits = logits_of([row for s, p in pairs if s.steered and _fits(s, context) for row in (s, p)])
+    found: list[list[float]] = []
+    for (s, p), answer in zip(pairs, answers, strict=True):
+        if not _fits(s, context):
+            found.append([])
+            continue
+        if not s.steered:
+            found.append([0.0] * len(answer))
+            continue
+        log_p, log_q = (logits[row].float().log_softmax(dim=-1) for row in (s, p))
+        divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+        # rounding can leave an exact zero a little below it
+        found.append([float(v) for v in divergence.clamp_min(0.0)])
+    return found
+
+
+def _fits(row: Read, context: int | None) -> bool:
+    # the last token of an answer is scored, not read
+    return context is None or len(row.tokens) + 1 <= context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ def _weights(spec: ModelSpec) -> Any:
             f"model {spec.name!r}: {folder} has no *.safetensors; pickled weights are not read: save it with "
             "`save_pretrained`, which writes safetensors"
         )
+    if folder is not None:
+        _check_types(spec, folder)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             where,
@@ -171,6 +174,32 @@ def _weights(spec: ModelSpec) -> Any:
                 "are not of one model"
             )
     return model
+
+
+def _check_types(spec: ModelSpec, folder: Path) -> None:
+    """Raises a ConfigError where weights are stored as whole numbers or in 8 bits, and no config says how to read them.
+
+    transformers casts them to the model's type as they stand: other weights, without a word.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if "quantization_config" in config:
+            return
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  (it is no mapping)
+                    kind = str(tensors.get_slice(name).get_dtype())
+                    # masks are stored as whole numbers too, under other names
+                    if name.endswith(".weight") and not kind.startswith(("F16", "F32", "F64", "BF16")):
+                        raise ConfigError(
+                            f"model {spec.name!r}: weight {name!r} in {file} is stored as {kind}, and its config has "
+                            "no `quantization_config` that says what they mean: save the model dequantised"
+                        )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError):
+        # a file that cannot be read is refused by whoever loads it, with what is wrong
+        return
 
 
 def _check_finite(spec: ModelSpec, model: Any) -> None:

@@ -173,6 +173,7 @@ FAULTS: tuple[tuple[str, Spoil, dict[str, Any], list[str]], ...] = (
     ("weights: one transposed", weights(lambda t: t.update({DOWN: np.ascontiguousarray(t[DOWN].T)})), {}, ["another shape", DOWN]),
     ("weights: NaN", numbered(DOWN, np.nan), {}, ["1 numbers", DOWN]),
     ("weights: infinity", numbered(NORM, np.inf), {}, ["1 numbers", NORM]),
+    ("weights: whole numbers", weights(lambda t: t.update({DOWN: (t[DOWN] * 100).astype(np.int8)})), {}, ["I8", DOWN]),
     ("weights: a name called otherwise in the header", headed(renamed(DOWN, "model.layers.9.mlp.down_proj.weight")), {}, ["lack 1", DOWN]),
     ("weights: another type in the header", headed(lambda h: h[NORM].update(dtype="F64")), {}, ["could not be loaded"]),
     ("weights: an unknown type in the header", headed(lambda h: h[NORM].update(dtype="F7")), {}, ["could not be loaded"]),

@@ -13,6 +13,7 @@ from schemas.digest import digest_json
 from schemas.sweeps import JudgeCalibration
 from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
+from steer_core.generation.run import Progress
 from steer_core.statistics import resample_counts
 from steer_core.steering.plan import messages_of
 
@@ -89,20 +90,23 @@ def known_cases(items: pl.DataFrame) -> list[Known]:
     return found
 
 
-def calibrate(judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> Calibration:
+def calibrate(
+    judge: Judge, known: Sequence[Known], *, batch_size: int = 64, progress: Progress | None = None
+) -> Calibration:
     """A judge's verdicts on cases of known label.
 
     Args:
         judge: who is tested.
         known: cases with their labels.
         batch_size: cases put to the judge together.
+        progress: told after each batch.
 
     Raises:
         ValueError: there are no cases.
     """
     if not known:
         raise ValueError("no cases of known label: give items that have a positive and a negative answer")
-    rows = judge_cases(judge, [k.case for k in known], batch_size=batch_size)
+    rows = judge_cases(judge, [k.case for k in known], batch_size=batch_size, progress=progress)
     verdicts = rows.group_by("response_id", "item_id").agg(
         pl.col("value").mean(), spread=pl.col("value").std(ddof=1), parsed=pl.col("value").count()
     )
@@ -130,11 +134,13 @@ def calibrate(judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> 
     )
 
 
-def calibration_table(behavior: str, judge: Judge, known: Sequence[Known], *, batch_size: int = 64) -> pl.DataFrame:
+def calibration_table(
+    behavior: str, judge: Judge, known: Sequence[Known], *, batch_size: int = 64, progress: Progress | None = None
+) -> pl.DataFrame:
     """The row of `judge_calibration` of a behavior; none where no case of known label is there."""
     if not known:
         return JudgeCalibration.empty()
-    c = calibrate(judge, known, batch_size=batch_size)
+    c = calibrate(judge, known, batch_size=batch_size, progress=progress)
     row = (behavior, judge.judge_id, c.auroc, c.auroc_low, c.auroc_high, c.accuracy, c.bias, c.unparsed, c.n)
     return pl.DataFrame([row], schema=JudgeCalibration.empty().schema, orient="row")
 

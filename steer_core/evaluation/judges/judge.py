@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import polars as pl
 
 from schemas.sweeps import Judgements
+from steer_core.generation.run import Progress
 from steer_core.steering.plan import Message, messages_of
 
 Method = Literal["ground_truth", "text", "expected"]
@@ -128,6 +129,7 @@ def judge_cases(
     *,
     batch_size: int = 64,
     keep: Callable[[pl.DataFrame], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """This judge's judgements of the cases, asking only for those that are missing.
 
@@ -137,6 +139,7 @@ def judge_cases(
         done: rows of `judgements` so far, of any judges; None: none.
         batch_size: cases put to the judge together.
         keep: given the rows of each batch as it ends, so that a killed run loses one batch.
+        progress: told after each batch.
 
     Returns:
         Rows of `judgements`, one a case and repeat.
@@ -149,6 +152,8 @@ def judge_cases(
         new.append(rows)
         if keep is not None:
             keep(rows)
+        if progress is not None:
+            progress(min(start + batch_size, len(missing)), len(missing))
     wanted = pl.DataFrame(
         list(dict.fromkeys((c.response_id, c.item_id) for c in cases)),
         schema={"response_id": pl.String, "item_id": pl.String},

@@ -17,7 +17,7 @@ from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finish
 from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
-from steer_core.generation.reading import Read, read_logits
+from steer_core.generation.reading import Read, divergences_of, log_probs_of, read_logits
 from steer_core.generation.regimes import Regime, regime_of
 from steer_core.generation.sharing import Sharing, sharing_of
 from steer_core.models.info import describe_model
@@ -298,21 +298,9 @@ class TransformersBackend:
             ValueError: a continuation has no tokens.
             SteerworksError: an intervention cannot be applied (nothing has run then), or a receipt does not add up.
         """
-        import torch
-
         prompts, answers = self._encode_pairs(plans, continuations, "score")
         rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        fits = [self._fits(p, a) for p, a in zip(prompts, answers, strict=True)]
-        logits = self._logits([row for row, fit in zip(rows, fits, strict=True) if fit])
-        scores: list[list[float]] = []
-        for row, answer, fit in zip(rows, answers, fits, strict=True):
-            if not fit:
-                scores.append([])
-                continue
-            log_probs = logits[row].float().log_softmax(dim=-1)  # [tokens, vocabulary]
-            picked = log_probs.gather(1, torch.tensor(answer, device=log_probs.device)[:, None])
-            scores.append([float(v) for v in picked[:, 0]])
-        return scores
+        return log_probs_of(rows, answers, self._logits, self.loaded.info.max_context)
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
@@ -328,22 +316,7 @@ class TransformersBackend:
         rows = list(zip(plans, prompts, answers, strict=True))
         steered = [Read.of(p, q, a) for p, q, a in rows]
         plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
-        fits = [self._fits(p, a) for p, a in zip(prompts, answers, strict=True)]
-        compared = [(s, p) for s, p, fit in zip(steered, plain, fits, strict=True) if s.steered and fit]
-        logits = self._logits([row for pair in compared for row in pair])
-        found: list[list[float]] = []
-        for s, p, answer, fit in zip(steered, plain, answers, fits, strict=True):
-            if not fit:
-                found.append([])
-                continue
-            if not s.steered:
-                found.append([0.0] * len(answer))
-                continue
-            log_p, log_q = (logits[row].float().log_softmax(dim=-1) for row in (s, p))
-            divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)
-            # rounding can leave an exact zero a little below it
-            found.append([float(v) for v in divergence.clamp_min(0.0)])
-        return found
+        return divergences_of(steered, plain, answers, self._logits, self.loaded.info.max_context)
 
     def _encode_pairs(
         self, plans: Sequence[Plan], continuations: Sequence[str], verb: Verb
@@ -355,10 +328,6 @@ class TransformersBackend:
             if not answer:
                 raise ValueError(f"continuation {i} has no tokens: nothing to score")
         return prompts, answers
-
-    def _fits(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        context = self.loaded.info.max_context
-        return context is None or len(prompt) + len(answer) <= context
 
     def _logits(self, rows: Iterable[Read]) -> dict[Read, Tensor]:
         return read_logits(

@@ -224,11 +224,14 @@ def test_a_conversation_of_several_turns_is_shown_with_its_roles():
 def test_only_missing_judgements_are_asked_for():
     judge, backend = judge_of(repeats=3)
     cases = [case("one", "r1"), case("two", "r2")]
-    kept = []
-    rows = judge_cases(judge, cases[:1], keep=kept.append, batch_size=2)
+    kept, told = [], []
+    rows = judge_cases(
+        judge, cases[:1], keep=kept.append, batch_size=2, progress=lambda done, total: told.append((done, total))
+    )
     check(rows, Judgements)
     assert rows["repeat"].to_list() == [0, 1, 2]
     assert [k.height for k in kept] == [2, 1]
+    assert told == [(2, 3), (3, 3)]
     assert [(c.response_id, k) for c, k in missing_judgements(judge, cases, rows)] == [("r2", k) for k in range(3)]
     whole = judge_cases(judge, cases, rows)
     assert len(backend.prompts) == 6
