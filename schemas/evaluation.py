@@ -55,7 +55,7 @@ class Steerability(Contract, table="steerability", key=("arm_id", "request_id"),
     text_id: str = column(description="Source text: the cluster of every interval")
     failure: str = column(
         nullable=True,
-        isin=["empty", "truncated", "overlong", "unparsable", "refused", "undefined"],
+        isin=["empty", "truncated", "overlong", "unparsable", "refused", "filtered", "undefined"],
         description="Why the row is not a complete case",
     )
     copied: bool = column(description="True where the source came back unchanged")

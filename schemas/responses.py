@@ -16,7 +16,16 @@ def _dose_of_version_1(body: str) -> str:
 
 
 #: `length`: truncated; `overlong`: the prompt leaves no room to answer; `source`: copied; `imported`: made elsewhere.
-FINISH_REASONS = ["stop", "length", "overlong", "source", "imported"]
+#: `refused`, `filtered`: an endpoint said so itself, in place of an answer.
+FINISH_REASONS = ["stop", "length", "overlong", "refused", "filtered", "source", "imported"]
+
+
+#: Of an attempt. The first six end a row; after `waiting` (429), `failed` (5xx), `cut`, `timeout` and `garbage` (no
+#: reply that can be read) it is asked again; `rejected` ends the run; `lost`: the process was killed meanwhile.
+OUTCOMES = [
+    "answered", "truncated", "empty", "refused", "filtered", "overlong",
+    "waiting", "failed", "cut", "timeout", "garbage", "rejected", "lost", "sent",
+]  # fmt: skip
 
 
 class Responses(Contract, table="responses", key=("response_id",), version=2):
@@ -47,6 +56,28 @@ class Responses(Contract, table="responses", key=("response_id",), version=2):
     )
 
 
+class Attempts(Contract, table="attempts", key=("attempt_id",)):
+    """Every request that was sent to an endpoint for the cell's responses, and what became of it."""
+
+    attempt_id: str = column(unique=True, description="The attempt")
+    response_id: str = column(description="Response that it was to bring")
+    number: int = column(ge=1, description="Which attempt at it, from 1")
+    started: float = column(ge=0.0, description="When it was sent, in seconds since 1970")
+    seconds: float = column(ge=0.0, description="Seconds until it ended")
+    outcome: str = column(isin=OUTCOMES, description="What became of it")
+    status: int = column(nullable=True, description="HTTP status; null without a reply")
+    detail: str = column(description="An error in the endpoint's words")
+    thinking: str = column(description="What the model thought, where the endpoint says it apart")
+    prompt_tokens: int = column(ge=0, description="Tokens read, cached ones included")
+    cached_tokens: int = column(ge=0, description="Those of them that the endpoint's cache had")
+    completion_tokens: int = column(ge=0, description="Tokens written, those of thinking included")
+    reasoning_tokens: int = column(ge=0, description="Those of thinking")
+    cost: float = column(nullable=True, ge=0.0, description="Money; null where it is not known")
+    reserved: float = column(ge=0.0, description="Money that was set aside before it was sent")
+    request_id: str = column(description="The endpoint's name for it")
+    batch_id: str = column(description="The batch that it was part of; empty: none")
+
+
 class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version=2):
     """What a method chose for each request, and what that cost."""
 
@@ -63,7 +94,7 @@ class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version
     text_id: str = column(description="Content hash of the chosen text")
     failure: str = column(
         nullable=True,
-        isin=["empty", "truncated", "overlong", "unparsable", "refused"],
+        isin=["empty", "truncated", "overlong", "unparsable", "refused", "filtered"],
         description="Why the chosen text is no answer; null where it is one",
     )
     copied: bool = column(description="True where the chosen text equals the source, white space aside")

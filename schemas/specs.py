@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
+from schemas.endpoints import Endpoint
 from schemas.parts import Part, PartSpec
 from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
@@ -19,7 +20,7 @@ class ModelSpec(Spec):
     source: str = Field(
         min_length=1,
         description="`embedded`, a hub id (`org/name`), a path to a folder or a `.gguf` file, or `package:<name>`, "
-        "the model in an installed Python package",
+        "the model in an installed Python package; `served:<name>`, what an endpoint calls it",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
@@ -32,6 +33,7 @@ class ModelSpec(Spec):
         default_factory=dict, description="Arguments of the chat template, e.g. `enable_thinking: false`"
     )
     engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
+    endpoint: Endpoint | None = Field(None, description="Where it answers over the network; for engine `openai`")
     description: str = ""
 
     @model_validator(mode="after")
@@ -43,14 +45,32 @@ class ModelSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _endpoints_are_for_their_engine(self) -> ModelSpec:
+        if self.kind == "served" and self.engine in ("transformers", "vllm"):
+            raise ValueError(
+                f"model {self.name!r}: {self.source!r} is a name that an endpoint knows; the engine {self.engine!r} "
+                "needs the weights: set `engine: openai` and an `endpoint`"
+            )
+        if (self.engine == "openai") != (self.endpoint is not None):
+            said = "needs an `endpoint`" if self.endpoint is None else f"has an `endpoint`, and engine {self.engine!r}"
+            raise ValueError(f"model {self.name!r} {said}: endpoints are for the engine `openai`, and it needs one")
+        return self
+
     @property
     def identity(self) -> str:
         """Hash of what decides the model's answers; name, device and engine do not: those belong to the execution."""
-        return digest_json(self.model_dump(mode="json", exclude={"name", "device", "engine", "description"}))
+        body = self.model_dump(mode="json", exclude={"name", "device", "engine", "description", "endpoint"})
+        if self.endpoint is not None:
+            # address, limits and prices change no answer
+            body["endpoint"] = self.endpoint.identity()
+        return digest_json(body)
 
     @property
-    def kind(self) -> Literal["embedded", "hub", "local", "package"]:
+    def kind(self) -> Literal["embedded", "hub", "local", "package", "served"]:
         """Where the weights come from."""
+        if self.source.startswith("served:"):
+            return "served"
         if self.source == "embedded":
             return "embedded"
         if self.source.startswith("package:"):

@@ -42,7 +42,9 @@ class ArmAnswers(Contract, table="arm_answers", key=("arm_id", "item_id", "sampl
     response_id: str = column(description="Response, in `sweep_responses`")
     text: str = column(description="What was written, cleaned")
     failure: str = column(
-        nullable=True, isin=["empty", "truncated", "overlong"], description="Why it is no answer; null where it is one"
+        nullable=True,
+        isin=["empty", "truncated", "overlong", "filtered"],
+        description="Why it is no answer; null where it is one",
     )
 
 

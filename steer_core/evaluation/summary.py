@@ -48,7 +48,7 @@ MEASURES = (
 #: Measures that have a worst-case column, `<measure>_worst`.
 WORST = ("error", "miscalibration", "orthogonality")
 #: Kinds of failure whose shares are reported, beside `failed` (any of them) and `copied`.
-FAILURES = ("empty", "truncated", "overlong", "unparsable", "refused", "undefined")
+FAILURES = ("empty", "truncated", "overlong", "unparsable", "refused", "filtered", "undefined")
 
 
 def summarise(steerability: pl.DataFrame, movements: pl.DataFrame, *, draws: int, seed: int) -> pl.DataFrame:

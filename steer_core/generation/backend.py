@@ -49,14 +49,15 @@ class Generation:
 
     Attributes:
         raw: the text, as it was written.
-        finish_reason: `stop`, `length`, or `overlong`: the prompt left no room.
+        finish_reason: `stop`, `length`, or `overlong`: the prompt left no room; `refused` or `filtered`: an endpoint
+            said so in place of an answer.
         prompt_tokens, completion_tokens: tokens read, over all passes of the row, and written.
         seconds: its share of the time of the forward passes that it was in.
         receipt: `Receipt` of the plan's interventions as JSON; None without any.
     """
 
     raw: str
-    finish_reason: Literal["stop", "length", "overlong"]
+    finish_reason: Literal["stop", "length", "overlong", "refused", "filtered"]
     prompt_tokens: int
     completion_tokens: int
     seconds: float
@@ -144,6 +145,7 @@ class Capabilities:
         interventions: which it can carry out; None: it cannot change activations.
         diverges: whether it returns the KL divergence of steered from unsteered.
         seeds: whether a sampled answer follows from its call's seed alone.
+        keeps: whether answers are kept beyond the tables, so that one that was drawn need not be drawn again.
         adapters: whether it can load adapters.
         extensions: decoding rules and trained interventions, by name, that it carries out.
         passes: whether a rule may have further prompts read along with its row.
@@ -159,6 +161,7 @@ class Capabilities:
     interventions: Interventions | None = None
     diverges: bool = False
     seeds: bool = True
+    keeps: bool = False
     adapters: bool = False
     extensions: tuple[str, ...] = ()
     passes: bool = False
@@ -197,7 +200,7 @@ class Capabilities:
                 f"{self.name} backend cannot {verb} under the decoding rule {plan.extensions[0].name!r}: a rule "
                 "chooses tokens, and these are given"
             )
-        if verb == "generate" and plan.decoding.temperature > 0 and not self.seeds:
+        if verb == "generate" and plan.decoding.temperature > 0 and not (self.seeds or self.keeps):
             raise SteerworksError(
                 f"{self.name} backend cannot sample by seed: an answer could not be written again; use temperature 0"
             )

@@ -268,9 +268,9 @@ def _outcomes(method: Method, states: Sequence[_State], rows: dict[str, Row]) ->
 
 
 def failure_of(text: str, finish_reason: str, parsed: bool, source: str = "") -> str | None:
-    """Why a response is no answer: overlong, truncated, empty, refused or unparsable; None where it is one."""
-    if finish_reason == "overlong":
-        return "overlong"
+    """Why a response is no answer: overlong, truncated, empty, refused, filtered, unparsable; None where it is one."""
+    if finish_reason in ("overlong", "refused", "filtered"):
+        return finish_reason
     if finish_reason == "length":
         return "truncated"
     if not text.strip():

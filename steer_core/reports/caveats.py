@@ -52,6 +52,7 @@ _FAILED = {
     "overlong": "had no room in the model's context",
     "unparsable": "lack the form that the method asked for",
     "refused": "are refusals",
+    "filtered": "were held back by the endpoint's filter",
     "undefined": "have no value on a goal",
 }
 

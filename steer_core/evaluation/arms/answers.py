@@ -86,12 +86,12 @@ def write(
 
 
 def failure_of(text: str, finish_reason: str) -> str | None:
-    """Why an open answer is none: overlong, empty or truncated; None where it is one.
+    """Why an open answer is none: overlong, filtered by an endpoint, empty or truncated; None where it is one.
 
     A truncated answer is still measured, as far as it goes: the share of them is a measure of its own.
     """
-    if finish_reason == "overlong":
-        return "overlong"
+    if finish_reason in ("overlong", "filtered"):
+        return finish_reason
     if not text.strip():
         return "empty"
     return "truncated" if finish_reason == "length" else None

@@ -1,0 +1,98 @@
+"""What is said of an endpoint that answers over the network: where it is, what it takes, what it costs."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.spec import Options, Spec
+
+#: How endpoints differ in what they take and say; `steer_core.generation.remote.dialects` has the particulars.
+Dialect = Literal[
+    "openai", "azure", "openrouter", "deepinfra", "vllm", "llama.cpp", "anthropic", "cohere", "compatible"
+]
+
+
+class Prices(Spec):
+    """Money for a million tokens, by their kind."""
+
+    prompt: float = Field(ge=0.0, description="A million prompt tokens")
+    completion: float = Field(ge=0.0, description="A million written tokens, those of thinking included")
+    cached: float | None = Field(None, ge=0.0, description="A million cached prompt tokens; null: as `prompt`")
+    batch: float = Field(1.0, gt=0.0, le=1.0, description="Share of these prices that a batch API takes")
+    currency: str = Field("USD", description="Currency")
+    as_of: datetime.date = Field(description="The day that the prices were read")
+
+
+class Endpoint(Spec):
+    """An endpoint that speaks OpenAI's protocol.
+
+    `model` and `body` decide answers, and are part of the model's identity; the rest is part of nothing.
+    """
+
+    base_url: str | None = Field(None, description="Address up to `/v1`; null: the dialect's own")
+    dialect: Dialect = Field("compatible", description="What it takes and says")
+    key: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="NAME of the environment variable that holds the key"
+    )
+    model: str | None = Field(None, description="What the endpoint calls the model; null: the model's `source`")
+    body: Options = Field(
+        default_factory=dict,
+        description="Further fields of every request, such as `reasoning_effort` or `chat_template_kwargs`",
+    )
+    leave_out: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
+        (), description="Fields that the endpoint refuses; what it does without them is then its own choice"
+    )
+    headers: dict[str, str] = Field(default_factory=dict, description="Further headers; secrets as `env:NAME`")
+    query: dict[str, str] = Field(default_factory=dict, description="Query parameters, such as Azure's `api-version`")
+    concurrency: int = Field(16, gt=0, le=4096, description="Most requests in flight; halved when it is too many")
+    requests_per_minute: float | None = Field(
+        None, gt=0.0, description="Rate limit; null: as the endpoint's headers say"
+    )
+    tokens_per_minute: float | None = Field(None, gt=0.0, description="Rate limit of prompt and allowed new tokens")
+    timeout: float = Field(120.0, gt=0.0, description="Seconds until an attempt is given up")
+    attempts: int = Field(10, gt=0, le=100, description="Most attempts a row; being told to wait is none")
+    backoff: float = Field(0.5, ge=0.0, description="Seconds before the second attempt; doubled each time, to 30")
+    patience: float = Field(900.0, gt=0.0, description="Seconds without a single answer after which a run stops")
+    thinking_room: int = Field(
+        0,
+        ge=0,
+        description="Tokens for thinking beyond an answer's `max_new_tokens`, where both count as one",
+    )
+    max_cost: float | None = Field(None, gt=0.0, description="Money that this model may cost in all, over all runs")
+    prices: Prices | None = Field(None, description="Prices; null: those of the shipped table, where it has the model")
+    tokenizer: str | None = Field(
+        None, description="A folder or `package:<name>` whose tokenizer counts the prompts; null: bytes / 4"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if any(w in name.lower() for w in ("auth", "key", "token", "secret")) and not content.startswith("env:"):
+                raise ValueError(
+                    f"header {name!r} looks like a secret: write `env:NAME` with the name of an environment variable"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Endpoint:
+        if self.dialect in ("azure", "compatible", "vllm", "llama.cpp") and self.base_url is None:
+            raise ValueError(f"dialect {self.dialect!r} has no address of its own: set `base_url`")
+        own = sorted(set(self.body) & {"model", "messages", "prompt", "stream", "n", "max_tokens", "seed"})
+        if own:
+            raise ValueError(f"`body` may not set {', '.join(own)}: every request has its own")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides answers."""
+        return {"model": self.model, "body": self.body, "leave_out": sorted(self.leave_out)}

@@ -1,0 +1,193 @@
+"""The engine for endpoints that speak OpenAI's protocol: asks over the network, and keeps every attempt in a ledger."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from schemas.digest import canonical_json
+from schemas.specs import ModelSpec
+from steer_core.generation.adapters import Adapter
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished
+from steer_core.generation.decoding import Array
+from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.remote.ledger import Ledger
+from steer_core.generation.remote.pump import Pump
+from steer_core.generation.remote.request import Wire
+from steer_core.models.gguf import cache_root
+from steer_core.models.loading import LoadedModel, load_tokenizer
+from steer_core.steering.plan import Plan
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import SteerworksError
+
+#: It holds no device of this machine.
+REMOTE = True
+#: Raised when the same plan is sent as another request.
+VERSION = "1"
+
+
+class OpenAiBackend:
+    """Asks an endpoint.
+
+    Args:
+        model: a model with an endpoint.
+        ledger: where attempts are kept; None: in the cache folder, one file a model.
+    """
+
+    def __init__(self, model: ModelSpec, ledger: Ledger | None = None) -> None:
+        self.spec, self.model_identity = model, model.identity
+        self.wire = Wire(model, _counter(model))
+        currency = self.wire.prices.currency if self.wire.prices is not None else "USD"
+        self.ledger = ledger or Ledger(ledger_path(model), self.wire.endpoint.max_cost, currency)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It generates; the context is the spec's."""
+        return describe(self.spec)
+
+    @property
+    def execution(self) -> str:
+        """Engine, its version, dialect, and what the endpoint calls the model; where it stands changes no answer."""
+        return canonical_json(
+            {
+                "backend": "openai",
+                "version": VERSION,
+                "dialect": self.wire.endpoint.dialect,
+                "served": self.wire.served,
+            }
+        )
+
+    def weights(self) -> LoadedModel:
+        """There are none.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError(
+            f"model {self.spec.name!r} answers at {self.wire.address}, and its weights are not here: nothing can read "
+            "its activations or train on it"
+        )
+
+    def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
+        """Nothing can be done with vectors here; plans that refer to one are refused."""
+
+    def add_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Nothing can be done with tensors here; plans that refer to one are refused."""
+
+    def add_adapters(self, adapters: Iterable[Adapter]) -> None:
+        """Nothing can be done with adapters here; plans that refer to one are refused."""
+
+    def prompt_tokens(self, plan: Plan) -> int:
+        """Tokens that the plan's prompt takes: as its tokenizer counts, or bytes / 4 (a third off, either way)."""
+        return self.wire.prompt_tokens(plan)
+
+    def generate(self, calls: Iterable[Call | None], batch_size: int = BATCH_SIZE) -> Iterator[Finished]:
+        """Answers as they come (`Backend.generate`); `endpoint.concurrency` limits what is under way, not `batch_size`.
+
+        Raises:
+            EndpointError: the endpoint answers nothing, or not all; what came was given before, and is kept.
+            BudgetError: the next request may cost more than is left.
+            SteerworksError: a plan is of another model, or cannot be said to the endpoint.
+        """
+        if isinstance(calls, Sequence):
+            for call in calls:
+                if call is not None:
+                    self._check(call.plan)
+        return Pump(self.wire, self.ledger, self.execution).answers(self._checked(calls))
+
+    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError(f"{self.capabilities.name} backend cannot score continuations; use transformers or vllm")
+
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError(f"{self.capabilities.name} backend cannot measure divergence; use transformers")
+
+    def attempts(self, response_ids: Iterable[str]) -> pl.DataFrame:
+        """Rows of `attempts` for those responses."""
+        return self.ledger.attempts(response_ids)
+
+    def most_cost(self, plan: Plan) -> float | None:
+        """Money that an answer to a plan costs at most; None where prices are not known."""
+        if self.wire.prices is None:
+            return None
+        return self.wire.reserve(self.wire.request(Call(plan, 0, 0)))
+
+    def _checked(self, calls: Iterable[Call | None]) -> Iterator[Call | None]:
+        for call in calls:
+            if call is not None:
+                self._check(call.plan)
+            yield call
+
+    def _check(self, plan: Plan) -> None:
+        if plan.model != self.model_identity:
+            raise SteerworksError(
+                f"a plan is of model {plan.model}, and this backend asks {self.model_identity} ({self.spec.name!r}): "
+                "make the plan with `ModelSpec.identity` of the model that answers it"
+            )
+        self.capabilities.refuse(plan)
+
+
+def ledger_path(model: ModelSpec) -> Path:
+    """Where the attempts of a model are kept: `endpoints` in the cache folder, a file a model."""
+    return cache_root() / "endpoints" / f"{model.identity}.sqlite"
+
+
+def _counter(model: ModelSpec) -> Callable[[Plan], int] | None:
+    """Counts a plan's prompt with the tokenizer that the endpoint's settings name, or that of the model's own files."""
+    named = model.endpoint.tokenizer if model.endpoint is not None else None
+    if named is None and model.kind == "served":
+        return None
+    source = named or model.source
+    spec = ModelSpec(name=model.name, source=source, revision=model.revision if named is None else None)
+
+    @functools.cache
+    def tokenizer() -> object:
+        return load_tokenizer(spec)
+
+    def count(plan: Plan) -> int:
+        held = tokenizer()
+        chat = model.chat if model.chat is not None else bool(getattr(held, "chat_template", None))
+        return len(encode_plan(plan, held, chat, model.template_options))
+
+    return count
+
+
+def build(model: ModelSpec) -> OpenAiBackend:
+    """The backend of a model; its client and ledger are opened, nothing is sent.
+
+    Raises:
+        ConfigError: the key or the client is missing.
+    """
+    backend = OpenAiBackend(model)
+    backend.wire.key()
+    backend.wire.headers()
+    return backend
+
+
+def describe(model: ModelSpec) -> Capabilities:
+    """What the engine can carry out; drawn answers cannot be drawn again, but they are kept.
+
+    Raises:
+        ConfigError: it has no endpoint, or a limit of money without prices.
+    """
+    wire = Wire(model)
+    return Capabilities(
+        f"openai ({wire.endpoint.dialect})",
+        model.max_context,
+        scores=False,
+        seeds=False,
+        keeps=True,
+        batching="remote",
+    )

@@ -1,0 +1,259 @@
+"""Calls in, answers out: attempts in flight side by side, in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+from steer_core.generation.backend import Call, Finished
+from steer_core.generation.remote.client import UNREACHABLE, attempt, open_client
+from steer_core.generation.remote.faults import LONGEST_WAIT, EndpointError, Fault
+from steer_core.generation.remote.ledger import BudgetError, Claim, Ledger, Reply
+from steer_core.generation.remote.pace import Pace
+from steer_core.generation.remote.request import Request, Wire, generation_of
+from steer_core.tables.errors import SteerworksError
+
+#: Longest pause between two attempts at a row, seconds.
+LONGEST_PAUSE = 30.0
+#: Attempts without a connection after which an endpoint that has not answered yet is called unreachable.
+UNCONNECTED = 4
+#: Rows that are refused one after the other, before one was answered: then it is no matter of the row.
+REFUSED = 3
+#: Seconds between two looks at what another process has under way, or at money that is set aside.
+LOOK = 0.2
+#: Seconds that answers in flight are waited for when the caller wants no more.
+GRACE = 10.0
+
+
+class Stop(Exception):  # noqa: N818  (it is no error: a row that is not sent any more)
+    """The run ends before this row was sent."""
+
+
+class Pump:
+    """Answers the calls of one source.
+
+    Args:
+        wire: requests and replies.
+        ledger: where attempts are kept.
+        execution: fingerprint, which keys of answers hold.
+    """
+
+    def __init__(self, wire: Wire, ledger: Ledger, execution: str) -> None:
+        self._wire, self._ledger, self._execution = wire, ledger, execution
+        self._said = wire.endpoint
+        self._stop: SteerworksError | None = None
+        self._answers = self._unconnected = self._refused = 0
+        self._heard = time.monotonic()
+        self._given_up: list[Reply] = []
+
+    def answers(self, calls: Iterable[Call | None]) -> Iterator[Finished]:
+        """Answers as they come, in any order; every one is in the ledger before it is given.
+
+        Raises:
+            EndpointError: the endpoint will answer nothing, or rows are left without an answer; everything that came
+                was given before.
+            BudgetError: the money is spent.
+            SteerworksError: a call cannot be said to this endpoint.
+        """
+        inbox: SimpleQueue[tuple[int, Reply | BaseException]] = SimpleQueue()
+        source, over, taken, open_rows = iter(calls), False, 0, 0
+        with _Loop(self._begin, self._finish) as loop:
+            while True:
+                while not over and self._stop is None and open_rows < 2 * self._said.concurrency:
+                    try:
+                        call = next(source)
+                    except StopIteration:
+                        over = True
+                        break
+                    if call is None:
+                        break
+                    # what cannot be said is refused here, before anything is sent for it
+                    request = self._wire.request(call)
+                    loop.start(self._row(call, request), _into(inbox, taken))
+                    taken, open_rows = taken + 1, open_rows + 1
+                if not open_rows:
+                    break
+                index, found = inbox.get()
+                open_rows -= 1
+                if isinstance(found, Reply):
+                    yield Finished(index, generation_of(found))
+                elif not isinstance(found, Stop):
+                    # a fault of ours: nothing may hide it
+                    raise found
+        if self._stop is not None:
+            raise self._stop
+        if not over and not taken:
+            raise SteerworksError("the source of calls waits for rows under way, and there are none")
+        if self._given_up:
+            last = self._given_up[-1]
+            raise EndpointError(
+                f"{len(self._given_up)} of {taken} rows have no answer from {self._wire.address} (the last: "
+                f"{last.detail}). All others are kept: run again, and only these are asked"
+            )
+
+    def _begin(self) -> None:
+        """Make what belongs to the loop, in its thread."""
+        self._client = open_client(self._wire)
+        self._pace = Pace(self._said)
+
+    async def _finish(self) -> None:
+        await self._client.close()
+
+    async def _row(self, call: Call, request: Request) -> Reply:
+        """The answer to a call, after as many attempts as it takes."""
+        key = call.response_id(self._execution)
+        tries = number = 0
+        while True:
+            if (held := self._ledger.answered([key]).get(key)) is not None:
+                return held
+            began = await self._pace.turn(request.most_prompt + request.most_new)
+            # only who has a turn sets money aside: what a killed process loses is what was in flight
+            claim = self._claim(key, call.plan.id, number + 1, request)
+            if claim is None:
+                await self._pace.over(began)
+                if self._stop is not None:
+                    raise Stop
+                await asyncio.sleep(LOOK)
+                continue
+            number += 1
+            found, wait = await self._sent(claim, request)
+            if isinstance(found, Reply):
+                await self._pace.over(began, clean=True, wait=wait)
+                return found
+            too_much = found.remedy == "wait"
+            await self._pace.over(began, too_much=too_much, wait=max(wait, found.wait or 0.0) if too_much else wait)
+            if found.remedy == "final":
+                return found.reply
+            tries += not too_much
+            self._judge(found, tries)
+            # told to wait, everybody waits; otherwise this row does, so that not all come back at once
+            pause = min(LONGEST_PAUSE, self._said.backoff * 2 ** max(0, tries - 1)) * random.uniform(0.5, 1.0)
+            await asyncio.sleep(pause if not too_much or found.wait is None else 0.0)
+
+    def _claim(self, key: str, plan_id: str, number: int, request: Request) -> Claim | None:
+        """The right to send; None where the run stops, another process is at it, or money set aside is in the way."""
+        if self._stop is not None:
+            return None
+        try:
+            claim = self._ledger.claim(key, plan_id, number, self._wire.reserve(request))
+        except BudgetError as error:
+            self._stop = error
+            return None
+        if claim == "theirs":
+            # or was at it, and is dead
+            self._ledger.under_way(key)
+        return claim if isinstance(claim, Claim) else None
+
+    async def _sent(self, claim: Claim, request: Request) -> tuple[Reply | Fault, float]:
+        """Send, and keep what came of it."""
+        found, wait = await attempt(self._client, self._wire, request)
+        reply = found if isinstance(found, Reply) else found.reply
+        if isinstance(found, Fault) and (reply.status or 0) >= 400 and reply.cost is None:
+            # who answers with an error takes no money
+            reply = replace(reply, cost=0.0)
+        self._ledger.settle(claim, reply)
+        if isinstance(found, Reply):
+            self._answers += 1
+            self._unconnected = self._refused = 0
+            self._heard = time.monotonic()
+        return found, wait
+
+    def _judge(self, fault: Fault, tries: int) -> None:
+        """Give a row up, or stop the run, where a fault means that.
+
+        Raises:
+            Stop: there is no use in asking for the row again.
+        """
+        reply, where = fault.reply, self._wire.address
+        self._unconnected += fault.advice == UNREACHABLE
+        self._refused += fault.remedy == "stop"
+        of_the_row = reply.status in (400, 413, 422)
+        if fault.remedy == "stop" and (not of_the_row or (not self._answers and self._refused >= REFUSED)):
+            self._stop = self._stop or EndpointError(f"{where}: {reply.detail}: {fault.advice}")
+        elif not self._answers and self._unconnected >= UNCONNECTED:
+            self._stop = self._stop or EndpointError(f"{where}: {reply.detail}: {UNREACHABLE}")
+        elif fault.wait is not None and fault.wait > LONGEST_WAIT:
+            self._stop = self._stop or EndpointError(
+                f"{where} asks to wait {fault.wait:.0f} s before the next request: run again then; nothing is lost"
+            )
+        elif time.monotonic() - self._heard > self._said.patience:
+            self._stop = self._stop or EndpointError(
+                f"{where}: no answer for {self._said.patience:g} s (the last reply: {reply.detail}). All answers "
+                "so far are kept: run again later, or lower `endpoint.concurrency`"
+            )
+        if self._stop is not None:
+            raise Stop
+        if fault.remedy == "stop" or tries >= self._said.attempts:
+            self._given_up.append(reply)
+            raise Stop
+
+
+def _into(inbox: SimpleQueue[Any], index: int) -> Callable[[Future[Any]], None]:
+    def put(done: Future[Any]) -> None:
+        error = done.exception() if not done.cancelled() else Stop()
+        inbox.put((index, done.result() if error is None else error))
+
+    return put
+
+
+class _Loop:
+    """An event loop in a thread.
+
+    Args:
+        begin: called in the thread before anything else.
+        finish: awaited in it at the end.
+    """
+
+    def __init__(self, begin: Callable[[], None], finish: Callable[[], Awaitable[None]]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="steerworks-endpoint", daemon=True)
+        self._begin, self._finish, self._rows = begin, finish, set[Future[Any]]()
+        self._begun = False
+
+    def __enter__(self) -> _Loop:
+        self._thread.start()
+
+        async def begun() -> None:
+            self._begin()
+            self._begun = True
+
+        try:
+            asyncio.run_coroutine_threadsafe(begun(), self._loop).result()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def start(self, row: Any, then: Callable[[Future[Any]], None]) -> None:
+        """Run a coroutine; `then` is told in the loop's thread."""
+        future = asyncio.run_coroutine_threadsafe(row, self._loop)
+        self._rows.add(future)
+        future.add_done_callback(self._rows.discard)
+        future.add_done_callback(then)
+
+    def __exit__(self, *error: object) -> None:
+        # what is in flight is paid for: it may still arrive
+        until = time.monotonic() + GRACE
+        while self._rows and time.monotonic() < until and error[0] is not GeneratorExit:
+            time.sleep(0.01)
+        self._end()
+
+    def _end(self) -> None:
+        async def ended() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.sleep(0)
+            if self._begun:
+                await self._finish()
+
+        asyncio.run_coroutine_threadsafe(ended(), self._loop).result(timeout=GRACE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(GRACE)
+        self._loop.close()

@@ -1,0 +1,176 @@
+"""A server that speaks OpenAI's protocol and goes wrong as it is told; run as a process of its own, or in a thread.
+
+    python tests/fake_endpoint.py PORT LOG '{"faults": {"429": 0.1}, "seed": 0}'
+
+Every completed piece of work is a line of LOG: what a vendor would bill. Faults are drawn by request: `429` (with
+Retry-After), `500`, `reset` (the connection is cut before the work), `cut` (after the work: billed, and lost), `half`
+(half of the JSON), `html` (a web page with 200), `inside` (200 with an error in it), `slow`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Script:
+    """How the server behaves.
+
+    Attributes:
+        faults: kind -> share of requests.
+        seed: of what is drawn.
+        delay: seconds of work.
+        retry_after: header of a 429.
+        per_second: requests a second beyond which it answers 429; None: no limit.
+        key: the only key that is taken; None: any.
+        always: a fault of every request: status, body, headers.
+        answers: words in a prompt -> how it is answered (`refuse`, `filter`, `truncate`, `empty`, `think`, `overlong`).
+    """
+
+    faults: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+    delay: float = 0.002
+    retry_after: str = "0.02"
+    per_second: float | None = None
+    key: str | None = None
+    always: tuple[int, str, dict[str, str]] | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+
+
+class FakeEndpoint:
+    """The server, in the running event loop."""
+
+    def __init__(self, script: Script, log: Path | None = None) -> None:
+        self.script, self.log = script, log
+        self.requests: list[dict[str, Any]] = []
+        self.worked: list[str] = []
+        self.in_flight = self.most_in_flight = 0
+        self._rng = random.Random(script.seed)
+        self._times: list[float] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self, port: int = 0) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**22)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in head[1:] if ":" in line)}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.in_flight += 1
+                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+                try:
+                    if not await self._reply(head[0], headers, body, writer):
+                        return
+                finally:
+                    self.in_flight -= 1
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _reply(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+        script = self.script
+        self.requests.append({"line": line, "headers": headers, "body": json.loads(body or b"{}")})
+        if script.key is not None and headers.get("authorization") != f"Bearer {script.key}":
+            return await _send(
+                writer, 401, {"error": {"message": f"Incorrect API key: {headers.get('authorization')}"}}
+            )
+        if script.always is not None:
+            status, text, more = script.always
+            return await _send(writer, status, text, more)
+        if script.per_second is not None:
+            now = time.monotonic()
+            self._times = [t for t in self._times if now - t < 1.0]
+            if len(self._times) >= script.per_second:
+                wait = max(0.001, 1.0 - (now - self._times[0]))
+                return await _send(
+                    writer, 429, {"error": {"message": "rate"}}, {"retry-after-ms": str(int(wait * 1000) + 1)}
+                )
+            self._times.append(now)
+        drawn, at = self._rng.random(), 0.0
+        fault = next((kind for kind, share in script.faults.items() if (at := at + share) > drawn), "")
+        if fault == "429":
+            return await _send(writer, 429, {"error": {"message": "slow down"}}, {"retry-after": script.retry_after})
+        if fault == "500":
+            return await _send(writer, 500, {"error": {"message": "internal"}})
+        if fault == "reset":
+            writer.transport.abort()
+            return False
+        await asyncio.sleep(script.delay * (10 if fault == "slow" else 1))
+        asked = json.loads(body)
+        prompt = asked["messages"][-1]["content"] if "messages" in asked else str(asked["prompt"])
+        self.worked.append(prompt)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(json.dumps(prompt) + "\n")
+        if fault == "cut":
+            writer.write(
+                b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{"id": "x", '
+            )
+            await writer.drain()
+            writer.transport.abort()
+            return False
+        if fault == "half":
+            return await _send(writer, 200, '{"id": "x", "choices": [{"mess')
+        if fault == "html":
+            return await _send(writer, 200, "<html><body>Bad gateway</body></html>", {"content-type": "text/html"})
+        if fault == "inside":
+            return await _send(writer, 200, {"error": {"message": "upstream is busy", "code": 503}})
+        how = next((how for word, how in script.answers.items() if word in prompt), "")
+        return await _send(writer, *_answer(prompt, how, asked))
+
+
+def _answer(prompt: str, how: str, asked: dict[str, Any]) -> tuple[int, Any]:
+    if how == "overlong":
+        return 400, {"error": {"message": "This model's maximum context length is 10 tokens."}}
+    if how == "blocked":
+        return 400, {"error": {"message": "The response was filtered due to the content management policy."}}
+    if how == "odd":
+        return 400, {"error": {"message": "this prompt is malformed"}}
+    message: dict[str, Any] = {"role": "assistant", "content": f"answer to {prompt}"}
+    reason = {"filter": "content_filter", "truncate": "length"}.get(how, "stop")
+    if how == "refuse":
+        message |= {"content": None, "refusal": "I cannot help with that."}
+    if how in ("empty", "filter"):
+        message["content"] = ""
+    if how == "think":
+        message["reasoning_content"] = "let me see"
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 5 if how == "think" else 0},
+    }
+    choice = {"index": 0, "finish_reason": reason}
+    choice |= {"message": message} if "messages" in asked else {"text": message["content"]}
+    return 200, {"id": f"req-{abs(hash(prompt)) % 10**8}", "choices": [choice], "usage": usage}
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> bool:
+    data = (body if isinstance(body, str) else json.dumps(body)).encode()
+    lines = {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}
+    head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
+    writer.write(head.encode() + b"\r\n" + data)
+    await writer.drain()
+    return True
+
+
+async def _main() -> None:
+    port, log, script = int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    endpoint = FakeEndpoint(Script(**script), log)
+    print(await endpoint.start(port), flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
