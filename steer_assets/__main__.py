@@ -104,12 +104,15 @@ def plan(bench: BenchSpec, options: argparse.Namespace) -> None:
 
     rows, unplanned = plan_cells(bench, chosen_cells(bench, options.methods, options.models))
     if rows.height:
-        _print(rows)
+        money = rows.drop_nulls("currency").group_by("currency").agg(pl.col("cost at most").sum()).rows()
+        _print(rows if money else rows.drop("cost at most", "currency"))
         known = rows["seconds at most"].drop_nulls()
         print(
             f"\nTogether at most {rows['calls at most'].sum():,} calls, {rows['new tokens at most'].sum():,} new tokens"
             + (f", {known.sum():.0f} s of the model at its speed so far." if known.len() else "; speed not yet known.")
         )
+        for currency, amount in money:
+            print(f"At most {amount:.4g} {currency}; what has an answer already is not paid again.")
     for key, why in unplanned.items():
         print(f"{key}: {why}")
 

@@ -12,7 +12,6 @@ from schemas.specs import BenchSpec
 from steer_assets.assets import nodes_of
 from steer_assets.assets.calling import method_of
 from steer_assets.assets.fits import fit_context, fitting_kinds, kind_of, pool_method
-from steer_assets.assets.responses import token_counter
 from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
 from steer_assets.nodes import SHARED, Nodes
@@ -22,6 +21,7 @@ from steer_assets.settings import storage_root
 from steer_assets.status import node_is_current
 from steer_assets.steps import run_step
 from steer_assets.tables import Work
+from steer_core.generation.engines import cost_at_most, token_counter
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import preview
 from steer_core.methods.part import Composed, arms_of, parts_of
@@ -118,7 +118,7 @@ def _preview(work: Work, method: Method, probes: Sequence[str]) -> pl.DataFrame:
         read("request_goals", RequestGoals),
         GoalSpace.from_table(read("goal_space", GoalSpaceTable)).goals,
         artifact=Artifact(),
-        count_tokens=token_counter(work),
+        count_tokens=token_counter(work.here.model),
         seconds_per_token=seconds_per_token(work.journal),
         max_new_tokens=work.bench.decoding.max_new_tokens,
     )
@@ -132,6 +132,8 @@ _SCHEMA = {
     "prompt tokens": pl.Int64,
     "new tokens at most": pl.Int64,
     "seconds at most": pl.Float64,
+    "cost at most": pl.Float64,
+    "currency": pl.String,
 }
 
 
@@ -139,7 +141,20 @@ def _row(cell: Cell, of: str, calls: int, new_tokens: int, speed: float | None) 
     """A row of the plan; what is not known is null."""
     seconds = None if speed is None else new_tokens * speed
     figures = {"calls at most": calls, "new tokens at most": new_tokens, "seconds at most": seconds}
-    return {"cell": cell.key, "of": of, "requests": None, "prompt tokens": None, **figures}
+    return {
+        "cell": cell.key,
+        "of": of,
+        "requests": None,
+        "prompt tokens": None,
+        **figures,
+        **_cost(cell, 0, new_tokens, calls),
+    }
+
+
+def _cost(cell: Cell, prompt_tokens: int | None, new_tokens: int, calls: int) -> dict[str, object]:
+    """Money at most; null where the engine costs none, or nobody knows."""
+    cost = cost_at_most(cell.model, prompt_tokens or 0, new_tokens, calls)
+    return {"cost at most": None if cost is None else cost.amount, "currency": None if cost is None else cost.currency}
 
 
 def _rows_of(cell: Cell, plans: pl.DataFrame, what: str, times: int = 1) -> list[dict[str, object]]:
@@ -153,6 +168,7 @@ def _rows_of(cell: Cell, plans: pl.DataFrame, what: str, times: int = 1) -> list
             "prompt tokens": None if r["prompt_tokens"] is None else r["prompt_tokens"] * times,
             "new tokens at most": r["max_new_tokens"] * times,
             "seconds at most": None if r["seconds"] is None else r["seconds"] * times,
+            **_cost(cell, (r["prompt_tokens"] or 0) * times, r["max_new_tokens"] * times, r["max_calls"] * times),
         }
         for r in plans.iter_rows(named=True)
     ]

@@ -13,6 +13,7 @@ import asyncio
 import json
 import random
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +164,32 @@ async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: d
     writer.write(head.encode() + b"\r\n" + data)
     await writer.drain()
     return True
+
+
+class Servers:
+    """An event loop in a thread, and the servers in it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def serve(self, **script: Any) -> tuple[FakeEndpoint, str]:
+        """Start a server that goes wrong as it is told; gives it, and its address."""
+        endpoint = FakeEndpoint(Script(**script))
+        port = asyncio.run_coroutine_threadsafe(endpoint.start(), self._loop).result()
+        return endpoint, f"http://127.0.0.1:{port}/v1"
+
+    def stop(self) -> None:
+        async def ended() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.sleep(0.05)
+
+        asyncio.run_coroutine_threadsafe(ended(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 async def _main() -> None:

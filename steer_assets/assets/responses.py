@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from schemas import Outcomes, ProbeArms, Responses, RunPlans
+from schemas import Attempts, Outcomes, ProbeArms, Responses, RunPlans
 from schemas.evaluation import HEADLINE
 from steer_assets.assets.calling import answer, follows_from, method_of
 from steer_assets.assets.fits import given_tables
 from steer_assets.measuring import seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.tables import Work, table
-from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.engines import attempts_of, cost_at_most, keeps_attempts, token_counter
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, preview
 from steer_core.methods.part import arms_of, arms_table
 from steer_core.methods.protocol import Artifact
-from steer_core.models.info import describe_model
-from steer_core.models.loading import load_tokenizer
-from steer_core.steering.plan import Plan
-
-
-def token_counter(work: Work) -> Callable[[Plan], int]:
-    """Tokens of a plan's prompt, from the tokenizer alone."""
-    model = work.here.model
-    tokenizer = load_tokenizer(model)
-    chat = describe_model(model).chat
-    uses_template = bool(tokenizer.chat_template) if chat is None else chat
-    return lambda plan: len(encode_plan(plan, tokenizer, uses_template, model.template_options))
 
 
 def _preview(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -46,6 +34,10 @@ def _preview(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     }
     if rows["prompt_tokens"] is not None:
         said["prompt tokens"] = int(frames["run_plans"]["prompt_tokens"].sum())
+    plans = frames["run_plans"]
+    prompt, new = int(plans["prompt_tokens"].fill_null(0).sum()), int(plans["max_new_tokens"].sum())
+    if new and (cost := cost_at_most(work.here.model, prompt, new, said["calls at most"])) is not None:
+        said["cost at most"] = f"{cost.amount:.4g} {cost.currency} at the prices of {cost.as_of}"
     if rows["seconds"] is not None:
         said["seconds at most"] = float(frames["run_plans"]["seconds"].sum())
     return said
@@ -70,7 +62,7 @@ def run_plans(
         request_goals,
         GoalSpace.from_table(goal_space).goals,
         artifact=Artifact.from_table(artifacts),
-        count_tokens=token_counter(work) if method.traits.calls_model else None,
+        count_tokens=token_counter(work.here.model) if method.traits.calls_model else None,
         seconds_per_token=seconds_per_token(work.journal),
         max_new_tokens=work.bench.decoding.max_new_tokens,
     )
@@ -114,3 +106,26 @@ def responses(
     arms = arms_of(method_of(work), artifact)
     run = answer(work, work.here.method, tables, artifact, work.bench.test_probes, arms)
     return run.responses, run.outcomes, arms_table(arms)
+
+
+def _sent(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    rows = frames["attempts"]
+    kinds = rows["outcome"].value_counts(sort=True).rows()
+    tokens = {kind: int(rows[f"{kind}_tokens"].sum()) for kind in ("prompt", "cached", "completion", "reasoning")}
+    return {
+        **{f"attempts: {outcome}": n for outcome, n in kinds},
+        **{f"{kind} tokens": n for kind, n in tokens.items()},
+        "cost": float(rows["cost"].fill_null(0.0).sum()),
+    }
+
+
+@table(
+    Attempts,
+    version="1",
+    applies=lambda work: keeps_attempts(work.here.model),
+    grid=True,
+    metadata=_sent,
+)
+def attempts(work: Work, responses: pl.DataFrame) -> pl.DataFrame:
+    """Every request that was sent for the cell's responses, those that failed included, with tokens and money."""
+    return attempts_of(work.here.model, responses["response_id"])

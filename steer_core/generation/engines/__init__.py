@@ -4,18 +4,43 @@ A module has
 
 * `build(model)`: the backend of a `ModelSpec`, loaded and ready (`steer_core.generation.backend.Backend`);
 * `describe(model)`: its `Capabilities`, told before anything is loaded: what a cell cannot do is said then;
-* optionally `REMOTE = True`: it holds no device of this machine, so nobody waits for one.
+* optionally `REMOTE = True`: it holds no device of this machine, so nobody waits for one;
+* optionally `counter(model)`: counts the tokens of a plan's prompt without loading weights;
+* optionally `price(model, prompt_tokens, new_tokens, calls)`: the `Money` that so much costs at most, or None;
+* optionally `attempts(model, response_ids)`: rows of `attempts`, where each of them was sent over a network.
 
 `ModelSpec.engine` names the one that a model is run by.
 """
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
+from schemas.responses import Attempts
 from schemas.specs import ModelSpec
 from steer_core import extensions
 from steer_core.generation.backend import Backend, Capabilities
+from steer_core.steering.plan import Plan
+
+
+@dataclass(frozen=True)
+class Money:
+    """What something costs.
+
+    Attributes:
+        amount: how much.
+        currency: of what.
+        as_of: the day that its prices were read.
+    """
+
+    amount: float
+    currency: str
+    as_of: datetime.date
 
 
 def load_engine(model: ModelSpec) -> Backend:
@@ -41,6 +66,43 @@ def describe_engine(model: ModelSpec) -> Capabilities:
 def is_remote(model: ModelSpec) -> bool:
     """Whether the engine of a model holds no device of this machine."""
     return bool(getattr(_module(model), "REMOTE", False))
+
+
+def token_counter(model: ModelSpec) -> Callable[[Plan], int]:
+    """Counts the tokens of a plan's prompt: by the engine, or by the model's tokenizer alone.
+
+    Raises:
+        ConfigError: there is no tokenizer.
+    """
+    if (own := getattr(_module(model), "counter", None)) is not None:
+        found: Callable[[Plan], int] = own(model)
+        return found
+    from steer_core.generation.prompt_tokens import encode_plan
+    from steer_core.models.info import describe_model
+    from steer_core.models.loading import load_tokenizer
+
+    tokenizer, chat = load_tokenizer(model), describe_model(model).chat
+    uses_template = bool(tokenizer.chat_template) if chat is None else chat
+    return lambda plan: len(encode_plan(plan, tokenizer, uses_template, model.template_options))
+
+
+def cost_at_most(model: ModelSpec, prompt_tokens: int, new_tokens: int, calls: int) -> Money | None:
+    """Money that so much costs at most; None where the engine costs none, or nobody knows."""
+    own = getattr(_module(model), "price", None)
+    found: Money | None = None if own is None else own(model, prompt_tokens, new_tokens, calls)
+    return found
+
+
+def keeps_attempts(model: ModelSpec) -> bool:
+    """Whether the engine of a model sends requests, each of which is a row."""
+    return hasattr(_module(model), "attempts")
+
+
+def attempts_of(model: ModelSpec, response_ids: Iterable[str]) -> pl.DataFrame:
+    """Rows of `attempts` for those responses; none of an engine that sends no requests."""
+    own = getattr(_module(model), "attempts", None)
+    found: pl.DataFrame = Attempts.empty() if own is None else own(model, response_ids)
+    return found
 
 
 def _module(model: ModelSpec) -> Any:

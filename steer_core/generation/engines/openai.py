@@ -13,8 +13,10 @@ from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished
 from steer_core.generation.decoding import Array
+from steer_core.generation.engines import Money
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.remote.ledger import Ledger
+from steer_core.generation.remote.prices import cost_of
 from steer_core.generation.remote.pump import Pump
 from steer_core.generation.remote.request import Wire
 from steer_core.models.gguf import cache_root
@@ -114,16 +116,6 @@ class OpenAiBackend:
         """
         raise SteerworksError(f"{self.capabilities.name} backend cannot measure divergence; use transformers")
 
-    def attempts(self, response_ids: Iterable[str]) -> pl.DataFrame:
-        """Rows of `attempts` for those responses."""
-        return self.ledger.attempts(response_ids)
-
-    def most_cost(self, plan: Plan) -> float | None:
-        """Money that an answer to a plan costs at most; None where prices are not known."""
-        if self.wire.prices is None:
-            return None
-        return self.wire.reserve(self.wire.request(Call(plan, 0, 0)))
-
     def _checked(self, calls: Iterable[Call | None]) -> Iterator[Call | None]:
         for call in calls:
             if call is not None:
@@ -137,6 +129,28 @@ class OpenAiBackend:
                 "make the plan with `ModelSpec.identity` of the model that answers it"
             )
         self.capabilities.refuse(plan)
+
+
+def counter(model: ModelSpec) -> Callable[[Plan], int]:
+    """Counts a plan's prompt: by the tokenizer at hand, or by its bytes (a third off, either way)."""
+    return Wire(model, _counter(model)).prompt_tokens
+
+
+def price(model: ModelSpec, prompt_tokens: int, new_tokens: int, calls: int) -> Money | None:
+    """What so many tokens of so many calls cost at most: none is cached, and each call thinks as long as it may."""
+    wire = Wire(model)
+    prices, room = wire.prices, wire.endpoint.thinking_room * wire.particulars.limit_counts_thinking
+    amount = cost_of(prices, prompt_tokens, new_tokens + calls * room)
+    return None if prices is None or amount is None else Money(amount, prices.currency, prices.as_of)
+
+
+def attempts(model: ModelSpec, response_ids: Iterable[str]) -> pl.DataFrame:
+    """Rows of `attempts` for those responses, from the model's ledger."""
+    ledger = Ledger(ledger_path(model))
+    try:
+        return ledger.attempts(response_ids)
+    finally:
+        ledger.close()
 
 
 def ledger_path(model: ModelSpec) -> Path:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_endpoint import FakeEndpoint, Script
+from fake_endpoint import FakeEndpoint, Servers
 
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call
@@ -20,33 +18,15 @@ PRICES = {"prompt": 1.0, "cached": 0.5, "completion": 2.0, "as_of": "2025-01-01"
 
 
 @pytest.fixture(scope="session")
-def server_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield loop
-
-    async def ended() -> None:
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        await asyncio.sleep(0.05)
-
-    asyncio.run_coroutine_threadsafe(ended(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+def servers() -> Iterator[Servers]:
+    started = Servers()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
-def serve(server_loop) -> Callable[..., tuple[FakeEndpoint, str]]:
-    """Start a server that goes wrong as it is told; gives it, and its address."""
-
-    def start(**script: Any) -> tuple[FakeEndpoint, str]:
-        endpoint = FakeEndpoint(Script(**script))
-        port = asyncio.run_coroutine_threadsafe(endpoint.start(), server_loop).result()
-        return endpoint, f"http://127.0.0.1:{port}/v1"
-
-    return start
+def serve(servers) -> Callable[..., tuple[FakeEndpoint, str]]:
+    return servers.serve
 
 
 def model_at(address: str, **endpoint: Any) -> ModelSpec:

@@ -1,0 +1,120 @@
+"""Cells of a model behind an endpoint: planned with a price, run without a device, every request a row."""
+
+import polars as pl
+import pytest
+import yaml
+from fake_endpoint import Servers
+
+from schemas import Attempts
+from steer_assets import compute, devices
+from steer_assets.__main__ import main
+from steer_assets.partitions import all_cells
+from steer_assets.settings import registry
+from steer_core.tables.snapshot import read_table
+
+SHARED, GRID = "group:small_shared", "group:small_cells"
+FAULTS = {"429": 0.1, "500": 0.1, "reset": 0.05, "cut": 0.05}
+
+
+@pytest.fixture
+def far(workplace, tmp_path, monkeypatch):
+    """The small bench with a model behind a faulty endpoint."""
+    monkeypatch.setenv("STEERWORKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAR_KEY", "k-secret")
+    monkeypatch.setattr(devices.Devices, "_wait", lambda *_: pytest.fail("a remote engine needs no lease"))
+    servers = Servers()
+    workplace.server, workplace.address = servers.serve(faults=FAULTS, key="k-secret", answers={"sings": "filter"})
+    workplace.endpoint = {
+        "base_url": workplace.address,
+        "backoff": 0.005,
+        "key": "FAR_KEY",
+        "prices": {"prompt": 1.0, "cached": 0.5, "completion": 2.0, "as_of": "2025-01-01"},
+    }
+
+    def configure(**endpoint):
+        settings = {"source": "served:far-1", "engine": "openai", "endpoint": {**workplace.endpoint, **endpoint}}
+        (workplace.folder / "models.yaml").write_text(yaml.safe_dump({"far": settings}))
+        workplace.bench = {**workplace.bench, "models": ["far"], "methods": ["rewrite", "direct", "direct-with-vector"]}
+        workplace.configure()
+
+    workplace.ask = configure
+    configure()
+    yield workplace
+    compute.let_go()
+    servers.stop()
+
+
+def test_a_cell_of_an_endpoint_is_planned_with_a_price_and_every_request_is_a_row(far, capsys, monkeypatch):
+    monkeypatch.chdir(far.folder)
+    assert main(["plan", "direct", "--bench", "small"]) == 0
+    said = capsys.readouterr().out
+    assert "cost at most" in said
+    assert "USD; what has an answer already is not paid again" in said
+    assert not far.server.requests
+    far.materialize(SHARED)
+    status, _ = far.materialize(GRID, "direct|far")
+    assert status["responses"] == status["attempts"] == status["report"] == "written"
+    rows = read_table(str(far.table("attempts", "direct|far")), Attempts)
+    responses = pl.read_parquet(far.table("responses", "direct|far"), hive_partitioning=False)
+    final = rows.filter(pl.col("outcome").is_in(["answered", "filtered"]))
+    assert sorted(final["response_id"]) == sorted(responses["response_id"])
+    assert rows.height > final.height
+    assert rows.filter(outcome="answered")["cost"].unique().to_list() == pytest.approx([48e-6])
+    assert rows["cached_tokens"].sum() > 0
+    # a filtered answer is a failure of its own kind, with its share of what was held back
+    outcomes = pl.read_parquet(far.table("outcomes", "direct|far"), hive_partitioning=False)
+    filtered = outcomes.filter(failure="filtered")
+    assert filtered.height == final.filter(outcome="filtered").height > 0
+    # the key stands nowhere
+    for file in far.root.rglob("*"):
+        assert not file.is_file() or b"k-secret" not in file.read_bytes()
+    # and a second time nothing is asked
+    asked = len(far.server.requests)
+    assert set(far.materialize(GRID, "direct|far")[0].values()) == {"unchanged"}
+    assert len(far.server.requests) == asked
+
+
+def test_a_budget_that_is_hit_leaves_what_it_paid_for_and_goes_on_when_raised(far):
+    far.materialize(SHARED)
+    far.ask(max_cost=0.001)
+    status, result = far.materialize(GRID, "direct|far", raise_on_error=False)
+    assert not result.success
+    assert "Raise `max_cost`" in str(next(e for e in result.all_events if e.is_step_failure).event_specific_data.error)
+    paid = len(set(far.server.worked))
+    assert 0 < paid < 24
+    compute.let_go()
+    # limits are no part of a model's identity: what all cells share stays as it is
+    far.ask(max_cost=1.0)
+    status, _ = far.materialize(GRID, "direct|far")
+    assert status["responses"] == "written"
+    rows = read_table(str(far.table("attempts", "direct|far")), Attempts)
+    assert rows["response_id"].n_unique() == rows.filter(pl.col("outcome").is_in(["answered", "filtered"])).height
+
+
+def test_a_vector_is_refused_by_name_before_anything_is_asked(far):
+    why = {c.method.name: c.why_impossible() for c in all_cells(registry().bench("small"))}
+    assert why["direct"] is None
+    assert why["direct-with-vector"] == (
+        "direct-with-vector on far: openai (compatible) backend cannot apply interventions; use transformers or vllm"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"base_url": "example.org"}, "starts with http"),
+        ({"key": "sk-my-very-key"}, "key"),
+        ({"headers": {"X-Api-Key": "abc"}}, "looks like a secret"),
+        ({"max_cost": 1.0, "prices": None}, "nobody knows what"),
+        ({"body": {"max_tokens": 3}}, "may not set max_tokens"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"dialect": "telegraph"}, "dialect"),
+    ],
+)
+def test_a_wrong_setting_is_said_by_the_plan(far, capsys, settings, said, monkeypatch):
+    monkeypatch.chdir(far.folder)
+    far.ask(**settings)
+    assert main(["plan", "direct", "--bench", "small"]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err + shown.out
+    assert "my-very-key" not in shown.err + shown.out
