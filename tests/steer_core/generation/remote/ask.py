@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import openai  # noqa: F401  (imports are part of a start, and the start is not timed)
+
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.backend import Call
 from steer_core.generation.engines.openai import OpenAiBackend
@@ -19,14 +21,19 @@ model = ModelSpec(name="far", source="served:far-1", engine="openai", endpoint=e
 backend = OpenAiBackend(model, Ledger(folder / "ledger.sqlite"))
 drawn = Decoding(max_new_tokens=16)
 calls = [Call(Plan(model.identity, drawn, (Message("user", f"question {i}"),)), 0, 0) for i in range(n)]
+# imports are over
+print("begins", flush=True)
 found = list(backend.generate(calls))
+rows = backend.ledger.attempts()
 spent, under_way = backend.ledger.money()
 print(
     json.dumps(
         {
             "answers": len(found),
             "right": sum(f.generation.raw == f"answer to question {f.index}" for f in found),
-            "lost": backend.ledger.attempts().filter(outcome="lost").height,
+            "attempts": rows.height,
+            "waiting": rows.filter(outcome="waiting").height,
+            "lost": rows.filter(outcome="lost").height,
             "spent": spent,
             "open": round(under_way, 12),
         }
