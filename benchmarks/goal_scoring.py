@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ from steer_core.goals.cache import GoalCache
 from steer_core.goals.measure import measure_stream
 from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.scorers.reading_difficulty_textstat import build as build_textstat
+from steer_core.goals.scorers.sentiment import Sentiment
 from steer_core.goals.scorers.textual_diversity import mtld
 from steer_core.goals.tagger import Tagger
 
@@ -177,6 +179,7 @@ def compare(n: int) -> None:
     from lexicalrichness import LexicalRichness
     from textblob._text import find_tags
     from textblob.en import lexicon, parser
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     texts = draw_texts(n, np.random.default_rng(1))
     for warm_up in (texts[:2],):
@@ -198,6 +201,15 @@ def compare(n: int) -> None:
     ours, our_diversities = timed(lambda: [mtld(w) for w in lists])
     assert our_diversities == diversities, "MTLD must equal lexicalrichness's"
     report("lexicalrichness mtld", theirs, ours, n)
+
+    vader = SentimentIntensityAnalyzer()
+    whole, _ = timed(lambda: [vader.polarity_scores(t)["compound"] for t in texts])
+    split = [a.sentences for a in analyzer.analyse_all(texts)]
+    by_sentence, means = timed(lambda: [fmean(vader.polarity_scores(s)["compound"] for s in x) for x in split])
+    ours, tones = timed(lambda: Sentiment().measure(analyzer.analyse_all(texts)))
+    assert np.allclose(np.array(tones, float), means), "tones must be the means of VADER's over sentences"
+    report("VADER, whole texts (other numbers)", whole, ours, n)
+    report("VADER, sentence by sentence", by_sentence, ours, n)
 
     sentences = [s for analysis in analyzer.analyse_all(texts) for s in split_tokens(analysis)]
     rules = {"lexicon": lexicon, "morphology": lexicon.morphology, "context": lexicon.context}

@@ -55,6 +55,8 @@ class FakeEndpoint:
         self.in_flight = self.most_in_flight = 0
         self._rng = random.Random(script.seed)
         self._times: list[float] = []
+        self.files: dict[str, str] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> int:
@@ -81,6 +83,8 @@ class FakeEndpoint:
 
     async def _reply(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         script = self.script
+        if not line.startswith("POST /v1/") or line.startswith(("POST /v1/files", "POST /v1/batches")):
+            return await self._batches(line, headers, body, writer)
         self.requests.append({"line": line, "headers": headers, "body": json.loads(body or b"{}")})
         if script.key is not None and headers.get("authorization") != f"Bearer {script.key}":
             return await _send(
@@ -129,6 +133,52 @@ class FakeEndpoint:
             return await _send(writer, 200, {"error": {"message": "upstream is busy", "code": 503}})
         how = next((how for word, how in script.answers.items() if word in prompt), "")
         return await _send(writer, *_answer(prompt, how, asked))
+
+    async def _batches(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Files and batches, as OpenAI has them; `work_batches` does their work."""
+        verb, path = line.split()[:2]
+        parts = path.split("?")[0].removeprefix("/v1/").split("/")
+        if verb == "POST" and parts == ["files"]:
+            mark = headers["content-type"].split("boundary=")[1].encode()
+            content = next(p for p in body.split(b"--" + mark) if b'name="file"' in p)
+            name = f"file-{len(self.files)}"
+            self.files[name] = content.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n").decode()
+            return await _send(writer, 200, {"id": name, "object": "file", "purpose": "batch"})
+        if verb == "GET" and parts[0] == "files":
+            return await _send(writer, 200, self.files[parts[1]], {"content-type": "text/plain"})
+        if verb == "POST":
+            asked = json.loads(body)
+            name = f"batch-{len(self.batches)}"
+            self.batches[name] = {"id": name, "object": "batch", "status": "in_progress", "output_file_id": None,
+                                  "error_file_id": None, **asked}  # fmt: skip
+            return await _send(writer, 200, self.batches[name])
+        if len(parts) == 1:
+            return await _send(writer, 200, {"object": "list", "data": list(self.batches.values()), "has_more": False})
+        return await _send(writer, 200, self.batches[parts[1]])
+
+    def work_batches(self, status: str = "completed") -> None:
+        """End the batches that are in progress; a row whose prompt says so fails, is refused, or is never looked at."""
+        for batch in self.batches.values():
+            if batch["status"] != "in_progress":
+                continue
+            good, bad = [], []
+            for row in map(json.loads, self.files[batch["input_file_id"]].splitlines()):
+                prompt = row["body"]["messages"][-1]["content"]
+                how = next((how for word, how in self.script.answers.items() if word in prompt), "")
+                if how == "unseen":
+                    continue
+                self.worked.append(prompt)
+                code, reply = (
+                    _answer(prompt, how, row["body"]) if how != "fails" else (500, {"error": {"message": "no"}})
+                )
+                line = {"custom_id": row["custom_id"], "response": {"status_code": code, "body": reply}, "error": None}
+                (good if code == 200 else bad).append(json.dumps(line))
+            for kind, lines in (("output", good), ("error", bad)):
+                if lines:
+                    # torn and foreign lines come too
+                    self.files[f"{kind}-{batch['id']}"] = "\n".join([*lines, '{"custom_id": "x"}', '{"custom'])
+                    batch[f"{kind}_file_id"] = f"{kind}-{batch['id']}"
+            batch["status"] = status
 
 
 def _answer(prompt: str, how: str, asked: dict[str, Any]) -> tuple[int, Any]:

@@ -15,7 +15,7 @@ import fcntl
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import IO, Literal
@@ -159,12 +159,12 @@ class Ledger:
 
     def claim(
         self, response_id: str, plan_id: str, number: int, reserved: float, *, batch_id: str = ""
-    ) -> Claim | Literal["answered", "theirs", "wait"]:
+    ) -> Claim | Literal["answered", "theirs", "batched", "wait"]:
         """The right to send a request.
 
         Returns:
-            The claim; `answered` where its answer is there; `theirs` where it is under way elsewhere; `wait` where only
-            the money of requests under way stands against it.
+            The claim; `answered` where its answer is there; `theirs` where another process has it under way, `batched`
+            where a batch has; `wait` where only the money of requests under way stands against it.
 
         Raises:
             BudgetError: it may cost more than is left.
@@ -176,7 +176,11 @@ class Ledger:
             if states & set(FINAL):
                 return "answered"
             if "sent" in states:
-                return "theirs"
+                batched = self._db.execute(
+                    "SELECT 1 FROM attempts WHERE response_id = ? AND outcome = 'sent' AND batch_id != ''",
+                    (response_id,),
+                ).fetchone()
+                return "batched" if batched else "theirs"
             spent, under_way = self.money()
             if self.max_cost is not None and spent + under_way + reserved > self.max_cost:
                 if under_way and spent + reserved <= self.max_cost:
@@ -210,6 +214,42 @@ class Ledger:
         with self._transaction():
             self._db.execute("DELETE FROM attempts WHERE attempt_id = ?", (claim.attempt_id,))
             self._db.execute("UPDATE money SET open = max(0.0, open - ?)", (claim.reserved,))
+
+    def submitted(self, batch_id: str, input_file: str, claims: Sequence[Claim]) -> None:
+        """Note that a batch holds those requests."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE attempts SET batch_id = ? WHERE attempt_id = ?", [(batch_id, c.attempt_id) for c in claims]
+            )
+            self._db.execute(
+                "INSERT INTO batches VALUES (?, ?, 'submitted', ?, ?, 0)",
+                (batch_id, time.time(), len(claims), input_file),
+            )
+
+    def open_batches(self) -> list[tuple[str, int]]:
+        """Batches that were not collected yet, oldest first: id, and requests in it."""
+        found = self._db.execute("SELECT batch_id, rows FROM batches WHERE collected = 0 ORDER BY submitted").fetchall()
+        return [(str(b), int(n)) for b, n in found]
+
+    def half_submitted(self, prefix: str) -> list[str]:
+        """Names of batches that a process which lives no more was submitting."""
+        found = self._db.execute(
+            "SELECT DISTINCT batch_id, session FROM attempts WHERE outcome = 'sent' AND batch_id LIKE ?",
+            (f"{prefix}%",),
+        ).fetchall()
+        return [str(b) for b, session in found if session != self._session and not self._lives(session)]
+
+    def claims_of(self, batch_id: str) -> dict[str, Claim]:
+        """Requests of a batch that were not settled yet, by their keys."""
+        rows = self._db.execute(
+            "SELECT attempt_id, response_id, reserved FROM attempts WHERE batch_id = ? AND outcome = 'sent'",
+            (batch_id,),
+        )
+        return {key: Claim(attempt, key, reserved) for attempt, key, reserved in rows}
+
+    def collected(self, batch_id: str, state: str) -> None:
+        """Note that nothing more comes of a batch."""
+        self._db.execute("UPDATE batches SET collected = 1, state = ? WHERE batch_id = ?", (state, batch_id))
 
     def money(self) -> tuple[float, float]:
         """Money spent, and reserved for what is under way."""

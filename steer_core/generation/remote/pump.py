@@ -146,6 +146,10 @@ class Pump:
         except BudgetError as error:
             self._stop = error
             return None
+        if claim == "batched":
+            self._stop = EndpointError(
+                "rows of this run are in a batch that was not collected: `steerworks batch collect` takes what has come"
+            )
         if claim == "theirs":
             # or was at it, and is dead
             self._ledger.under_way(key)

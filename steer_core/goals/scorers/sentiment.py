@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -47,7 +48,17 @@ class Sentiment(Scorer):
 
 def compound(text: str) -> float:
     """VADER's compound score: s / sqrt(s^2 + 15) of the sum of valences s, which the package rounds to 4 digits."""
-    return float(_vader().polarity_scores(text)["compound"])
+    vader = _vader()
+    return 0.0 if _without_tone(text, vader) else float(vader.polarity_scores(text)["compound"])
+
+
+def _without_tone(text: str, vader: Any) -> bool:
+    """Whether no word of a text has a valence: everything else that VADER counts only scales those that have."""
+    if not text.isascii():
+        # an emoji stands for words
+        return False
+    lexicon = vader.lexicon
+    return not any(w in lexicon or w.strip(string.punctuation) in lexicon for w in text.lower().split())
 
 
 def build() -> Scorer:
