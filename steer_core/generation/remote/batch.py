@@ -115,8 +115,8 @@ class Batches:
                     lines.append(_line(key, request))
                 elif claim == "wait":
                     left = (
-                        f"max_cost {self._ledger.max_cost:g} {self._ledger.currency} is set aside for what is under way: "
-                        "collect it first, or raise `max_cost`"
+                        f"max_cost {self._ledger.max_cost:g} {self._ledger.currency} is set aside for what is under "
+                        "way: collect it first, or raise `max_cost`"
                     )
                     break
                 else:
