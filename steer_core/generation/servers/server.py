@@ -92,7 +92,7 @@ class Server:
         folder = folder or temporary
         assert folder is not None
         chosen = _free_port() if port is None else _wanted_port(port)
-        room = make_room(folder.absolute(), vllm)
+        room = make_room(folder.absolute(), vllm, options.steered)
         log = folder / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
