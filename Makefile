@@ -48,7 +48,7 @@ install: .venv/.installed
 		--override .venv-vllm/overrides.txt $(foreach package,$(VLLM),"$(package)")
 	@touch $@
 
-# vLLM on a CPU against the hooks of transformers (ten minutes)
+# vLLM on a CPU against the hooks of transformers (a quarter of an hour)
 test-vllm: .venv/.installed-dev .venv-vllm/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)
 

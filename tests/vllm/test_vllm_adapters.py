@@ -89,7 +89,7 @@ def test_the_server_takes_adapters_at_its_start_and_later(world, worn, tmp_path)
     with Server.start(PYTHON, options, folder=tmp_path) as server:
         server.upload(world.vectors)
         server.load_adapter(second, other)
-        with pytest.raises(ServerError, match="nowhere"):
+        with pytest.raises(ServerError, match="Loading lora third failed"):
             server.load_adapter("third", tmp_path / "nowhere")
         for ask, want in list(zip(asks, answers, strict=True))[:18]:
             body = {"model": ask.adapter or "llama", "prompt": list(ask.tokens), "max_tokens": ask.max_tokens}
