@@ -96,3 +96,30 @@ class Endpoint(Spec):
     def identity(self) -> dict[str, Any]:
         """What decides answers."""
         return {"model": self.model, "body": self.body, "leave_out": sorted(self.leave_out)}
+
+
+class VllmServer(Spec):
+    """A vLLM server: started from here, or at an address. Part of no identity: what it changes is in fingerprints."""
+
+    address: str | None = Field(None, description="One that runs already, as `http://host:port`; null: it is started")
+    python: str | None = Field(
+        None,
+        description="Interpreter of the environment with vLLM; null: `STEERWORKS_VLLM`, or `.venv-vllm/bin/python`",
+    )
+    port: int | None = Field(None, gt=0, lt=65536, description="Port; null: a free one")
+    rows: int = Field(64, gt=0, le=4096, description="Most requests in a pass")
+    pass_tokens: int | None = Field(None, gt=0, description="Most tokens in a pass; null: vLLM's default")
+    cache_gib: float | None = Field(None, gt=0.0, description="Room for keys and values, GiB; null: 1 on a CPU")
+    eager: bool = Field(True, description="No compilation")
+    prefix_caching: bool = Field(True, description="Prompts that begin alike share work")
+    adapter_slots: int = Field(0, ge=0, le=256, description="LoRA adapters that a pass may mix; 0: none are worn")
+    adapter_rank: int = Field(16, gt=0, description="Largest rank of an adapter")
+    start_timeout: float = Field(600.0, gt=0.0, description="Seconds that the start may take")
+    more: tuple[str, ...] = Field((), description="Further arguments of `vllm serve`")
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
+        return value

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
-from schemas.endpoints import Endpoint
+from schemas.endpoints import Endpoint, VllmServer
 from schemas.parts import Part, PartSpec
 from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
@@ -34,6 +34,7 @@ class ModelSpec(Spec):
     )
     engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
     endpoint: Endpoint | None = Field(None, description="Where it answers over the network; for engine `openai`")
+    vllm: VllmServer | None = Field(None, description="How its server is run; for engine `vllm`")
     description: str = ""
 
     @model_validator(mode="after")
@@ -55,12 +56,14 @@ class ModelSpec(Spec):
         if (self.engine == "openai") != (self.endpoint is not None):
             said = "needs an `endpoint`" if self.endpoint is None else f"has an `endpoint`, and engine {self.engine!r}"
             raise ValueError(f"model {self.name!r} {said}: endpoints are for the engine `openai`, and it needs one")
+        if self.vllm is not None and self.engine != "vllm":
+            raise ValueError(f"model {self.name!r} has `vllm`, and engine {self.engine!r}: it is for the engine `vllm`")
         return self
 
     @property
     def identity(self) -> str:
         """Hash of what decides the model's answers; name, device and engine do not: those belong to the execution."""
-        body = self.model_dump(mode="json", exclude={"name", "device", "engine", "description", "endpoint"})
+        body = self.model_dump(mode="json", exclude={"name", "device", "engine", "description", "endpoint", "vllm"})
         if self.endpoint is not None:
             # address, limits and prices change no answer
             body["endpoint"] = self.endpoint.identity()

@@ -36,6 +36,10 @@ def gpu_executor() -> dg.ExecutorDefinition:
     return dg.in_process_executor
 
 
+#: What `_backend` has made and nobody has let go of.
+_HELD: list[Backend] = []
+
+
 def backend_for(model: ModelSpec) -> Backend:
     """The backend of a model, on the device that this process holds; weights stay loaded until `let_go`."""
     held = next((d for d in DEVICES.held if d.startswith("cuda:")), None)
@@ -52,12 +56,23 @@ def _backend(model_json: str) -> Backend:
 
     logging.disable_progress_bar()  # the run's log tells the progress
 
-    return load_engine(ModelSpec.model_validate_json(model_json))
+    # one model at a time, also where its weights are a server's
+    _close()
+    backend = load_engine(ModelSpec.model_validate_json(model_json))
+    _HELD.append(backend)
+    return backend
+
+
+def _close() -> None:
+    """End what backends have started that outlives them: servers."""
+    while _HELD:
+        getattr(_HELD.pop(), "close", lambda: None)()
 
 
 def let_go() -> None:
     """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
     if _backend.cache_info().currsize:
+        _close()
         _backend.cache_clear()
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():

@@ -153,8 +153,14 @@ def arm_measures(
         found = [
             choices.score(wanted, run, decoding, as_items.choice_measures),
             measures.perplexity_scores(written, asked, run, decoding),
-            measures.kl_scores(written, own, run, decoding),
         ]
+        if run.asking.capabilities.diverges:
+            found.append(measures.kl_scores(written, own, run, decoding))
+        else:
+            work.log.warning(
+                f"{work.here.key}: the {run.asking.capabilities.name} engine cannot hold steered against unsteered: "
+                "the sweep has no KL"
+            )
     found.append(measures.form_scores(written, asked))
     found.append(measures.text_scores(written, asked, _refusals))
     found.append(side_effects.goal_scores(written, asked, ruler_of(work.bench, GoalSpace.from_table(goal_space))))

@@ -4,7 +4,7 @@ A module has
 
 * `build(model)`: the backend of a `ModelSpec`, loaded and ready (`steer_core.generation.backend.Backend`);
 * `describe(model)`: its `Capabilities`, told before anything is loaded: what a cell cannot do is said then;
-* optionally `REMOTE = True`: it holds no device of this machine, so nobody waits for one;
+* optionally `REMOTE = True`, or `remote(model)`: it holds no device of this machine, so nobody waits for one;
 * optionally `counter(model)`: counts the tokens of a plan's prompt without loading weights;
 * optionally `price(model, prompt_tokens, new_tokens, calls)`: the `Money` that so much costs at most, or None;
 * optionally `attempts(model, response_ids)`: rows of `attempts`, where each of them was sent over a network.
@@ -65,7 +65,8 @@ def describe_engine(model: ModelSpec) -> Capabilities:
 
 def is_remote(model: ModelSpec) -> bool:
     """Whether the engine of a model holds no device of this machine."""
-    return bool(getattr(_module(model), "REMOTE", False))
+    module = _module(model)
+    return bool(module.remote(model) if hasattr(module, "remote") else getattr(module, "REMOTE", False))
 
 
 def token_counter(model: ModelSpec) -> Callable[[Plan], int]:

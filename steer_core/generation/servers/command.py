@@ -60,6 +60,8 @@ def command_line(vllm: VllmEnvironment, options: ServeOptions, host: str, port: 
     """The words of the command."""
     words = [str(vllm.python), "-m", "vllm.entrypoints.cli.main", "serve", options.model]
     words += ["--host", host, "--port", str(port), "--served-model-name", options.served_name]
+    # what a model's own file says of sampling is no part of a plan
+    words += ["--generation-config", "vllm"]
     words += ["--dtype", options.dtype, "--seed", str(options.seed), "--max-num-seqs", str(options.rows)]
     cache = options.cache_bytes or (2**30 if vllm.cpu else None)
     for flag, value in (

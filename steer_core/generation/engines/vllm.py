@@ -1,0 +1,443 @@
+"""The engine that asks a vLLM server: started here in an environment of its own, or one that is there already.
+
+Prompts are rendered and tokenised here, so that every engine reads the same tokens; answers come back as tokens.
+Steering is carried out by the worker in `generation.vllm_worker`, and what it did is checked answer by answer, like the
+hooks'.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from schemas.digest import canonical_json
+from schemas.endpoints import VllmServer
+from schemas.specs import ModelSpec
+from steer_core.generation.adapters import Adapter
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Generation, Interventions, Verb
+from steer_core.generation.decoding import Array
+from steer_core.generation.marks import Writer
+from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.servers.asked import absolute, completion_body, scoring_body
+from steer_core.generation.servers.command import ServeOptions
+from steer_core.generation.servers.proof import worker_interventions, worker_receipt
+from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
+from steer_core.generation.servers.server import Server
+from steer_core.models.info import describe_model, model_folder
+from steer_core.models.loading import LoadedModel, fingerprint_of, load_model, load_tokenizer, ready_folder
+from steer_core.steering.intervention import Intervention
+from steer_core.steering.plan import Plan
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import ConfigError, SteerworksError
+
+#: Interpreter of the environment that has vLLM, where a model does not name one.
+PYTHON = "STEERWORKS_VLLM"
+#: Answers that wait for their receipts together, while others are under way.
+RECEIPTS = 32
+#: Looks at receipts that are not there yet, a twentieth of a second apart.
+LOOKS = 100
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A completion that came: its row, what was asked, and the token ids."""
+
+    index: int
+    plan: Plan
+    prompt: int
+    tokens: list[int]
+    stopped: bool
+    nonce: str
+    seconds: float
+
+
+class VllmBackend:
+    """Runs plans on a vLLM server; it is started when it is first needed.
+
+    Args:
+        model: the model.
+        server: one that runs; None: as the model's settings say.
+    """
+
+    def __init__(self, model: ModelSpec, server: Server | None = None) -> None:
+        self.spec, self.model_identity = model, model.identity
+        self.settings = model.vllm or VllmServer()
+        self.tokenizer = load_tokenizer(model)
+        self.info = describe_model(model)
+        self.fingerprint = fingerprint_of(model)
+        self._server = server
+        self._vectors: dict[str, SteeringVector] = {}
+        self._uploaded: set[str] = set()
+        self._adapters: dict[str, Adapter] = {}
+        self._loaded_adapters: set[str] = set()
+        self._weights: LoadedModel | None = None
+        self._write = Writer(self.tokenizer)
+        self._chat = self.info.chat if self.info.chat is not None else bool(self.tokenizer.chat_template)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It generates and scores, steered as the worker can."""
+        return describe(self.spec)
+
+    @cached_property
+    def _environment(self) -> VllmEnvironment:
+        return find_vllm(interpreter(self.settings))
+
+    @property
+    def execution(self) -> str:
+        """VLLM's version, parameter type, the model's fingerprint, the worker's code, and further arguments."""
+        version = "attached" if self.settings.address is not None else self._environment.version
+        return canonical_json(
+            {
+                "backend": "vllm",
+                "vllm": version,
+                "dtype": self.spec.dtype,
+                "model": self.fingerprint,
+                "worker": package_digest(),
+                **({"more": list(self.settings.more)} if self.settings.more else {}),
+            }
+        )
+
+    @property
+    def server(self) -> Server:
+        """The server, started where it does not run yet.
+
+        Raises:
+            SteerworksError: it does not start; says why and what to do.
+        """
+        if self._server is None:
+            self._server = self._started()
+        return self._server
+
+    def _started(self) -> Server:
+        if self.settings.address is not None:
+            return Server.attach(self.settings.address)
+        folder, said = ready_folder(self.spec), self.settings
+        options = ServeOptions(
+            str(folder or self.spec.source),
+            name=self.spec.name,
+            revision=None if folder else self.spec.revision,
+            dtype=self.spec.dtype,
+            max_context=self.info.max_context,
+            rows=said.rows,
+            pass_tokens=said.pass_tokens,
+            cache_bytes=None if said.cache_gib is None else int(said.cache_gib * 2**30),
+            eager=said.eager,
+            prefix_caching=said.prefix_caching,
+            adapter_slots=said.adapter_slots,
+            adapter_rank=said.adapter_rank,
+            more=said.more,
+        )
+        return Server.start(self._environment.python, options, port=said.port, timeout=said.start_timeout)
+
+    def close(self) -> None:
+        """Stop the server, if it was started here."""
+        if self._server is not None:
+            self._server.stop()
+        self._server, self._uploaded, self._loaded_adapters = None, set(), set()
+
+    def weights(self) -> LoadedModel:
+        """The same model in this process, for what reads its activations.
+
+        On a CPU it is a second copy beside the server; on a GPU the server is stopped first, and started again when it
+        is next asked.
+
+        Raises:
+            SteerworksError: it cannot be loaded.
+        """
+        if self._weights is None:
+            if device_is_gpu(self.spec):
+                self.close()
+            self._weights = load_model(self.spec)
+        return self._weights
+
+    def _ready(self) -> Server:
+        """The server, with all vectors and adapters that were handed in."""
+        if self._weights is not None and self._weights.device.startswith("cuda"):
+            # policy and readers take turns on one device
+            self._weights = None
+            import torch
+
+            torch.cuda.empty_cache()
+        server = self.server
+        if new := [v for k, v in self._vectors.items() if k not in self._uploaded]:
+            server.upload(new)
+            self._uploaded |= {v.id for v in new}
+        for digest, adapter in self._adapters.items():
+            if digest not in self._loaded_adapters:
+                server.load_adapter(digest, adapter.folder)
+                self._loaded_adapters.add(digest)
+        return server
+
+    def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
+        """Let plans refer to further vectors, by id.
+
+        Raises:
+            SteerworksError: a vector was fitted on another model; none of them is added.
+        """
+        new = list(vectors)
+        for vector in new:
+            if vector.model != self.fingerprint:
+                raise SteerworksError(
+                    f"the vector of {vector.concept!r} at layer {vector.layer} was fitted on model {vector.model}, and "
+                    f"this is {self.fingerprint}: fit it on this model, or transfer it"
+                )
+        self._vectors |= {v.id: v for v in new}
+
+    def add_tensors(self, tensors: Mapping[str, Array]) -> None:
+        """Nothing can be done with tensors here; plans that refer to one are refused."""
+
+    def add_adapters(self, adapters: Iterable[Adapter]) -> None:
+        """Let plans refer to further LoRA adapters, by digest."""
+        self._adapters |= {a.digest: a for a in adapters}
+
+    def encode(self, plan: Plan) -> list[int]:
+        """Token ids of a plan's prompt."""
+        return encode_plan(plan, self.tokenizer, self._chat, self.spec.template_options)
+
+    def prompt_tokens(self, plan: Plan) -> int:
+        """Tokens that the plan's prompt takes."""
+        return len(self.encode(plan))
+
+    def generate(self, calls: Iterable[Call | None], batch_size: int = BATCH_SIZE) -> Iterator[Finished]:
+        """Answers as they come (`Backend.generate`); the server is given `vllm.rows` at a time.
+
+        Raises:
+            SteerworksError: a plan is of another model or cannot be executed (of a list, nothing has run then), the
+                server does not answer, or a receipt does not add up.
+        """
+        if isinstance(calls, Sequence):
+            self._check([c.plan for c in calls if c is not None], "generate")
+        return self._answers(iter(calls))
+
+    def _answers(self, source: Iterator[Call | None]) -> Iterator[Finished]:
+        numbers = itertools.count()
+        over, open_rows = False, set[Future[_Answer]]()
+        steered: deque[_Answer] = deque()
+        with ThreadPoolExecutor(self.settings.rows) as pool:
+            try:
+                while True:
+                    while not over and len(open_rows) < self.settings.rows:
+                        try:
+                            call = next(source)
+                        except StopIteration:
+                            over = True
+                            break
+                        if call is None:
+                            break
+                        index = next(numbers)
+                        self._check([call.plan], "generate")
+                        tokens = self.encode(call.plan)
+                        if (room := self._room(call.plan, len(tokens))) <= 0:
+                            yield Finished(index, Generation("", "overlong", len(tokens), 0, 0.0))
+                            continue
+                        open_rows.add(pool.submit(self._complete, self._ready(), index, call, tokens, room))
+                    if not open_rows and not steered:
+                        if over:
+                            return
+                        raise SteerworksError("the source of calls waits for rows under way, and there are none")
+                    if open_rows:
+                        done, open_rows = wait(open_rows, return_when=FIRST_COMPLETED)
+                        for answer in (d.result() for d in done):
+                            if answer.plan.interventions:
+                                steered.append(answer)
+                            else:
+                                yield self._finished(answer, None)
+                    # the worker is asked for many receipts at once
+                    if len(steered) >= RECEIPTS or (steered and not open_rows):
+                        yield from self._proven(steered)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _complete(self, server: Server, index: int, call: Call, tokens: list[int], room: int) -> _Answer:
+        import time
+
+        began, nonce = time.perf_counter(), uuid.uuid4().hex
+        body = completion_body(self.spec.name, call, tokens, room, sorted(self._ends), nonce)
+        choice = server.post("/v1/completions", body)["choices"][0]
+        written, seconds = [int(t) for t in choice["token_ids"]], time.perf_counter() - began
+        return _Answer(index, call.plan, len(tokens), written, choice["finish_reason"] == "stop", nonce, seconds)
+
+    def _proven(self, answers: deque[_Answer]) -> Iterator[Finished]:
+        """Answers with their receipts; the queue is empty afterwards."""
+        waiting = list(answers)
+        answers.clear()
+        found = self._receipts([a.nonce for a in waiting])
+        for a in waiting:
+            receipt = worker_receipt(
+                a.index, a.plan.interventions, a.prompt, a.prompt + len(a.tokens) - 1, found.get(a.nonce)
+            )
+            yield self._finished(a, receipt.to_json())
+
+    def _receipts(self, nonces: Sequence[str]) -> dict[str, dict[str, Any]]:
+        import time
+
+        found: dict[str, dict[str, Any]] = {}
+        for _ in range(LOOKS):
+            missing = [n for n in nonces if n not in found]
+            if not missing:
+                break
+            found |= {n: rows[0] for n, rows in self.server.receipts(missing).items() if rows}
+            if len(found) < len(nonces):
+                # the worker hears of an answer's end with its next pass
+                time.sleep(0.05)
+        return found
+
+    def _finished(self, answer: _Answer, receipt: str | None) -> Finished:
+        tokens = answer.tokens
+        if answer.stopped and tokens and tokens[-1] in self._ends:
+            tokens = tokens[:-1]
+        finish = "stop" if answer.stopped else "length"
+        text = self._write(tokens)
+        return Finished(
+            answer.index,
+            Generation(text, finish, answer.prompt, len(answer.tokens), answer.seconds, receipt),  # type: ignore[arg-type]
+        )
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        folder = ready_folder(self.spec)
+        configured: Any = None
+        file = None if folder is None else folder / "generation_config.json"
+        if file is None or not file.is_file():
+            file = None if folder is None else folder / "config.json"
+        if file is not None and file.is_file():
+            configured = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    def _room(self, plan: Plan, prompt_tokens: int) -> int:
+        wanted, context = plan.decoding.max_new_tokens, self.info.max_context
+        return wanted if context is None else min(wanted, context - prompt_tokens)
+
+    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+        """Log-probability (nats) of each token of each continuation, from the server's log-probabilities of prompts.
+
+        A row that does not fit the model's context has no numbers.
+
+        Raises:
+            ValueError: a continuation has no tokens.
+            SteerworksError: an intervention cannot be applied, or a receipt does not add up.
+        """
+        self._check(plans, "score")
+        prompts = [self.encode(p) for p in plans]
+        answers = [list(self.tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
+        for i, answer in enumerate(answers):
+            if not answer:
+                raise ValueError(f"continuation {i} has no tokens: nothing to score")
+        server = self._ready()
+        context = self.info.max_context
+        rows = [
+            (p.interventions, p.adapter, tuple(q), tuple(a)) for p, q, a in zip(plans, prompts, answers, strict=True)
+        ]
+        # one token is written after what is scored
+        distinct = [r for r in dict.fromkeys(rows) if context is None or len(r[2]) + len(r[3]) < context]
+        with ThreadPoolExecutor(self.settings.rows) as pool:
+            numbers = dict(zip(distinct, pool.map(lambda r: self._score(server, *r), distinct), strict=True))
+        return [numbers.get(r, []) for r in rows]
+
+    def _score(
+        self,
+        server: Server,
+        interventions: tuple[Intervention, ...],
+        adapter: str | None,
+        prompt: tuple[int, ...],
+        answer: tuple[int, ...],
+    ) -> list[float]:
+        nonce, whole = uuid.uuid4().hex, [*prompt, *answer]
+        # positions are counted from where the answer begins, and the server reads both as one prompt
+        placed = [replace(i, positions=absolute(i.positions, len(prompt))) for i in interventions]
+        body = scoring_body(self.spec.name, placed, adapter, whole, nonce)
+        found = server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
+        if placed:
+            worker_receipt(0, placed, len(whole), len(whole), self._receipts([nonce]).get(nonce))
+        at = range(len(prompt), len(whole))
+        return [float(found[k][str(whole[k])]["logprob"]) for k in at]
+
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+        """Not from here: the server gives the likeliest tokens, and the divergence needs all.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError("vllm backend cannot measure divergence from unsteered; use transformers")
+
+    def _check(self, plans: Sequence[Plan], verb: Verb) -> None:
+        capabilities = self.capabilities
+        for plan in dict.fromkeys(plans):
+            if plan.model != self.model_identity:
+                raise SteerworksError(
+                    f"a plan is of model {plan.model}, and this backend runs {self.model_identity} "
+                    f"({self.spec.name!r}): make the plan with `ModelSpec.identity` of the model that answers it"
+                )
+            capabilities.refuse(plan, verb)
+            if missing := [i.vector for i in plan.interventions if i.vector not in self._vectors]:
+                raise SteerworksError(f"vector {missing[0]} is not known here: hand it in first (`add_vectors`)")
+            if plan.adapter is not None and plan.adapter not in self._adapters:
+                raise SteerworksError(f"adapter {plan.adapter} is not known here: hand it in first (`add_adapters`)")
+
+
+def interpreter(settings: VllmServer) -> Path:
+    """The interpreter of the environment that has vLLM: the setting's, `STEERWORKS_VLLM`, or `.venv-vllm` here."""
+    named = settings.python or os.environ.get(PYTHON)
+    return Path(named).expanduser() if named else Path(".venv-vllm") / "bin" / "python"
+
+
+def device_is_gpu(model: ModelSpec) -> bool:
+    """Whether a model is on a GPU of this machine."""
+    import torch
+
+    return torch.cuda.is_available() if model.device == "auto" else model.device.startswith("cuda")
+
+
+def remote(model: ModelSpec) -> bool:
+    """Whether the server is somebody else's, so that nobody waits for a device."""
+    return model.vllm is not None and model.vllm.address is not None
+
+
+def build(model: ModelSpec) -> VllmBackend:
+    """The backend of a model; the server is started when it is first needed.
+
+    Raises:
+        ConfigError: no environment with vLLM, or the model's files cannot be found.
+    """
+    backend = VllmBackend(model)
+    if backend.settings.address is None:
+        _ = backend.execution
+    return backend
+
+
+def describe(model: ModelSpec) -> Capabilities:
+    """What the engine can carry out, from the model's config: which sites the worker knows depends on its family."""
+    settings = model.vllm or VllmServer()
+    return Capabilities(
+        "vllm",
+        describe_model(model).max_context,
+        scores=True,
+        interventions=_interventions(model),
+        diverges=False,
+        adapters=settings.adapter_slots > 0,
+        batching="remote",
+    )
+
+
+def _interventions(model: ModelSpec) -> Interventions:
+    folder = model_folder(model)
+    file = None if folder is None else folder / "config.json"
+    if file is None or not file.is_file():
+        # of a hub model or a file that is not converted yet, the residual stream is all that is known
+        return worker_interventions("")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"model {model.name!r}: {file} is no JSON: {error}") from error
+    return worker_interventions(str(config.get("model_type")))

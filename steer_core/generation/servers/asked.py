@@ -1,0 +1,67 @@
+"""What is sent to `/v1/completions` of a vLLM server, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from steer_core.generation.backend import Call
+from steer_core.generation.servers.proof import spec_text
+from steer_core.generation.vllm_worker.spec import END, KEY, interval
+from steer_core.steering.intervention import Intervention
+
+
+def completion_body(
+    name: str, call: Call, tokens: Sequence[int], room: int, ends: Sequence[int], nonce: str
+) -> dict[str, Any]:
+    """The request for an answer.
+
+    Args:
+        name: what the server calls the model.
+        call: what is asked.
+        tokens: ids of the prompt.
+        room: tokens that may be written.
+        ends: ids that end an answer.
+        nonce: what its receipt is asked for by.
+    """
+    plan, decoding = call.plan, call.plan.decoding
+    body: dict[str, Any] = {
+        # a row that wears an adapter asks for it as its model
+        "model": plan.adapter or name,
+        "prompt": list(tokens),
+        "max_tokens": room,
+        "temperature": decoding.temperature,
+        "stop_token_ids": list(ends),
+        "return_token_ids": True,
+    }
+    if decoding.temperature > 0:
+        body |= {"top_p": decoding.top_p, "min_p": decoding.min_p, "seed": call.seed % 2**63}
+    return body | steering(plan.interventions, nonce)
+
+
+def scoring_body(
+    name: str, interventions: Sequence[Intervention], adapter: str | None, tokens: Sequence[int], nonce: str
+) -> dict[str, Any]:
+    """The request for the log-probability of each token of a prompt."""
+    body: dict[str, Any] = {
+        "model": adapter or name,
+        "prompt": list(tokens),
+        "max_tokens": 1,
+        "temperature": 0,
+        "prompt_logprobs": 0,
+    }
+    return body | steering(interventions, nonce)
+
+
+def steering(interventions: Sequence[Intervention], nonce: str) -> dict[str, Any]:
+    """The part of a request that steers; nothing of an unsteered one."""
+    return {"vllm_xargs": {KEY: spec_text(interventions, nonce)}} if interventions else {}
+
+
+def absolute(positions: str, prompt_length: int) -> str:
+    """A selector as a span of absolute positions: the same tokens, whatever counts as the prompt."""
+    if positions == "all":
+        return positions
+    low, high = interval(positions, prompt_length)
+    # one that holds no token of a prompt of that length is a span beyond every token
+    return f"span:{low}:{high}" if low < high else f"span:{END - 1}:{END}"
