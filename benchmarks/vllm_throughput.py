@@ -1,10 +1,10 @@
 """What steering costs inside vLLM: `python -m benchmarks.vllm_throughput --python .venv-vllm/bin/python`.
 
 Two engines live side by side: stock vLLM without anything of ours, and vLLM with the worker. They answer the same
-prompts in turn, pairs that swap their order, 64 requests of 64 tokens each at a time, greedy, on a random Llama of 12
+prompts in turn, rounds that swap their order, 64 requests of 64 tokens each at a time, greedy, on a random Llama of 12
 layers. Steered requests add a vector at one layer or at all, with 1 to 256 different specs under way; the last has four
-times the requests, 256 of them at a time. A ratio is the median over pairs of steered by stock tokens a second.
-`unsteered` is the worker with nothing to do. `--profile` shows where the time of the worker's process goes.
+times the requests, 256 of them at a time. Ratios are medians over rounds of tokens a second: `stock` is steered by
+stock vLLM, `idle` is steered by unsteered requests to the same engine, whose process is the same too.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def bodies(specs: int, layers: tuple[int, ...], requests: int, seed: int) -> lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", type=Path, default=Path(".venv-vllm/bin/python"))
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--specs", type=int, nargs="*", default=list(SPECS))
     parser.add_argument("--engine", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -164,25 +164,32 @@ def main() -> None:
         steered.ask(
             {"vectors": [{"name": f"v{n}", "tensors": {"direction": [v.tolist()]}} for n, v in enumerate(vectors)]}
         )
-        cases: list[tuple[str, int, tuple[int, ...]]] = [("unsteered", 0, ())]
-        for name, layers in (("one layer", (6,)), ("all layers", tuple(range(LAYERS)))):
-            cases += [(name, n, layers) for n in asked.specs]
+        cases = [
+            (name, n, layers)
+            for name, layers in (("one layer", (6,)), ("all layers", tuple(range(LAYERS))))
+            for n in asked.specs
+        ]
         for e in engines:
             e.ask({"requests": bodies(0, (), REQUESTS, 999)})
-        print(f"{'layers':12} {'specs':>5} {'requests':>8} {'stock tok/s':>12} {'ratio':>6}  of pairs")
+        print(
+            f"{'layers':10} {'specs':>5} {'requests':>8} {'stock tok/s':>11} {'stock':>6} {'idle':>6}  rounds of both"
+        )
         for name, specs, layers in cases:
             requests = max(REQUESTS, specs)
-            pairs = []
-            for k in range(asked.pairs if requests == REQUESTS else max(2, asked.pairs // 2)):
-                rates = {}
-                for e in engines if k % 2 else engines[::-1]:
-                    mine = bodies(specs if e is steered else 0, layers, requests, seed=1000 * specs + k)
-                    rates[e] = e.ask({"requests": mine})["rate"]
-                pairs.append((rates[stock], rates[steered] / rates[stock]))
-            ratios = [r for _, r in pairs]
+            rounds = []
+            for k in range(asked.rounds if requests == REQUESTS else max(2, asked.rounds // 2)):
+                seed = 1000 * specs + k
+                ways = [(stock, 0), (steered, 0), (steered, specs)]
+                rates = {
+                    way: way[0].ask({"requests": bodies(way[1], layers, requests, seed)})["rate"]
+                    for way in (ways if k % 2 else ways[::-1])
+                }
+                plain, idle, full = (rates[w] for w in ways)
+                rounds.append((plain, full / plain, full / idle))
+            rate, by_stock, by_idle = (statistics.median(r) for r in zip(*rounds, strict=True))
             print(
-                f"{name:12} {specs:5} {requests:8} {statistics.median(s for s, _ in pairs):12.0f} "
-                f"{statistics.median(ratios):6.3f}  {' '.join(f'{r:.3f}' for r in ratios)}",
+                f"{name:10} {specs:5} {requests:8} {rate:11.0f} {by_stock:6.3f} {by_idle:6.3f}  "
+                + " ".join(f"{s:.3f}/{i:.3f}" for _, s, i in rounds),
                 flush=True,
             )
         for e in engines:

@@ -118,6 +118,15 @@ class Lane:
     def act(self, hidden: Tensor, residual: Tensor | None, tokens: int) -> None:
         """Change hidden (and residual) [at least `tokens`, width] in place."""
         index = self._index
+        if index is None and self._apply is None:
+            # nearly every pass of nearly every request: nothing is copied
+            mine = hidden[:tokens]
+            if residual is not None:
+                mine += residual[:tokens]
+                residual[:tokens] = 0
+            mine += self._rows
+            self.touched += self._counts
+            return
         if index is None:
             part = hidden[:tokens] if residual is None else hidden[:tokens] + residual[:tokens]
         else:
