@@ -1,7 +1,8 @@
 """Runs in vLLM's environment: a job as JSON in, answers and receipts as JSON out.
 
 `python engine_side.py job.json answers.json`; a job has `engine` (arguments of `vllm.LLM`), `vectors` (bodies of
-`steer_upload`), `passes` (a list of lists of requests: `tokens`, `max_tokens`, `steer`, `adapter`) and `adapters`.
+`steer_upload`), `passes` (a list of lists of requests: `tokens`, `max_tokens`, `steer`, `adapter`, and of how many last
+tokens the log-probabilities are wanted, `scored`) and `adapters`.
 """
 
 import json
@@ -27,7 +28,7 @@ def main(job_file: str, out_file: str) -> None:
                 temperature=0.0,
                 max_tokens=r["max_tokens"],
                 extra_args={"steer": r["steer"]} if r["steer"] else None,
-                logprobs=r.get("logprobs"),
+                prompt_logprobs=0 if r.get("scored") else None,
             )
             for r in requests
         ]
@@ -37,11 +38,14 @@ def main(job_file: str, out_file: str) -> None:
         receipts = llm.collective_rpc("steer_receipts", args=(nonces,))[0] if job["vectors"] else {}
         answers = [
             {
+                "scores": [
+                    next(iter(p.values())).logprob for p in (o.prompt_logprobs or [])[-r.get("scored", 0) :] if p
+                ],
                 "tokens": list(o.outputs[0].token_ids),
                 "cached": o.num_cached_tokens,
                 "finish": o.outputs[0].finish_reason,
             }
-            for o in out
+            for o, r in zip(out, requests, strict=True)
         ]
         passes.append({"answers": answers, "receipts": receipts})
     state = llm.collective_rpc("steer_state")[0] if job["vectors"] else {}

@@ -112,11 +112,19 @@ class Ask:
     max_tokens: int = 24
     adapter: str | None = None
     nonce: str = ""
+    #: where it is given, it is scored
+    answer: tuple[int, ...] = ()
 
     def body(self) -> dict:
         """As `engine_side` takes it."""
-        steer = spec_text(self.interventions, self.nonce) if self.interventions else ""
-        return {"tokens": list(self.tokens), "max_tokens": self.max_tokens, "steer": steer, "adapter": self.adapter}
+        prompt = len(self.tokens) if self.answer else None
+        return {
+            "tokens": [*self.tokens, *self.answer],
+            "max_tokens": 1 if self.answer else self.max_tokens,
+            "steer": spec_text(self.interventions, self.nonce, prompt) if self.interventions else "",
+            "adapter": self.adapter,
+            "scored": len(self.answer),
+        }
 
 
 class Reference:

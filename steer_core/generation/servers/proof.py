@@ -24,9 +24,16 @@ def worker_interventions(model_type: str) -> Interventions:
     return Interventions(OPERATORS, POSITIONS, sites, GATES)
 
 
-def spec_text(interventions: Sequence[Intervention], nonce: str) -> str:
-    """What a request carries under `steer` in `vllm_xargs`."""
-    return write_spec([i.to_dict() for i in interventions], nonce)
+def spec_text(interventions: Sequence[Intervention], nonce: str, prompt: int | None = None) -> str:
+    """What a request carries under `steer` in `vllm_xargs`.
+
+    Args:
+        interventions: what is done.
+        nonce: what its receipt is asked for by; empty: nobody will.
+        prompt: how many of the request's tokens count as prompt; None: all that vLLM is given. Needed where a given
+            answer is scored, for it is then a part of what vLLM calls the prompt.
+    """
+    return write_spec([i.to_dict() for i in interventions], nonce, prompt)
 
 
 def vector_body(vector: SteeringVector) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _salt_in_engine(request: Any) -> None:
         if spec is not None and spec.edits:
             prompt = asked.prompt_token_ids if asked.prompt_token_ids is not None else asked.prompt_embeds
             # what the client salts with on top still keeps its requests apart
-            asked.cache_salt = salt(spec, len(prompt)) + (asked.cache_salt or "")
+            asked.cache_salt = salt(spec, spec.prompt_length(len(prompt))) + (asked.cache_salt or "")
         return made(cls, asked, block_hasher)
 
     request.from_engine_core_request = salted

@@ -4,7 +4,8 @@
         {"operator": "add", "vector": "<id>", "layer": 3, "coefficient": 1.5, "positions": "completion"}]}
 
 An intervention is what `Intervention.to_dict` of `steer_core.steering` writes; `site` and `positions` may be left out.
-The nonce, optional, is what the request's receipt is asked for by.
+The nonce, optional, is what the request's receipt is asked for by. `prompt`, optional, is how many of the request's
+tokens count as prompt: where an answer is scored, vLLM is given it as a part of the prompt.
 """
 
 from __future__ import annotations
@@ -49,13 +50,20 @@ class Spec:
 
     edits: tuple[Edit, ...]
     nonce: str = ""
+    prompt: int | None = None
+
+    def prompt_length(self, given: int) -> int:
+        """Tokens that count as prompt, of a request whose prompt, as vLLM sees it, has that many."""
+        return given if self.prompt is None else min(self.prompt, given)
 
 
-def write_spec(interventions: list[dict[str, Any]], nonce: str = "") -> str:
+def write_spec(interventions: list[dict[str, Any]], nonce: str = "", prompt: int | None = None) -> str:
     """The JSON of a spec, from interventions as plain JSON."""
     body: dict[str, Any] = {"interventions": interventions}
     if nonce:
         body["nonce"] = nonce
+    if prompt is not None:
+        body["prompt"] = prompt
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
@@ -73,12 +81,14 @@ def read_spec(text: object) -> Spec:
         raise SpecError(f"{KEY!r} is no JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("interventions"), list):
         raise SpecError(f"{KEY!r} is a JSON object with a list of `interventions`; got {text[:80]}")
-    if unknown := sorted(set(body) - {"interventions", "nonce"}):
-        raise SpecError(f"{KEY!r} knows no {unknown[0]!r}; it has `interventions` and `nonce`")
-    nonce = body.get("nonce", "")
+    if unknown := sorted(set(body) - {"interventions", "nonce", "prompt"}):
+        raise SpecError(f"{KEY!r} knows no {unknown[0]!r}; it has `interventions`, `nonce` and `prompt`")
+    nonce, prompt = body.get("nonce", ""), body.get("prompt")
+    if prompt is not None and (isinstance(prompt, bool) or not isinstance(prompt, int) or prompt < 0):
+        raise SpecError(f"`prompt` of {KEY!r} is a number of tokens; got {prompt!r}")
     if not isinstance(nonce, str):
         raise SpecError(f"the nonce of {KEY!r} is a string; got {nonce!r}")
-    return Spec(tuple(_edit(n, e) for n, e in enumerate(body["interventions"])), nonce)
+    return Spec(tuple(_edit(n, e) for n, e in enumerate(body["interventions"])), nonce, prompt)
 
 
 def _edit(number: int, body: Any) -> Edit:

@@ -40,6 +40,8 @@ class Row:
     cached: int
     lanes: dict[int, Lane] = field(default_factory=dict)
     fed: int = 0
+    #: how far it had come when its receipt was asked for
+    told: int = -1
     keys: list[tuple[Place, tuple[int, str, str]]] = field(default_factory=list)
 
 
@@ -126,7 +128,8 @@ class Steerer:
         row = self._rows.pop(request, None)
         if row is None:
             return
-        if row.spec.nonce:
+        # a client that has read the answer may ask before the worker hears that it has ended
+        if row.spec.nonce and row.told != self._reached[row.slot]:
             self._receipts.setdefault(row.spec.nonce, []).append(self._receipt(request, row))
             while len(self._receipts) > KEPT:
                 self._receipts.popitem(last=False)
@@ -173,12 +176,13 @@ class Steerer:
         self.active = {}
 
     def receipts(self, nonces: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Receipts by nonce, of requests that ended and of those under way; those that ended are forgotten then."""
+        """Receipts by nonce, of requests that ended and of those under way; one that is complete is given once."""
         wanted = set(nonces)
         found = {n: self._receipts.pop(n) for n in nonces if n in self._receipts}
         for request, row in self._rows.items():
             if row.spec.nonce in wanted:
                 found.setdefault(row.spec.nonce, []).append(self._receipt(request, row))
+                row.told = int(self._reached[row.slot])
         return found
 
     def _receipt(self, request: str, row: Row) -> dict[str, Any]:

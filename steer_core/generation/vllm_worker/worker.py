@@ -110,7 +110,8 @@ class SteerWorker(_worker_class()):  # type: ignore[misc]
 
     def _join(self, request: str, text: object, prompt: int, cached: int) -> None:
         try:
-            self.steerer.join(request, read_spec(text), prompt, cached)
+            spec = read_spec(text)
+            self.steerer.join(request, spec, spec.prompt_length(prompt), cached)
         except (SpecError, KeyError) as error:
             # the front refuses such requests; one that came around it gets no receipt, and the engine lives
             logger.error("steering of request %s cannot be carried out, it runs unsteered: %s", request, error)

@@ -49,6 +49,11 @@ def test_additions_are_summed_as_the_hooks_sum_them(asked):
     assert [vars(e) | {"gate": None} for e in found.edits] == [vars(i) for i in asked]
 
 
+def test_a_given_answer_does_not_count_as_prompt_though_vllm_is_given_it_as_such():
+    assert spec.read_spec(spec_text([], "", 10)).prompt_length(14) == 10
+    assert spec.read_spec(spec_text([], "")).prompt_length(14) == 14
+
+
 def test_the_worker_knows_operators_and_selectors_of_ours_only():
     assert set(support.OPERATORS) <= set(available_operators())
     assert set(support.POSITIONS) == set(FORMS)
@@ -66,6 +71,7 @@ def test_the_worker_knows_operators_and_selectors_of_ours_only():
         ("[]", "list of `interventions`"),
         ({"interventions": [], "layers": 1}, "no 'layers'"),
         ({"interventions": [], "nonce": 1}, "nonce"),
+        ({"interventions": [], "prompt": -1}, "`prompt` of 'steer' is a number of tokens"),
         ({"interventions": [3]}, "intervention 0 is a JSON object"),
         ({"interventions": [{"operator": "add"}]}, "lacks 'vector'"),
         ({"strength": 1}, "knows no 'strength'"),

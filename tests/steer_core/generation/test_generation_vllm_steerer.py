@@ -141,12 +141,18 @@ def test_slots_grow_are_used_again_and_stay_apart(steerer):
 
 
 def test_a_receipt_is_given_once_and_kept_until_then(steerer):
-    steerer.join("x", spec({}, nonce="x"), prompt=5, cached=0)
-    assert len(steerer.receipts(["x", "y"])["x"]) == 1
-    steerer.leave("x")
-    steerer.leave("never came")
-    assert json.dumps(steerer.receipts(["x"]))
-    assert steerer.receipts(["x"]) == {}
+    for name in ("asked late", "asked early", "went on"):
+        steerer.join(name, spec({}, nonce=name), prompt=5, cached=0)
+        run(steerer, [(name, 0, 5)])
+    # the answer is complete, and the worker has not heard of it
+    assert len(steerer.receipts(["asked early", "went on", "nobody"])) == 2
+    run(steerer, [("went on", 5, 1)])
+    for name in ("asked late", "asked early", "went on", "never came"):
+        steerer.leave(name)
+    found = steerer.receipts(["asked late", "asked early", "went on"])
+    assert json.dumps(found)
+    assert {n: r[0]["reached"] for n, r in found.items()} == {"asked late": 5, "went on": 6}
+    assert steerer.receipts(["asked late", "went on"]) == {}
 
 
 def test_an_unknown_vector_changes_nothing(steerer):
