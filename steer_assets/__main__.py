@@ -7,6 +7,7 @@ steerworks compare direct rewrite      one cell against another, request by requ
 steerworks open direct                 its page, in the browser
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
+steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks clean                       merge journals, drop what killed writers left behind
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import polars as pl
 
+from schemas import SeedCorpus
 from schemas.specs import BenchSpec
 from steer_assets.demo import guarded
 from steer_assets.partitions import Cell, chosen_cells, named_cell
@@ -74,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     added = command("stills", stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
     added.add_argument("--out", type=Path, required=True, help="folder to write to")
+    added = command("engines", engines, "whether engines give the same answers: one plan on each, against transformers")
+    added.add_argument("model", help="model on the engine `transformers`")
+    added.add_argument("others", nargs="*", metavar="MODEL", help="the same model on other engines")
+    added.add_argument("--prompts", type=int, default=16, help="prompts, from the bench's corpus (default: 16)")
     command("clean", clean, "merge small files of the journals and drop what killed writers left behind")
     return parser
 
@@ -122,6 +128,29 @@ def run_(bench: BenchSpec, options: argparse.Namespace) -> int:
     from steer_assets.running import run_cells
 
     return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+
+
+def engines(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Print whether the same model answers alike on several engines."""
+    from steer_assets.io import read_published, table_url
+    from steer_core.front.identity import identity_report
+    from steer_core.generation.engines import load_engine
+    from steer_core.generation.engines.transformers import TransformersBackend
+
+    reference = load_engine(registry().model(options.model))
+    if not isinstance(reference, TransformersBackend):
+        raise ConfigError(f"model {options.model!r} does not run on `transformers`, which others are held against")
+    others = {}
+    try:
+        for name in options.others:
+            others[name] = load_engine(registry().model(name))
+        texts = read_published(table_url(storage_root(), bench.name, "seed_corpus", None), SeedCorpus)["text"]
+        prompts = texts.head(max(1, options.prompts)).to_list()
+        found = identity_report(reference, {f"{n} ({b.capabilities.name})": b for n, b in others.items()}, prompts)
+    finally:
+        for backend in others.values():
+            getattr(backend, "close", lambda: None)()
+    _print(found.with_columns(pl.col("largest difference").map_elements("{:.1e}".format, return_dtype=pl.String)))
 
 
 def rebuild(bench: BenchSpec, options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finish
 from steer_core.generation.decoding import Array
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
-from steer_core.generation.servers.asked import absolute, completion_body, scoring_body
+from steer_core.generation.servers.asked import completion_body, scoring_body
 from steer_core.generation.servers.command import ServeOptions
 from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
@@ -354,12 +354,12 @@ class VllmBackend:
         answer: tuple[int, ...],
     ) -> list[float]:
         nonce, whole = uuid.uuid4().hex, [*prompt, *answer]
-        # positions are counted from where the answer begins, and the server reads both as one prompt
-        placed = [replace(i, positions=absolute(i.positions, len(prompt))) for i in interventions]
-        body = scoring_body(self.spec.name, placed, adapter, whole, nonce)
+        body = scoring_body(self.spec.name, interventions, adapter, whole, nonce, len(prompt))
         found = server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
-        if placed:
-            worker_receipt(0, placed, len(whole), len(whole), self._receipts([nonce]).get(nonce))
+        if interventions:
+            found_receipt = self._receipts([nonce]).get(nonce)
+            # the last token is scored; that it was read as well moves no number
+            worker_receipt(0, interventions, len(prompt), len(whole) - 1, found_receipt)
         at = range(len(prompt), len(whole))
         return [float(found[k][str(whole[k])]["logprob"]) for k in at]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from steer_core.generation.backend import Call
 from steer_core.generation.servers.proof import spec_text
-from steer_core.generation.vllm_worker.spec import END, KEY, interval
+from steer_core.generation.vllm_worker.spec import KEY
 from steer_core.steering.intervention import Intervention
 
 
@@ -40,9 +40,14 @@ def completion_body(
 
 
 def scoring_body(
-    name: str, interventions: Sequence[Intervention], adapter: str | None, tokens: Sequence[int], nonce: str
+    name: str,
+    interventions: Sequence[Intervention],
+    adapter: str | None,
+    tokens: Sequence[int],
+    nonce: str,
+    prompt: int,
 ) -> dict[str, Any]:
-    """The request for the log-probability of each token of a prompt."""
+    """The request for the log-probability of each token of prompt and answer; the first `prompt` are prompt."""
     body: dict[str, Any] = {
         "model": adapter or name,
         "prompt": list(tokens),
@@ -50,18 +55,9 @@ def scoring_body(
         "temperature": 0,
         "prompt_logprobs": 0,
     }
-    return body | steering(interventions, nonce)
+    return body | steering(interventions, nonce, prompt)
 
 
-def steering(interventions: Sequence[Intervention], nonce: str) -> dict[str, Any]:
+def steering(interventions: Sequence[Intervention], nonce: str, prompt: int | None = None) -> dict[str, Any]:
     """The part of a request that steers; nothing of an unsteered one."""
-    return {"vllm_xargs": {KEY: spec_text(interventions, nonce)}} if interventions else {}
-
-
-def absolute(positions: str, prompt_length: int) -> str:
-    """A selector as a span of absolute positions: the same tokens, whatever counts as the prompt."""
-    if positions == "all":
-        return positions
-    low, high = interval(positions, prompt_length)
-    # one that holds no token of a prompt of that length is a span beyond every token
-    return f"span:{low}:{high}" if low < high else f"span:{END - 1}:{END}"
+    return {"vllm_xargs": {KEY: spec_text(interventions, nonce, prompt)}} if interventions else {}
