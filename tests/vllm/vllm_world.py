@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +26,43 @@ PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 LAYERS, WIDTH, VOCABULARY, CONTEXT = 4, 128, 400, 768
 
 
-def save_llama(folder: Path, layers: int = LAYERS, width: int = WIDTH, heads: int = 4, seed: int = 0) -> Path:
-    """A random Llama whose words are tokens one to one, so that equal texts are equal tokens."""
+COMMON = {"vocab_size": VOCABULARY, "pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
+WIDE = {
+    **COMMON,
+    "hidden_size": WIDTH,
+    "intermediate_size": 2 * WIDTH,
+    "num_hidden_layers": LAYERS,
+    # vLLM's attention on a CPU has no heads of fewer than 32
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "tie_word_embeddings": False,
+    "initializer_range": 0.15,
+}
+
+
+def config_of(family: str):
+    """A random model of a family."""
+    import transformers as t
+
+    old = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.15}
+    neox = {k: v for k, v in WIDE.items() if k != "num_key_value_heads"}
+    return {
+        "llama": lambda: t.LlamaConfig(**WIDE),
+        "mistral": lambda: t.MistralConfig(**WIDE, sliding_window=None),
+        "qwen2": lambda: t.Qwen2Config(**WIDE),
+        "qwen3": lambda: t.Qwen3Config(**WIDE, head_dim=32),
+        "phi3": lambda: t.Phi3Config(**WIDE),
+        "granite": lambda: t.GraniteConfig(
+            **WIDE, residual_multiplier=0.22, embedding_multiplier=12.0, attention_multiplier=0.35
+        ),
+        "gpt2": lambda: t.GPT2Config(**COMMON, **old, tie_word_embeddings=False),
+        "gpt_neox": lambda: t.GPTNeoXConfig(**neox),
+    }[family]()
+
+
+def save_model(folder: Path, family: str = "llama", seed: int = 0) -> Path:
+    """A random model whose words are tokens one to one, so that equal texts are equal tokens."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -36,21 +72,7 @@ def save_llama(folder: Path, layers: int = LAYERS, width: int = WIDTH, heads: in
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<end>", eos_token="<end>")
     torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 2),
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=False,
-        initializer_range=0.15,
-        pad_token_id=1,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config_of(family)).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
 
@@ -148,7 +170,7 @@ class Reference:
             for a in asks
         ]
         found = answer_all(self.backend, [Call(p, 0, 0) for p in plans])
-        return [([int(w[1:]) for w in g.raw.split()], g.receipt and json.loads(g.receipt)) for g in found]
+        return [([int(n) for n in re.findall(r"w(\d+)", g.raw)], g.receipt and json.loads(g.receipt)) for g in found]
 
 
 def run_vllm(
@@ -208,13 +230,15 @@ def run_vllm(
     return json.loads((folder / "out.json").read_text())
 
 
-def specs_of(v: dict[str, SteeringVector]) -> list[tuple[Intervention, ...]]:
+def specs_of(
+    v: dict[str, SteeringVector], sites: tuple[str, ...] = ("residual", "attention", "mlp")
+) -> list[tuple[Intervention, ...]]:
     """Unsteered, and 27 ways to steer: operators, layers, sites, positions, several at a place."""
 
     def i(name, layer, coefficient, positions="all", site="residual"):
         return Intervention(v[name].operator, v[name].id, layer, coefficient, site, positions)
 
-    return [
+    asked: list[tuple[Intervention, ...]] = [
         (),
         (i("add0", 0, 0.8),),
         (i("add1", 1, 0.6, "prompt"),),
@@ -245,9 +269,15 @@ def specs_of(v: dict[str, SteeringVector]) -> list[tuple[Intervention, ...]]:
         (i("add0", 2, 1.0, "completion", "mlp"),),
         (i("ablate", 1, 1.0, "all", "mlp"), i("add1", 1, 0.5), i("add2", 3, 0.6, "prompt", "attention")),
     ]
+    return [a for a in asked if all(i.site in sites for i in a)]
 
 
-def first_turn(v: dict[str, SteeringVector], requests: int = 84, seed: int = 0) -> list[Ask]:
+def first_turn(
+    v: dict[str, SteeringVector],
+    requests: int = 84,
+    seed: int = 0,
+    sites: tuple[str, ...] = ("residual", "attention", "mlp"),
+) -> list[Ask]:
     """Requests whose prompts begin alike for longer than a block of the cache (128 tokens), each with one of the specs.
 
     Prompts of the second length grow into a further block while they are answered, which is what preempts requests where
@@ -255,7 +285,7 @@ def first_turn(v: dict[str, SteeringVector], requests: int = 84, seed: int = 0) 
     """
     draw = random.Random(seed)
     heads = [tuple(draw.randrange(2, VOCABULARY) for _ in range(n)) for n in (140, 245, 290)]
-    specs = specs_of(v)
+    specs = specs_of(v, sites)
     asks = []
     for n in range(requests):
         tail = tuple(draw.randrange(2, VOCABULARY) for _ in range(3 + n % 4))

@@ -14,7 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -434,8 +434,8 @@ def _interventions(model: ModelSpec) -> Interventions:
     folder = model_folder(model)
     file = None if folder is None else folder / "config.json"
     if file is None or not file.is_file():
-        # of a hub model or a file that is not converted yet, the residual stream is all that is known
-        return worker_interventions("")
+        # nothing says of which family a hub model is, or a file that is not converted yet: the server will
+        return replace(worker_interventions("llama"), sites=("residual",))
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .steerer import Place, Steerer
-from .support import SUBLAYERS
+from .support import FAMILIES
 
 #: Where decoder layers stand in vLLM's models.
 _PATHS = ("model.layers", "model.decoder.layers", "transformer.h", "gpt_neox.layers", "language_model.model.layers")
@@ -76,7 +76,7 @@ def set_hooks(model: nn.Module, model_type: str, steerer: Steerer, compiled: boo
     act: Any = torch.ops.steerworks.steer_ if compiled else steer
     for number, layer in enumerate(find_layers(model)):
         _hook(layer, (number, "residual"), act)
-        for site, name in SUBLAYERS.get(model_type, {}).items():
+        for site, name in FAMILIES[model_type].items():
             _hook(getattr(layer, name), (number, site), act)
 
 

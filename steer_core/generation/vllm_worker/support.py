@@ -6,10 +6,21 @@ from __future__ import annotations
 OPERATORS = ("ablate", "add", "add_norm_preserving", "affine", "gated_transport", "rotate", "transport")
 #: Forms of position selectors, by their first word.
 POSITIONS = ("all", "prompt", "completion", "last_prompt", "index", "span")
-#: Places of a layer. `attention` and `mlp` only for the families of `SUBLAYERS`.
+#: Places of a layer; which of them, a family says.
 SITES = ("residual", "attention", "mlp")
-#: `model_type` -> modules inside a decoder layer, by site, whose outputs are what the sublayers write into the stream.
-SUBLAYERS = {"llama": {"attention": "self_attn", "mlp": "mlp"}}
+#: Families (`model_type`) whose answers were compared with the hooks of transformers, and the modules inside a decoder
+#: layer, by site, whose outputs are what the sublayers write into the stream. Others are refused: some hand on the
+#: stream in other ways, and would be steered wrongly.
+FAMILIES: dict[str, dict[str, str]] = {
+    "llama": {"attention": "self_attn", "mlp": "mlp"},
+    "mistral": {"attention": "self_attn", "mlp": "mlp"},
+    "qwen2": {"attention": "self_attn", "mlp": "mlp"},
+    "qwen3": {"attention": "self_attn", "mlp": "mlp"},
+    "phi3": {"attention": "self_attn", "mlp": "mlp"},
+    "granite": {},
+    "gpt2": {"attention": "attn", "mlp": "mlp"},
+    "gpt_neox": {"attention": "attention", "mlp": "mlp"},
+}
 #: Whether an intervention may wait for a condition on the prompt: chunks of a prompt are read in different passes.
 GATES = False
 #: Ways of running an engine that the worker refuses to start with, for nobody has measured them.
@@ -18,9 +29,10 @@ REFUSED = (
     "pipeline parallelism",
     "speculative decoding",
     "CUDA graphs (use --enforce-eager)",
+    "vLLM's transformers backend",
 )
 
 
 def sites_of(model_type: str) -> tuple[str, ...]:
-    """What may be steered in a layer of a family of models."""
-    return ("residual", *SUBLAYERS.get(model_type, {}))
+    """What may be steered in a layer of a family of models; nothing where the family is not known."""
+    return ("residual", *FAMILIES[model_type]) if model_type in FAMILIES else ()

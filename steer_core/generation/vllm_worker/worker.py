@@ -22,7 +22,7 @@ from .catalogue import Catalogue
 from .hooks import find_layers, set_hooks
 from .spec import KEY, SpecError, read_spec
 from .steerer import Steerer
-from .support import REFUSED, sites_of
+from .support import FAMILIES, REFUSED, sites_of
 
 #: Folder that all processes of an engine see; the launcher makes it.
 ROOM = "STEERWORKS_VLLM_ROOM"
@@ -82,17 +82,20 @@ class SteerWorker(_worker_class()):  # type: ignore[misc]
 
     @staticmethod
     def _refuse(config: Any) -> None:
-        parallel, compilation = config.parallel_config, config.compilation_config
+        parallel = config.parallel_config
         graphs = not current_platform.is_cpu() and not config.model_config.enforce_eager
         facts = (
             parallel.tensor_parallel_size > 1,
             parallel.pipeline_parallel_size > 1,
             config.speculative_config is not None,
             graphs,
+            config.model_config.using_transformers_backend(),
         )
         for name, is_so in zip(REFUSED, facts, strict=True):
             if is_so:
-                raise RuntimeError(f"steering: {name} was not measured with it, and is refused ({compilation.mode})")
+                raise RuntimeError(f"steering: {name} was not measured with it, and is refused")
+        if (family := config.model_config.hf_text_config.model_type) not in FAMILIES:
+            raise RuntimeError(f"steering: models of type {family!r} are not known here; known: {', '.join(FAMILIES)}")
 
     def execute_model(self, scheduler_output: Any) -> Any:
         """One forward pass."""
