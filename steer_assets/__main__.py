@@ -7,6 +7,7 @@ steerworks compare direct rewrite      one cell against another, request by requ
 steerworks open direct                 its page, in the browser
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
+steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
 steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks clean                       merge journals, drop what killed writers left behind
@@ -76,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     added = command("stills", stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
     added.add_argument("--out", type=Path, required=True, help="folder to write to")
+    added = command("batch", batch, "send what cells ask first through a batch API: submit, poll, collect")
+    added.add_argument("step", choices=["submit", "poll", "collect"], help="each can be repeated")
+    added.add_argument("methods", nargs="*", metavar="METHOD", help="methods to submit (default: all)")
+    added.add_argument("--models", nargs="+", required=True, metavar="MODEL", help="models behind an endpoint")
     added = command("engines", engines, "whether engines give the same answers: one plan on each, against transformers")
     added.add_argument("model", help="model on the engine `transformers`")
     added.add_argument("others", nargs="*", metavar="MODEL", help="the same model on other engines")
@@ -128,6 +133,28 @@ def run_(bench: BenchSpec, options: argparse.Namespace) -> int:
     from steer_assets.running import run_cells
 
     return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+
+
+def batch(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Submit, look at, or collect the batches of models."""
+    from steer_assets.batching import batches_of, first_calls
+
+    for name in options.models:
+        model = registry().model(name)
+        _, batches = batches_of(model)
+        if options.step == "submit":
+            cells = chosen_cells(bench, options.methods or ["all"], [name])
+            done = batches.submit(first_calls(bench, cells))
+            print(
+                f"{name}: {done.sent} requests sent in {len(done.batches)} batches; {done.answered} have an answer, "
+                f"{done.under_way} are under way"
+            )
+            if done.left:
+                print(f"{name}: the rest was not sent: {done.left}")
+            continue
+        for one in batches.poll() if options.step == "poll" else batches.collect():
+            took = f", {one.answers} answers, {one.again} to be sent again" if options.step == "collect" else ""
+            print(f"{name}: {one.batch_id}: {one.state}, {one.rows} requests{took}")
 
 
 def engines(bench: BenchSpec, options: argparse.Namespace) -> None:

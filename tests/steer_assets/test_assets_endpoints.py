@@ -118,3 +118,23 @@ def test_a_wrong_setting_is_said_by_the_plan(far, capsys, settings, said, monkey
     shown = capsys.readouterr()
     assert said in shown.err + shown.out
     assert "my-very-key" not in shown.err + shown.out
+
+
+def test_a_cell_through_a_batch_is_submitted_collected_and_run_without_a_request(far, capsys, monkeypatch):
+    monkeypatch.chdir(far.folder)
+    far.ask(dialect="openai")
+    assert main(["batch", "submit", "direct", "--models", "far", "--bench", "small"]) == 0
+    assert "24 requests sent in 1 batches" in capsys.readouterr().out
+    assert main(["batch", "submit", "direct", "--models", "far", "--bench", "small"]) == 0
+    assert "0 requests sent in 0 batches; 0 have an answer, 24 are under way" in capsys.readouterr().out
+    assert main(["batch", "poll", "--models", "far", "--bench", "small"]) == 0
+    assert "in_progress, 24 requests" in capsys.readouterr().out
+    far.server.work_batches()
+    assert main(["batch", "collect", "--models", "far", "--bench", "small"]) == 0
+    assert "completed, 24 requests, 24 answers, 0 to be sent again" in capsys.readouterr().out
+    far.materialize(SHARED)
+    status, _ = far.materialize(GRID, "direct|far")
+    assert status["responses"] == "written"
+    assert not far.server.requests
+    rows = read_table(str(far.table("attempts", "direct|far")), Attempts)
+    assert set(rows["batch_id"]) == {"batch-0"}
