@@ -37,6 +37,8 @@ SCHEMA = {
 }
 #: Share of the stream's length that directions have.
 SHARE = 0.3
+#: Parameters up to which a model is also read in double precision.
+DOUBLED = 2_000_000_000
 #: Directions that are drawn.
 DIRECTIONS = 4
 
@@ -77,6 +79,8 @@ def identity_report(
     plans = _plans(reference, vectors, prompts, Decoding(max_new_tokens=max_new_tokens))
     expected = answer_all(reference, [Call(p, 0, 0) for p in plans])
     rows = [_row("transformers, row by row", reference, reference, plans, expected, batch_size=1)]
+    if sum(p.numel() for p in reference.loaded.model.parameters()) <= DOUBLED:
+        rows.append(_doubled(reference, plans, [e.raw for e in expected]))
     for name, backend in others.items():
         able, why = _able(backend, plans)
         if vectors and backend.capabilities.interventions is not None:
@@ -185,6 +189,33 @@ def _row(
         "largest difference": largest,
         "receipts": "" if not steered else "as the hooks'" if not wrong else f"{wrong} others",
         "not run": why,
+    }
+
+
+def _doubled(reference: TransformersBackend, plans: Sequence[Plan], texts: Sequence[str]) -> dict[str, object]:
+    """How far the hooks' own log-probabilities are from those in double precision: nobody can be held to less."""
+    import torch
+
+    model, some = reference.loaded.model, [k for k, t in enumerate(texts) if t.strip()]
+    asked, given = [plans[k] for k in some], [texts[k] for k in some]
+    want = reference.score(asked, given)
+    dtype = next(model.parameters()).dtype
+    model.to(torch.float64)
+    try:
+        truth = reference.score(asked, given)
+    finally:
+        # every number of the narrower type is one of the wider
+        model.to(dtype)
+    apart = np.abs(np.concatenate([np.subtract(t, w) for t, w in zip(truth, want, strict=True)])) if some else None
+    return {
+        "engine": "transformers, in double precision",
+        "rows": 0,
+        "steered": 0,
+        "same answers": 0,
+        "log-probs": 0 if apart is None else len(apart),
+        "largest difference": None if apart is None else float(apart.max()),
+        "receipts": "",
+        "not run": "answers; only given texts are read",
     }
 
 
