@@ -7,78 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.digest import digest_json
-from schemas.endpoints import Endpoint, VllmServer
+from schemas.model_spec import ModelSpec as ModelSpec
 from schemas.parts import Part, PartSpec
 from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
-
-
-class ModelSpec(Spec):
-    """A language model: `embedded`, a hub id with a revision, a local folder or GGUF file, or an installed package."""
-
-    name: PartitionName = Field(description="Partition key and folder name")
-    source: str = Field(
-        min_length=1,
-        description="`embedded`, a hub id (`org/name`), a path to a folder or a `.gguf` file, or `package:<name>`, "
-        "the model in an installed Python package; `served:<name>`, what an endpoint calls it",
-    )
-    revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
-    device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` ...")
-    max_context: int | None = Field(
-        None, gt=0, description="Tokens of prompt and answer; null reads the model's config"
-    )
-    chat: bool | None = Field(None, description="Use the chat template; null uses it where the tokenizer has one")
-    template_options: Options = Field(
-        default_factory=dict, description="Arguments of the chat template, e.g. `enable_thinking: false`"
-    )
-    engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
-    endpoint: Endpoint | None = Field(None, description="Where it answers over the network; for engine `openai`")
-    vllm: VllmServer | None = Field(None, description="How its server is run; for engine `vllm`")
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _hub_ids_are_pinned(self) -> ModelSpec:
-        if self.kind == "hub" and not self.revision:
-            raise ValueError(
-                f"model {self.name!r}: hub id {self.source!r} needs a `revision` (a commit or tag); "
-                "for a local folder write a path that starts with `/` or `./`"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _endpoints_are_for_their_engine(self) -> ModelSpec:
-        if self.kind == "served" and self.engine in ("transformers", "vllm"):
-            raise ValueError(
-                f"model {self.name!r}: {self.source!r} is a name that an endpoint knows; the engine {self.engine!r} "
-                "needs the weights: set `engine: openai` and an `endpoint`"
-            )
-        if (self.engine == "openai") != (self.endpoint is not None):
-            said = "needs an `endpoint`" if self.endpoint is None else f"has an `endpoint`, and engine {self.engine!r}"
-            raise ValueError(f"model {self.name!r} {said}: endpoints are for the engine `openai`, and it needs one")
-        if self.vllm is not None and self.engine != "vllm":
-            raise ValueError(f"model {self.name!r} has `vllm`, and engine {self.engine!r}: it is for the engine `vllm`")
-        return self
-
-    @property
-    def identity(self) -> str:
-        """Hash of what decides the model's answers; name, device and engine do not: those belong to the execution."""
-        body = self.model_dump(mode="json", exclude={"name", "device", "engine", "description", "endpoint", "vllm"})
-        if self.endpoint is not None:
-            # address, limits and prices change no answer
-            body["endpoint"] = self.endpoint.identity()
-        return digest_json(body)
-
-    @property
-    def kind(self) -> Literal["embedded", "hub", "local", "package", "served"]:
-        """Where the weights come from."""
-        if self.source.startswith("served:"):
-            return "served"
-        if self.source == "embedded":
-            return "embedded"
-        if self.source.startswith("package:"):
-            return "package"
-        return "local" if self.source.startswith(("/", ".", "~")) else "hub"
 
 
 class GoalSpec(Spec):

@@ -7,14 +7,12 @@ hooks'.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import uuid
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,13 @@ from schemas.digest import canonical_json
 from schemas.endpoints import VllmServer
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Generation, Interventions, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
-from steer_core.generation.servers.asked import completion_body, scoring_body
+from steer_core.generation.servers.asked import scoring_body
 from steer_core.generation.servers.command import ServeOptions
+from steer_core.generation.servers.completions import Completions, Prepared, receipts_of
 from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
 from steer_core.generation.servers.server import Server
@@ -41,23 +40,6 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: Interpreter of the environment that has vLLM, where a model does not name one.
 PYTHON = "STEERWORKS_VLLM"
-#: Answers that wait for their receipts together, while others are under way.
-RECEIPTS = 32
-#: Looks at receipts that are not there yet, a twentieth of a second apart.
-LOOKS = 100
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A completion that came: its row, what was asked, and the token ids."""
-
-    index: int
-    plan: Plan
-    prompt: int
-    tokens: list[int]
-    stopped: bool
-    nonce: str
-    seconds: float
 
 
 class VllmBackend:
@@ -217,91 +199,17 @@ class VllmBackend:
         """
         if isinstance(calls, Sequence):
             self._check([c.plan for c in calls if c is not None], "generate")
-        return self._answers(iter(calls))
+        answers = Completions(self._ready, self.spec.name, self.settings.rows, self._ends, self._write)
+        return answers.of(self._prepared(calls))
 
-    def _answers(self, source: Iterator[Call | None]) -> Iterator[Finished]:
-        numbers = itertools.count()
-        over, open_rows = False, set[Future[_Answer]]()
-        steered: deque[_Answer] = deque()
-        with ThreadPoolExecutor(self.settings.rows) as pool:
-            try:
-                while True:
-                    while not over and len(open_rows) < self.settings.rows:
-                        try:
-                            call = next(source)
-                        except StopIteration:
-                            over = True
-                            break
-                        if call is None:
-                            break
-                        index = next(numbers)
-                        self._check([call.plan], "generate")
-                        tokens = self.encode(call.plan)
-                        if (room := self._room(call.plan, len(tokens))) <= 0:
-                            yield Finished(index, Generation("", "overlong", len(tokens), 0, 0.0))
-                            continue
-                        open_rows.add(pool.submit(self._complete, self._ready(), index, call, tokens, room))
-                    if not open_rows and not steered:
-                        if over:
-                            return
-                        raise SteerworksError("the source of calls waits for rows under way, and there are none")
-                    if open_rows:
-                        done, open_rows = wait(open_rows, return_when=FIRST_COMPLETED)
-                        for answer in (d.result() for d in done):
-                            if answer.plan.interventions:
-                                steered.append(answer)
-                            else:
-                                yield self._finished(answer, None)
-                    # the worker is asked for many receipts at once
-                    if len(steered) >= RECEIPTS or (steered and not open_rows):
-                        yield from self._proven(steered)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _complete(self, server: Server, index: int, call: Call, tokens: list[int], room: int) -> _Answer:
-        import time
-
-        began, nonce = time.perf_counter(), uuid.uuid4().hex
-        body = completion_body(self.spec.name, call, tokens, room, sorted(self._ends), nonce)
-        choice = server.post("/v1/completions", body)["choices"][0]
-        written, seconds = [int(t) for t in choice["token_ids"]], time.perf_counter() - began
-        return _Answer(index, call.plan, len(tokens), written, choice["finish_reason"] == "stop", nonce, seconds)
-
-    def _proven(self, answers: deque[_Answer]) -> Iterator[Finished]:
-        """Answers with their receipts; the queue is empty afterwards."""
-        waiting = list(answers)
-        answers.clear()
-        found = self._receipts([a.nonce for a in waiting])
-        for a in waiting:
-            receipt = worker_receipt(
-                a.index, a.plan.interventions, a.prompt, a.prompt + len(a.tokens) - 1, found.get(a.nonce)
-            )
-            yield self._finished(a, receipt.to_json())
-
-    def _receipts(self, nonces: Sequence[str]) -> dict[str, dict[str, Any]]:
-        import time
-
-        found: dict[str, dict[str, Any]] = {}
-        for _ in range(LOOKS):
-            missing = [n for n in nonces if n not in found]
-            if not missing:
-                break
-            found |= {n: rows[0] for n, rows in self.server.receipts(missing).items() if rows}
-            if len(found) < len(nonces):
-                # the worker hears of an answer's end with its next pass
-                time.sleep(0.05)
-        return found
-
-    def _finished(self, answer: _Answer, receipt: str | None) -> Finished:
-        tokens = answer.tokens
-        if answer.stopped and tokens and tokens[-1] in self._ends:
-            tokens = tokens[:-1]
-        finish = "stop" if answer.stopped else "length"
-        text = self._write(tokens)
-        return Finished(
-            answer.index,
-            Generation(text, finish, answer.prompt, len(answer.tokens), answer.seconds, receipt),  # type: ignore[arg-type]
-        )
+    def _prepared(self, source: Iterable[Call | None]) -> Iterator[Prepared | None]:
+        for call in source:
+            if call is None:
+                yield None
+                continue
+            self._check([call.plan], "generate")
+            tokens = self.encode(call.plan)
+            yield Prepared(call, tokens, self._room(call.plan, len(tokens)))
 
     @cached_property
     def _ends(self) -> frozenset[int]:
@@ -357,9 +265,9 @@ class VllmBackend:
         body = scoring_body(self.spec.name, interventions, adapter, whole, nonce, len(prompt))
         found = server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
         if interventions:
-            found_receipt = self._receipts([nonce]).get(nonce)
+            receipt = receipts_of(server, [nonce]).get(nonce)
             # the last token is scored; that it was read as well moves no number
-            worker_receipt(0, interventions, len(prompt), len(whole) - 1, found_receipt)
+            worker_receipt(0, interventions, len(prompt), len(whole) - 1, receipt)
         at = range(len(prompt), len(whole))
         return [float(found[k][str(whole[k])]["logprob"]) for k in at]
 
