@@ -78,6 +78,18 @@ class Attempts(Contract, table="attempts", key=("attempt_id",)):
     batch_id: str = column(description="The batch that it was part of; empty: none")
 
 
+class Groundedness(Contract, table="groundedness", key=("request_id",)):
+    """Whether a chosen answer stays with its source: a judge's verdict beside the words that the two share."""
+
+    request_id: str = column(description="Request")
+    response_id: str = column(description="Chosen response")
+    judge_id: str = column(description="Digest of the judge: model, rubric, settings")
+    verdict: float = column(nullable=True, ge=0.0, le=1.0, description="1: it stays; null: no verdict, or no answer")
+    shared: float = column(nullable=True, ge=0.0, le=1.0, description="Share of the source's content words in it")
+    grounded: bool = column(nullable=True, description="Whether the verdict says that it stays; null without one")
+    review: bool = column(description="True where nobody but a person can say: no verdict, or judge and words disagree")
+
+
 class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version=2):
     """What a method chose for each request, and what that cost."""
 

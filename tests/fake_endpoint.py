@@ -190,6 +190,8 @@ def _answer(prompt: str, how: str, asked: dict[str, Any]) -> tuple[int, Any]:
         return 400, {"error": {"message": "this prompt is malformed"}}
     message: dict[str, Any] = {"role": "assistant", "content": f"answer to {prompt}"}
     reason = {"filter": "content_filter", "truncate": "length"}.get(how, "stop")
+    if how.startswith("say:"):
+        message["content"] = how.removeprefix("say:")
     if how == "refuse":
         message |= {"content": None, "refusal": "I cannot help with that."}
     if how in ("empty", "filter"):

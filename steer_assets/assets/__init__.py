@@ -46,7 +46,7 @@ _AFTER = (
     ),
     Node(
         "responses",
-        (responses.responses, responses.attempts),
+        (responses.responses, responses.attempts, responses.groundedness),
         "Every answer of the cell, and what was chosen for each request",
         CELLS,
     ),

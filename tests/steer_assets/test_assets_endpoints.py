@@ -5,7 +5,7 @@ import pytest
 import yaml
 from fake_endpoint import Servers
 
-from schemas import Attempts
+from schemas import Attempts, Groundedness
 from steer_assets import compute, devices
 from steer_assets.__main__ import main
 from steer_assets.partitions import all_cells
@@ -138,3 +138,27 @@ def test_a_cell_through_a_batch_is_submitted_collected_and_run_without_a_request
     assert not far.server.requests
     rows = read_table(str(far.table("attempts", "direct|far")), Attempts)
     assert set(rows["batch_id"]) == {"batch-0"}
+
+
+def test_answers_are_judged_by_whether_they_stay_with_their_source(far):
+    # the judge's own prompt is asked for first: words of sources stand in it as well
+    far.server.script.answers = {"Reply with Yes or No.": "say:Yes", "terrible book": "say:Cows moo.", "sings": "filter"}
+    far.bench = {**far.bench, "grounded_by": "far"}
+    far.ask()
+    far.materialize(SHARED)
+    status, _ = far.materialize(GRID, "direct|far")
+    assert status["groundedness"] == "written"
+    rows = read_table(str(far.table("groundedness", "direct|far")), Groundedness)
+    outcomes = pl.read_parquet(far.table("outcomes", "direct|far"), hive_partitioning=False)
+    both = rows.join(outcomes.filter(arm_id="headline").select("request_id", "text", "failure"), on="request_id")
+    assert both.height == outcomes.filter(arm_id="headline").height
+    empty, cows = both.filter(pl.col("failure") == "filtered"), both.filter(pl.col("text") == "Cows moo.")
+    assert empty["verdict"].null_count() == empty.height > 0
+    assert empty["review"].all()
+    # the judge says yes to everything, and the words say otherwise
+    assert cows.height > 0
+    assert (cows["shared"] == 0.0).all()
+    assert cows["review"].all()
+    rest = both.filter(pl.col("failure").is_null(), pl.col("text") != "Cows moo.")
+    assert rest["grounded"].all()
+    assert not rest["review"].any()

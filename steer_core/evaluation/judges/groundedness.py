@@ -7,12 +7,13 @@ say nothing of a good paraphrase. Where the two disagree the row is marked for a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
 from steer_core.evaluation.meaning import STOP_WORDS
+from steer_core.generation.run import Progress
 
 #: Share of the prompt's content words from which the words alone speak for an answer.
 LEAST_SHARED = 0.2
@@ -20,25 +21,33 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def check_groundedness(
-    judge: Judge, cases: Sequence[Case], *, least_shared: float = LEAST_SHARED, batch_size: int = 64
+    judge: Judge,
+    cases: Sequence[Case],
+    *,
+    about: Mapping[str, str] | None = None,
+    least_shared: float = LEAST_SHARED,
+    batch_size: int = 64,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Verdict and lexical evidence for each case.
 
     Args:
         judge: with a yes-or-no rubric such as `grounded`.
         cases: what is checked.
+        about: item_id -> the text whose words count; None: the whole prompt of each case.
         least_shared: `shared` from which the words speak for the answer.
         batch_size: cases put to the judge together.
+        progress: told after each batch.
 
     Returns:
         Columns response_id, item_id, verdict (mean over repeats, 1: stays with the task; null: unparsed or no answer),
         shared (see `shared_words`), grounded (verdict above the middle of the scale; null with it), review (no verdict,
         or judge and words disagree).
     """
-    rows = judge_cases(judge, cases, batch_size=batch_size)
+    rows = judge_cases(judge, cases, batch_size=batch_size, progress=progress)
     verdicts = rows.group_by("response_id", "item_id", maintain_order=True).agg(verdict=pl.col("value").mean())
     words = pl.DataFrame(
-        [(c.response_id, c.item_id, shared_words(" ".join(m.content for m in c.messages), c.response)) for c in cases],
+        [(c.response_id, c.item_id, shared_words(_asked(c, about), c.response)) for c in cases],
         schema={"response_id": pl.String, "item_id": pl.String, "shared": pl.Float64},
         orient="row",
     ).unique(["response_id", "item_id"], maintain_order=True)
@@ -53,6 +62,10 @@ def check_groundedness(
         grounded=grounded,
         review=(pl.col("verdict").is_null() | (grounded != speaks).fill_null(False)),
     )
+
+
+def _asked(case: Case, about: Mapping[str, str] | None) -> str:
+    return " ".join(m.content for m in case.messages) if about is None else about[case.item_id]
 
 
 def shared_words(prompt: str, answer: str) -> float | None:
