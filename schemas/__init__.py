@@ -21,7 +21,7 @@ from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
-from schemas.responses import Artifacts, Attempts, Groundedness, Outcomes, PartTensors, Responses
+from schemas.responses import Artifacts, Attempts, GoalAgreement, Groundedness, Outcomes, PartTensors, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
@@ -42,6 +42,7 @@ __all__ = [
     "ContrastSources",
     "DataIntegrity",
     "DoseResponse",
+    "GoalAgreement",
     "GoalMovements",
     "GoalSpaceTable",
     "GoalValues",

@@ -317,8 +317,9 @@ class BenchSpec(Spec):
     meaning_model: Slug | None = Field(
         None, description="Sentence encoder (a model of models.yaml) that also measures what a rewrite keeps"
     )
-    grounded_by: Slug | None = Field(
-        None, description="Model (of models.yaml) that judges whether answers stay with their source; null: nobody"
+    validated_by: Slug | None = Field(
+        None,
+        description="Model (of models.yaml) that judges groundedness, and whether goals order texts as it does",
     )
     behaviors: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
         (), description="Behaviors that vector methods are swept on"

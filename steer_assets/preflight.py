@@ -80,8 +80,8 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
     wanted = {c.model.name: c.model for c in cells} | (
         {bench.meaning_model: registry().model(bench.meaning_model)} if bench.meaning_model else {}
     )
-    if bench.grounded_by:
-        wanted[bench.grounded_by] = registry().model(bench.grounded_by)
+    if bench.validated_by:
+        wanted[bench.validated_by] = registry().model(bench.validated_by)
     broken = set()
     for name, model in wanted.items():
         try:

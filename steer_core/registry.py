@@ -280,7 +280,7 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
     try:
         for name in bench.goals:
             registry.goal(name)
-        for name in (*bench.models, *filter(None, [bench.meaning_model, bench.grounded_by])):
+        for name in (*bench.models, *filter(None, [bench.meaning_model, bench.validated_by])):
             registry.model(name)
         for name in bench.methods:
             registry.method(name)

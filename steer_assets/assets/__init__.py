@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.specs import BenchSpec
-from steer_assets.assets import behaviors, contrasts, corpus, evaluation, fits, probes, reports, responses
+from steer_assets.assets import behaviors, contrasts, corpus, evaluation, fits, probes, reports, responses, validation
 from steer_assets.nodes import BOARD, CELLS, SHARED, Node, Nodes
 
 #: What all cells share.
@@ -46,7 +46,7 @@ _AFTER = (
     ),
     Node(
         "responses",
-        (responses.responses, responses.attempts, responses.groundedness),
+        (responses.responses, responses.attempts, validation.groundedness, validation.goal_agreement),
         "Every answer of the cell, and what was chosen for each request",
         CELLS,
     ),

@@ -9,27 +9,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from schemas import Attempts, Groundedness, Outcomes, ProbeArms, Responses, RunPlans
+from schemas import Attempts, Outcomes, ProbeArms, Responses, RunPlans
 from schemas.evaluation import HEADLINE
-from schemas.specs import ModelSpec
 from steer_assets.assets.calling import answer, follows_from, method_of
 from steer_assets.assets.fits import given_tables
-from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import model_digest, seconds_per_token
+from steer_assets.measuring import seconds_per_token
 from steer_assets.receipts import RECEIPTS
-from steer_assets.settings import registry
 from steer_assets.tables import Work, table
-from steer_core.evaluation.judges import load as judges
-from steer_core.evaluation.judges.groundedness import check_groundedness
-from steer_core.evaluation.judges.judge import Case
-from steer_core.evaluation.judges.llm import LlmJudge
-from steer_core.evaluation.rubrics.grounded import build as build_grounded
 from steer_core.generation.engines import attempts_of, cost_at_most, keeps_attempts, token_counter
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver, preview
 from steer_core.methods.part import arms_of, arms_table
 from steer_core.methods.protocol import Artifact
-from steer_core.steering.plan import Message
 
 
 def _preview(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -138,59 +129,3 @@ def _sent(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 def attempts(work: Work, responses: pl.DataFrame) -> pl.DataFrame:
     """Every request that was sent for the cell's responses, those that failed included, with tokens and money."""
     return attempts_of(work.here.model, responses["response_id"])
-
-
-def _stays(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    rows = frames["groundedness"]
-    return {
-        "judged": rows["verdict"].count(),
-        "said to stay with their source": int(rows["grounded"].sum()),
-        "to be looked at": int(rows["review"].sum()),
-    }
-
-
-@table(
-    Groundedness,
-    version=judges.VERSION,
-    spec=lambda work: [model_digest(_grounding(work)), work.bench.seed],
-    applies=lambda work: work.bench.grounded_by is not None,
-    grid=True,
-    gpu=True,
-    metadata=_stays,
-)
-def groundedness(work: Work, outcomes: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
-    """Whether each chosen answer stays with its source, by a judge and by shared words; where they disagree it says so.
-
-    A method's own failures are judged as well: an answer that was cut off may tell the same facts as far as it goes.
-    """
-    model = _grounding(work)
-    rows = outcomes.filter(pl.col("arm_id") == HEADLINE).join(
-        requests.select("request_id", source="text"), on="request_id", maintain_order="left"
-    )
-    with device_lease(device_of(model)):
-        judge = LlmJudge(backend_for(model), model.identity, build_grounded(), seed=work.bench.seed)
-        cases = [
-            Case(r["response_id"], r["request_id"], (Message("user", rewrite_of(r["source"])),), r["text"])
-            for r in rows.iter_rows(named=True)
-        ]
-        sources = dict(rows.select("request_id", "source").iter_rows())
-        found = check_groundedness(judge, cases, about=sources, progress=work.progress("verdicts on groundedness"))
-    return found.select(
-        request_id="item_id",
-        response_id="response_id",
-        judge_id=pl.lit(judge.judge_id),
-        verdict="verdict",
-        shared="shared",
-        grounded="grounded",
-        review="review",
-    )
-
-
-def _grounding(work: Work) -> ModelSpec:
-    assert work.bench.grounded_by is not None  # `applies` looked
-    return registry().model(work.bench.grounded_by)
-
-
-def rewrite_of(source: str) -> str:
-    """What the judge is told was asked: a rewrite of the source, whatever else a prompt said."""
-    return f"Rewrite this text.\n\n{source}"

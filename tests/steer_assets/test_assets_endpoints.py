@@ -5,7 +5,7 @@ import pytest
 import yaml
 from fake_endpoint import Servers
 
-from schemas import Attempts, Groundedness
+from schemas import Attempts, GoalAgreement, Groundedness
 from steer_assets import compute, devices
 from steer_assets.__main__ import main
 from steer_assets.partitions import all_cells
@@ -142,8 +142,13 @@ def test_a_cell_through_a_batch_is_submitted_collected_and_run_without_a_request
 
 def test_answers_are_judged_by_whether_they_stay_with_their_source(far):
     # the judge's own prompt is asked for first: words of sources stand in it as well
-    far.server.script.answers = {"Reply with Yes or No.": "say:Yes", "terrible book": "say:Cows moo.", "sings": "filter"}
-    far.bench = {**far.bench, "grounded_by": "far"}
+    far.server.script.answers = {
+        "Reply with Yes or No.": "say:Yes",
+        "Reply with A, with B": "say:A",
+        "terrible book": "say:Cows moo.",
+        "sings": "filter",
+    }
+    far.bench = {**far.bench, "validated_by": "far"}
     far.ask()
     far.materialize(SHARED)
     status, _ = far.materialize(GRID, "direct|far")
@@ -161,4 +166,10 @@ def test_answers_are_judged_by_whether_they_stay_with_their_source(far):
     assert cows["review"].all()
     rest = both.filter(pl.col("failure").is_null(), pl.col("text") != "Cows moo.")
     assert rest["grounded"].all()
+    # a judge that always names the first text prefers nothing, and is seen to
+    goals = read_table(str(far.table("goal_agreement", "direct|far")), GoalAgreement)
+    assert goals["goal"].to_list() == far.bench["goals"]
+    assert goals["tau"].null_count() == goals.height
+    assert (goals["first_place"] == 1.0).all()
+    assert (goals["n"] > 0).all()
     assert not rest["review"].any()
