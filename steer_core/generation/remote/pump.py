@@ -89,14 +89,14 @@ class Pump:
                     raise found
         if self._stop is not None:
             raise self._stop
-        if not over and not taken:
-            raise SteerworksError("the source of calls waits for rows under way, and there are none")
         if self._given_up:
             last = self._given_up[-1]
             raise EndpointError(
                 f"{len(self._given_up)} of {taken} rows have no answer from {self._wire.address} (the last: "
                 f"{last.detail}). All others are kept: run again, and only these are asked"
             )
+        if not over:
+            raise SteerworksError("the source of calls waits for rows under way, and there are none")
 
     def _begin(self) -> None:
         """Make what belongs to the loop, in its thread."""

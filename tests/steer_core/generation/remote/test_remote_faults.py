@@ -206,3 +206,10 @@ def test_an_answer_that_is_none_is_a_row_and_is_not_asked_again(serve, backend_a
     (row,) = backend.ledger.attempts([calls[0].response_id(backend.execution)]).iter_rows(named=True)
     assert row["thinking"] == ("let me see" if how == "think" else "")
     assert row["reasoning_tokens"] == (5 if how == "think" else 0)
+
+
+def test_a_source_that_waits_for_nothing_is_an_error_and_never_a_short_answer(serve, backend_at):
+    _, address = serve()
+    backend = backend_at(address)
+    with pytest.raises(SteerworksError, match="waits for rows under way, and there are none"):
+        list(backend.generate(c for c in [*calls_of(backend.spec, ["a"]), None, None, None]))
