@@ -361,6 +361,9 @@ def test_a_plan_of_another_model_is_refused_by_name(loaded, batching):
     odd = calls(1)
     with pytest.raises(SteerworksError, match=rf"a plan is of model m, and this backend runs {model.spec.identity}"):
         backend.generate([*calls_of(backend, calls(3)), *odd])
+    assert not ran  # of a list, not even what the model allows is measured
+    _ = backend.capabilities, backend._regime
+    ran.clear()
     with pytest.raises(SteerworksError, match="a plan is of model m"):
         list(backend.generate(iter(odd)))
     with pytest.raises(SteerworksError, match="a plan is of model m"):
