@@ -21,8 +21,16 @@ from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.reports import Reports
-from schemas.responses import Artifacts, Attempts, GoalAgreement, Groundedness, Outcomes, PartTensors, Responses
+from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
+from schemas.validation import (
+    GoalAgreement,
+    Groundedness,
+    GroundednessCalibration,
+    GroundednessSummary,
+    Rulings,
+    SettledGroundedness,
+)
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 
@@ -47,6 +55,8 @@ __all__ = [
     "GoalSpaceTable",
     "GoalValues",
     "Groundedness",
+    "GroundednessCalibration",
+    "GroundednessSummary",
     "GuidancePart",
     "JudgeCalibration",
     "Judgements",
@@ -61,8 +71,10 @@ __all__ = [
     "RequestGoals",
     "Requests",
     "Responses",
+    "Rulings",
     "RunPlans",
     "SeedCorpus",
+    "SettledGroundedness",
     "SideEffects",
     "Steerability",
     "SteerabilitySummary",

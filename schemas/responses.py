@@ -78,34 +78,6 @@ class Attempts(Contract, table="attempts", key=("attempt_id",)):
     batch_id: str = column(description="The batch that it was part of; empty: none")
 
 
-class Groundedness(Contract, table="groundedness", key=("request_id",)):
-    """Whether a chosen answer stays with its source: a judge's verdict beside the words that the two share."""
-
-    request_id: str = column(description="Request")
-    response_id: str = column(description="Chosen response")
-    judge_id: str = column(description="Digest of the judge: model, rubric, settings")
-    verdict: float = column(nullable=True, ge=0.0, le=1.0, description="1: it stays; null: no verdict, or no answer")
-    shared: float = column(nullable=True, ge=0.0, le=1.0, description="Share of the source's content words in it")
-    grounded: bool = column(nullable=True, description="Whether the verdict says that it stays; null without one")
-    review: bool = column(description="True where nobody but a person can say: no verdict, or judge and words disagree")
-
-
-class GoalAgreement(Contract, table="goal_agreement", key=("goal",)):
-    """Whether a goal measures what its name says: its order of source and answer against a judge's preference."""
-
-    goal: str = column(unique=True, description="Goal")
-    tau: float = column(nullable=True, ge=-1.0, le=1.0, description="Kendall's tau-b; null: nothing but ties on a side")
-    p_value: float = column(nullable=True, ge=0.0, le=1.0, description="Of tau = 0, two-sided")
-    same_side: float = column(
-        nullable=True, ge=0.0, le=1.0, description="Share of pairs that neither calls a tie on which both agree"
-    )
-    first_place: float = column(
-        nullable=True, ge=-1.0, le=1.0, description="Mean verdict for the text shown first: 0 is no liking for a place"
-    )
-    unparsed: float = column(ge=0.0, le=1.0, description="Share of pairs without a verdict")
-    n: int = column(ge=0, description="Pairs with a verdict")
-
-
 class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version=2):
     """What a method chose for each request, and what that cost."""
 

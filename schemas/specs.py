@@ -321,6 +321,9 @@ class BenchSpec(Spec):
         None,
         description="Model (of models.yaml) that judges groundedness, and whether goals order texts as it does",
     )
+    validated_against: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Methods of the bench with whose answers to the same requests that model compares each cell's"
+    )
     behaviors: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
         (), description="Behaviors that vector methods are swept on"
     )

@@ -4,6 +4,7 @@ steerworks cells                       every cell with its state, age and cost
 steerworks plan direct                 requests, tokens and time before anything is asked of a model
 steerworks run copy direct             bring cells up to date
 steerworks compare direct rewrite      one cell against another, request by request
+steerworks review direct               have the last word on answers that the judge doubts
 steerworks open direct                 its page, in the browser
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import getpass
 import os
 import sys
 import webbrowser
@@ -70,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     added = command("compare", compare, "compare two cells, paired by request")
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("other", help="method, or method|model")
+    added.add_argument("--judge", metavar="MODEL", help="a model that says goal by goal whose answers have more of it")
+    added = command("review", review, "look at answers on which judge and words disagree, and have the last word")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who looks (default: the user)")
+    added.add_argument("--spot", type=int, default=0, metavar="N", help="draw N of the other answers as well")
+    added.add_argument("--again", action="store_true", help="answers that somebody has looked at as well")
+    way = added.add_mutually_exclusive_group()
+    way.add_argument("--export", type=Path, metavar="FILE", help="write them as CSV, to be filled in")
+    way.add_argument("--import", type=Path, metavar="FILE", dest="take", help="take what was filled in")
     added = command("open", open_, "open a cell's page in the browser; without a cell the leaderboard")
     added.add_argument("cell", nargs="?", help="method, or method|model")
     added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
@@ -194,6 +205,37 @@ def compare(bench: BenchSpec, options: argparse.Namespace) -> None:
 
     one, other = named_cell(bench, options.cell), named_cell(bench, options.other)
     print(compare_scores(one.key, _scores(one), other.key, _scores(other)))
+    if options.judge is not None:
+        from steer_assets.comparing import by_judge
+
+        found = by_judge(one, other, registry().model(options.judge))
+        print(f"\n{one.key} beside {other.key}, two at a time, by {options.judge}:\n")
+        _print(found.with_columns(pl.selectors.float().round(3).cast(pl.String)))
+        print(
+            f"\ntau: whether the goal orders the answers as the judge does (1: always, 0: no relation). toward: how "
+            f"far the judge puts {one.key} on the side that was asked for (-1 to 1, 95 % interval)."
+        )
+
+
+def review(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Let a person have the last word on what a judge doubts."""
+    from steer_assets import review as reviewing
+
+    cell = named_cell(bench, options.cell)
+    if options.spot < 0:
+        raise ConfigError(f"--spot {options.spot}: a number of answers, from 0")
+    if options.export is not None:
+        n = reviewing.export(cell, options.export, options.spot, options.again)
+        print(f"{n} answers in {options.export}: fill in `stays` with yes or no, then `--import` the file")
+        return
+    if options.take is not None:
+        said = reviewing.take(cell, options.by, options.take, options.again)
+    else:
+        said = reviewing.ask(cell, options.by, options.spot, options.again)
+    left = reviewing.waiting(cell).height
+    print(f"{said} rulings kept; {left} answers still wait for a look.")
+    if said:
+        print(f"Bring the page up to date: steerworks run {cell.method.name}")
 
 
 def _scores(cell: Cell) -> pl.DataFrame:

@@ -145,7 +145,7 @@ def _cells(kind: str | None, work: Work) -> Sequence[Cell]:
     if kind == "grid":
         return sorted(all_cells(work.bench), key=lambda c: c.key)
     here = work.here
-    others = controls_of(here) if kind == "controls" else []
+    others = controls_of(here) if kind == "controls" else compared_with(here) if kind == "compared" else []
     return sorted([here, *others], key=lambda c: c.key)
 
 
@@ -153,6 +153,12 @@ def controls_of(cell: Cell) -> list[Cell]:
     """The cells of the same model that a cell is held against, in the order in which they can be run."""
     methods = [registry().method(m) for m in held_against(cell.bench, cell.method.name)]
     return [Cell(cell.bench, cell.model, m) for m in methods]
+
+
+def compared_with(cell: Cell) -> list[Cell]:
+    """The cells of the same model whose answers a judge holds beside a cell's."""
+    others = [registry().method(m) for m in cell.bench.validated_against if m != cell.method.name]
+    return [Cell(cell.bench, cell.model, m) for m in others]
 
 
 def missing_controls(cell: Cell, root: str) -> list[str]:

@@ -128,8 +128,8 @@ def table(
         grid: one table a cell.
         gpu: may call a model.
         kinds: further Dagster kinds.
-        fan_in: argument -> `controls` (own cell and controls) or `grid` (all cells); missing cells are left out, and
-            the frame has columns method and model.
+        fan_in: argument -> `controls` (own cell and controls), `compared` (own cell and those that a judge compares it
+            with) or `grid` (all cells); missing cells are left out, and the frame has columns method and model.
         lenient: arguments that may be missing altogether: the body then gets no rows.
         applies: whether this cell has such a table at all; where not, nothing is written, and whoever reads it gets no
             rows.

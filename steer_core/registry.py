@@ -284,6 +284,11 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
             registry.model(name)
         for name in bench.methods:
             registry.method(name)
+        for name in bench.validated_against:
+            if bench.validated_by is None:
+                raise ConfigError("`validated_against` names methods, and no model compares: set `validated_by`")
+            if name not in bench.methods:
+                raise ConfigError(f"validated_against names {name!r}, which is no method of the bench")
         for name in bench.behaviors:
             registry.behavior(name)
             if name in bench.goals:

@@ -32,7 +32,8 @@ class Script:
         per_second: requests a second beyond which it answers 429; None: no limit.
         key: the only key that is taken; None: any.
         always: a fault of every request: status, body, headers.
-        answers: words in a prompt -> how it is answered (`refuse`, `filter`, `truncate`, `empty`, `think`, `overlong`).
+        answers: words in a prompt -> how it is answered (`refuse`, `filter`, `truncate`, `empty`, `think`, `overlong`),
+            or what says so of the prompt.
     """
 
     faults: dict[str, float] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Script:
     per_second: float | None = None
     key: str | None = None
     always: tuple[int, str, dict[str, str]] | None = None
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
 
 
 class FakeEndpoint:
@@ -132,7 +133,7 @@ class FakeEndpoint:
         if fault == "inside":
             return await _send(writer, 200, {"error": {"message": "upstream is busy", "code": 503}})
         how = next((how for word, how in script.answers.items() if word in prompt), "")
-        return await _send(writer, *_answer(prompt, how, asked))
+        return await _send(writer, *_answer(prompt, how(prompt) if callable(how) else how, asked))
 
     async def _batches(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Files and batches, as OpenAI has them; `work_batches` does their work."""

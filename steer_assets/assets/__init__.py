@@ -46,7 +46,13 @@ _AFTER = (
     ),
     Node(
         "responses",
-        (responses.responses, responses.attempts, validation.groundedness, validation.goal_agreement),
+        (
+            responses.responses,
+            responses.attempts,
+            validation.groundedness,
+            validation.groundedness_calibration,
+            validation.goal_agreement,
+        ),
         "Every answer of the cell, and what was chosen for each request",
         CELLS,
     ),
@@ -70,6 +76,7 @@ _AFTER = (
             evaluation.steerability_summary,
             evaluation.comparisons,
             evaluation.side_effects,
+            validation.settled_groundedness,
         ),
         "How far each answer went, how far off the road, and how that compares with the controls",
         CELLS,

@@ -107,6 +107,8 @@ def report(
     sweep_findings: pl.DataFrame,
     behavior_items: pl.DataFrame,
     data_integrity: pl.DataFrame,
+    groundedness_summary: pl.DataFrame,
+    goal_agreement: pl.DataFrame,
     **fitted: pl.DataFrame,
 ) -> pl.DataFrame:
     """The cell's page: headline beside the controls, behaviors, side effects, examples; with stills and tables."""
@@ -147,6 +149,7 @@ def report(
         # what is wrong in contrast data matters where something was fitted on it
         data_integrity=data_integrity if any(rows.height for rows in fitted.values()) else None,
         behaviors=registry().behaviors_of(work.bench),
+        judged={"groundedness_summary": groundedness_summary, "goal_agreement": goal_agreement},
         links=_elsewhere(work),
         versions={
             "probes": probes.VERSION,

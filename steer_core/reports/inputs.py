@@ -55,6 +55,8 @@ class CellTables:
         sweep_responses: `schemas.Responses` of the sweep: its receipts.
         behavior_items: `schemas.BehaviorItems`.
         data_integrity: `schemas.DataIntegrity`.
+        judged: what a judge of the bench, and people, said of the answers: `schemas.GroundednessSummary` and
+            `schemas.GoalAgreement` by name; empty where nobody was asked.
         behaviors: behavior name -> its spec, for the judge's scale and the names of the prompt arms.
     """
 
@@ -92,6 +94,7 @@ class CellTables:
     sweep_responses: pl.DataFrame | None = None
     behavior_items: pl.DataFrame | None = None
     data_integrity: pl.DataFrame | None = None
+    judged: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     behaviors: Mapping[str, BehaviorSpec] = field(default_factory=dict)
 
     @property

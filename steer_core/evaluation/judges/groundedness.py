@@ -7,7 +7,7 @@ say nothing of a good paraphrase. Where the two disagree the row is marked for a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
@@ -25,6 +25,8 @@ def check_groundedness(
     cases: Sequence[Case],
     *,
     about: Mapping[str, str] | None = None,
+    done: pl.DataFrame | None = None,
+    keep: Callable[[pl.DataFrame], None] | None = None,
     least_shared: float = LEAST_SHARED,
     batch_size: int = 64,
     progress: Progress | None = None,
@@ -35,6 +37,8 @@ def check_groundedness(
         judge: with a yes-or-no rubric such as `grounded`.
         cases: what is checked.
         about: item_id -> the text whose words count; None: the whole prompt of each case.
+        done: rows of `judgements` so far, of any judges.
+        keep: given new rows batch by batch.
         least_shared: `shared` from which the words speak for the answer.
         batch_size: cases put to the judge together.
         progress: told after each batch.
@@ -44,7 +48,7 @@ def check_groundedness(
         shared (see `shared_words`), grounded (verdict above the middle of the scale; null with it), review (no verdict,
         or judge and words disagree).
     """
-    rows = judge_cases(judge, cases, batch_size=batch_size, progress=progress)
+    rows = judge_cases(judge, cases, done, batch_size=batch_size, keep=keep, progress=progress)
     verdicts = rows.group_by("response_id", "item_id", maintain_order=True).agg(verdict=pl.col("value").mean())
     words = pl.DataFrame(
         [(c.response_id, c.item_id, shared_words(_asked(c, about), c.response)) for c in cases],

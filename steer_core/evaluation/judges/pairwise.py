@@ -16,9 +16,10 @@ import polars as pl
 from schemas.specs import Decoding, GoalSpec
 from steer_core.evaluation.judges.asking import Option, ask_expected, ask_text
 from steer_core.generation.backend import Backend
+from steer_core.statistics.clustered import Estimate, clustered_mean
 from steer_core.steering.plan import Message, Plan
 
-VERSION = "1"
+VERSION = "2"
 #: Digits kept of a preference: equal ones must be a tie, whatever the rounding of their probabilities.
 DIGITS = 6
 #: Difference in goal space below which two texts count as equal.
@@ -89,19 +90,28 @@ def preferences(
         -1: the right one, between them by probability; null: unparsed), preference (mean of the two; null if one
         is), order (1, 0 or -1 by the goal).
     """
-    plans = [_plan(goal, model, p.left, p.right) for p in pairs] + [_plan(goal, model, p.right, p.left) for p in pairs]
+    # equal texts are a tie, whatever a judge would make of their places
+    asked = [k for k, p in enumerate(pairs) if p.left != p.right]
+    plans = [
+        *(_plan(goal, model, pairs[k].left, pairs[k].right) for k in asked),
+        *(_plan(goal, model, pairs[k].right, pairs[k].left) for k in asked),
+    ]
     if backend.capabilities.scores:
         verdicts = ask_expected(plans, OPTIONS, backend, batch_size=batch_size)
     else:
         zeros = [0] * len(plans)
         verdicts = ask_text(plans, OPTIONS, backend, samples=zeros, seeds=zeros, batch_size=batch_size)
-    n = len(pairs)
-    backward = [None if v.value is None else -v.value for v in verdicts[n:]]
+    forward: list[float | None] = [0.0] * len(pairs)
+    backward: list[float | None] = [0.0] * len(pairs)
+    for place, k in enumerate(asked):
+        forward[k] = verdicts[place].value
+        last = verdicts[len(asked) + place].value
+        backward[k] = None if last is None else -last
     order = [0.0 if abs(p.z_left - p.z_right) < tie else float(np.sign(p.z_left - p.z_right)) for p in pairs]
     return pl.DataFrame(
         {
-            "pair": list(range(n)),
-            "forward": pl.Series([v.value for v in verdicts[:n]], dtype=pl.Float64),
+            "pair": list(range(len(pairs))),
+            "forward": pl.Series(forward, dtype=pl.Float64),
             "backward": pl.Series(backward, dtype=pl.Float64),
             "order": pl.Series(order, dtype=pl.Float64),
         }
@@ -141,6 +151,20 @@ def agreement(goal: str, compared: pl.DataFrame) -> Agreement:
         unparsed=1.0 - judged.height / compared.height if compared.height else 0.0,
         first_place=float(np.mean(places)) if len(places) else None,
     )
+
+
+def toward(compared: pl.DataFrame, asked: Sequence[float], texts: Sequence[str]) -> Estimate:
+    """How far the judge puts the left texts on the side that was asked for, in [-1, 1]; 0 is no preference.
+
+    Args:
+        compared: what `preferences` returns.
+        asked: z* - z0 of each pair's request on the goal; within `TIE` of 0, or NaN, it asks for no movement.
+        texts: the source of each pair's request: requests on one text are one cluster.
+    """
+    wanted = np.array([0.0 if np.isnan(a) or abs(a) < TIE else np.sign(a) for a in asked])
+    preference = compared["preference"].fill_null(float("nan")).to_numpy()
+    values = np.where(wanted == 0.0, np.nan, preference * wanted)
+    return clustered_mean(values, np.asarray(texts, dtype=object).astype(str))
 
 
 def _plan(goal: GoalSpec, model: str, first: str, second: str) -> Plan:

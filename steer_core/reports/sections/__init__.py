@@ -1,4 +1,4 @@
-"""What a cell's page says of what its parts have fitted: one module a kind of part, of the kind's name.
+"""What a cell's page says beyond its scores: one module a kind of part, of the kind's name, and one each for the rest.
 
 An extension of the group `sections` is a module with
 
