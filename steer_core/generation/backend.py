@@ -31,11 +31,19 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Call:
-    """One row to generate: a plan, which of its samples, and the seed of its sampling."""
+    """One row to generate: a plan, which of its samples, and the seed of its sampling.
+
+    Attributes:
+        plan: what is asked.
+        sample_index: which of the plan's samples.
+        seed: of its sampling.
+        log_probs: whether the answer comes with its tokens and their log-probabilities; part of no id.
+    """
 
     plan: Plan
     sample_index: int
     seed: int
+    log_probs: bool = False
 
     def response_id(self, execution: str) -> str:
         """Key of the response: plan, sample index, seed, execution fingerprint, and the code of its decoding rules."""
@@ -54,6 +62,9 @@ class Generation:
         prompt_tokens, completion_tokens: tokens read, over all passes of the row, and written.
         seconds: its share of the time of the forward passes that it was in.
         receipt: `Receipt` of the plan's interventions as JSON; None without any.
+        tokens: ids of the tokens written, the one that ends the answer included; where the call asks for them.
+        log_probs: of each of them, in nats, as the model has it at the plan's temperature (at 1 where that is 0),
+            before min-p, top-p and decoding rules; where the call asks for them.
     """
 
     raw: str
@@ -62,6 +73,8 @@ class Generation:
     completion_tokens: int
     seconds: float
     receipt: str | None = None
+    tokens: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ class Capabilities:
         adapters: whether it can load adapters.
         extensions: decoding rules and trained interventions, by name, that it carries out.
         passes: whether a rule may have further prompts read along with its row.
-        log_probs: whether answers come with the log-probabilities of their tokens.
+        log_probs: whether answers come with their tokens and the log-probabilities of these, where a call asks.
         greedy_flags: whether scores say of each token if it was the likeliest.
         batching: how rows share forward passes.
         batching_reason: why it is not `refill`, in words; empty where it is, or where that was asked for.
@@ -170,8 +183,13 @@ class Capabilities:
     batching: Batching = "plain"
     batching_reason: str = ""
 
-    def refuse(self, plan: Plan, verb: Verb = "generate") -> None:
+    def refuse(self, plan: Plan, verb: Verb = "generate", log_probs: bool = False) -> None:
         """Refuse a plan that the backend cannot execute; does nothing for one that it can.
+
+        Args:
+            plan: the plan.
+            verb: what is asked for.
+            log_probs: whether the answer is to come with log-probabilities.
 
         Raises:
             SteerworksError: names the backend and what it cannot do.
@@ -203,6 +221,10 @@ class Capabilities:
         if verb == "generate" and plan.decoding.temperature > 0 and not (self.seeds or self.keeps):
             raise SteerworksError(
                 f"{self.name} backend cannot sample by seed: an answer could not be written again; use temperature 0"
+            )
+        if verb == "generate" and log_probs and not self.log_probs:
+            raise SteerworksError(
+                f"{self.name} backend cannot give the log-probabilities of what it writes; use transformers"
             )
         if verb == "score" and not self.scores:
             raise SteerworksError(f"{self.name} backend cannot score continuations; use transformers")

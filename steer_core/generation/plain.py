@@ -62,7 +62,8 @@ class Batches:
         ids, mask = pad_left([p.tokens for p in prompts], tokenizer.pad_token_id, self._passes.loaded.device)
         length = ids.shape[1]
         draws = [Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in leading]
-        sampling = RowSampling(draws, length, leads, self._passes.ends)
+        told = [k for k, lead in enumerate(leading) if lead.call.log_probs]
+        sampling = RowSampling(draws, length, leads, self._passes.ends, told)
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,
@@ -95,7 +96,8 @@ class Batches:
         seconds = (self._passes.clock() - start) / len(leading)
         written: list[list[int]] = []
         reasons: list[Literal["stop", "length"]] = []
-        for row in out[:, length:].tolist():
+        rows = out[:, length:].tolist()
+        for row in rows:
             stop = next((k for k, token in enumerate(row) if token in self._passes.ends), None)
             written.append(row if stop is None else row[:stop])
             reasons.append("length" if stop is None else "stop")
@@ -117,7 +119,9 @@ class Batches:
                     used[k],
                     seconds,
                     None if (receipt := receipts[k]) is None else receipt.to_json(),
+                    tuple(rows[k][: used[k]]) if prompt.call.log_probs else (),
+                    tuple(sampling.log_probs[lead]),
                 ),
             )
-            for k, prompt in zip(own, leading, strict=True)
+            for lead, (k, prompt) in enumerate(zip(own, leading, strict=True))
         ]

@@ -109,6 +109,19 @@ def next_tokens(
     return tokens
 
 
+def token_log_probs(logits: Tensor, tokens: Tensor, draws: Sequence[Draws]) -> Tensor:
+    """Log-probabilities (nats) of chosen tokens at each row's temperature, shape [rows]; at 1 for greedy rows.
+
+    Args:
+        logits: shape [rows, vocabulary], as the model gave them.
+        tokens: shape [rows].
+        draws: of each row.
+    """
+    heat = torch.tensor([d.decoding.temperature or 1.0 for d in draws], dtype=torch.float64, device=logits.device)
+    scaled = logits.double() / heat[:, None]
+    return scaled.gather(1, tokens[:, None])[:, 0] - scaled.logsumexp(dim=-1)
+
+
 def check_finite(highest: Tensor) -> None:
     """Look whether every row has a largest logit.
 
@@ -135,6 +148,10 @@ class RowSampling:
         leads: for each row of the batch, which of those it follows: its own place among them, or that of the row that
             it is a further pass of. None: every row chooses.
         ends: tokens that end an answer; rows that have ended choose no more.
+        told: which of the rows that choose keep the log-probabilities of their tokens.
+
+    Attributes:
+        log_probs: of each row that chooses, token by token; empty for those that keep none.
     """
 
     def __init__(
@@ -143,11 +160,14 @@ class RowSampling:
         prompt_length: int,
         leads: Sequence[int] | None = None,
         ends: frozenset[int] = frozenset(),
+        told: Sequence[int] = (),
     ) -> None:
         self.draws, self.prompt_length, self.ends = draws, prompt_length, ends
         self.leads = list(range(len(draws))) if leads is None else list(leads)
         self._rows = [[k for k, lead in enumerate(self.leads) if lead == row] for row in range(len(draws))]
         self._open = list(range(len(draws)))
+        self._told = frozenset(told)
+        self.log_probs: list[list[float]] = [[] for _ in draws]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, vocabulary] to scores in which one token a row is left."""
@@ -177,6 +197,13 @@ class RowSampling:
             raise NotFiniteError([first[k] for k in error.rows], own.tolist(), error.rule) from error
         for k, r in enumerate(self._open):
             followed[self._rows[r]] = chosen[k]
+        if told := [k for k, r in enumerate(self._open) if r in self._told]:
+            rows = [self._open[k] for k in told]
+            values = token_log_probs(
+                _picked(scores, [first[k] for k in told]), chosen[told], [self.draws[r] for r in rows]
+            )
+            for r, value in zip(rows, values.tolist(), strict=True):
+                self.log_probs[r].append(value)
         return torch.full_like(scores, -torch.inf).scatter_(1, followed[:, None], 0.0)
 
 

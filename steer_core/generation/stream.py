@@ -22,7 +22,7 @@ from steer_core.generation.backend import Call, Finished, Generation, Stats
 from steer_core.generation.cache import RowCache
 from steer_core.generation.decoding import Rule
 from steer_core.generation.prompt_tokens import pad_left
-from steer_core.generation.sampling import Draws, NotFiniteError, check_finite, next_tokens
+from steer_core.generation.sampling import Draws, NotFiniteError, check_finite, next_tokens, token_log_probs
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.running import Running
 from steer_core.tables.errors import SteerworksError
@@ -69,6 +69,7 @@ class Row:
         further: rows of its further passes.
         follows: whether it is such a pass itself.
         written: tokens so far.
+        log_probs: of those, where its call asks for them.
         seconds: its share of the passes so far.
     """
 
@@ -77,7 +78,13 @@ class Row:
     further: list[Row] = field(default_factory=list)
     follows: bool = False
     written: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def told(self) -> bool:
+        """Whether its answer comes with log-probabilities."""
+        return self.prompt.call.log_probs and not self.follows
 
 
 class Waiting:
@@ -249,6 +256,7 @@ class Stream:
         except NotFiniteError as error:
             row = rows[error.rows[0]]
             raise self._passes.explain(row.prompt, row.written, error.rule) from error
+        self._tell(logits, rows, chosen)
         over = []
         for slot, (row, token) in enumerate(zip(rows, chosen, strict=True), start=first):
             row.written.append(token)
@@ -262,6 +270,18 @@ class Stream:
         for row in rows:
             row.seconds += share
         return [self._answer(row, receipt) for row, receipt in reversed(ended) if not row.follows]
+
+    @staticmethod
+    def _tell(logits: Any, rows: Sequence[Row], chosen: Sequence[int]) -> None:
+        """Keep the log-probabilities of what was chosen, for rows that are asked for them."""
+        told = [k for k, row in enumerate(rows) if row.told]
+        if not told:
+            return
+        tokens = torch.tensor([chosen[k] for k in told], device=logits.device)
+        part = logits if len(told) == len(rows) else logits[told]
+        values = token_log_probs(part, tokens, [rows[k].draws for k in told])
+        for k, value in zip(told, values.tolist(), strict=True):
+            rows[k].log_probs.append(value)
 
     def _choose(self, logits: Any, rows: Sequence[Row]) -> list[int]:
         """The next token of each row; further passes are fed what the row that they belong to writes."""
@@ -311,6 +331,8 @@ class Stream:
                 len(row.written),
                 sum(r.seconds for r in (row, *row.further)),
                 receipt,
+                tuple(row.written) if row.told else (),
+                tuple(row.log_probs),
             ),
         )
 

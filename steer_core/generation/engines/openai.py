@@ -120,6 +120,7 @@ class OpenAiBackend:
         for call in calls:
             if call is not None:
                 self._check(call.plan)
+                self.capabilities.refuse(call.plan, log_probs=call.log_probs)
             yield call
 
     def _check(self, plan: Plan) -> None:

@@ -385,6 +385,7 @@ def _able(max_context: int | None, batching: Literal["refill", "plain"] = "plain
         adapters=True,
         extensions=available_rules(),
         passes=True,
+        log_probs=True,
         batching=batching,
         batching_reason=reason,
     )

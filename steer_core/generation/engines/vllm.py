@@ -208,6 +208,7 @@ class VllmBackend:
                 yield None
                 continue
             self._check([call.plan], "generate")
+            self.capabilities.refuse(call.plan, log_probs=call.log_probs)
             tokens = self.encode(call.plan)
             yield Prepared(call, tokens, self._room(call.plan, len(tokens)))
 
