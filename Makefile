@@ -50,7 +50,7 @@ install: .venv/.installed
 
 # vLLM on a CPU against the hooks of transformers (a quarter of an hour)
 test-vllm: .venv/.installed-dev .venv-vllm/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm tests/on_vllm $(ARGS)
 
 # what needs the real model; the rest of the tests does without it
 test-real: .venv/.installed-dev .venv/.installed-real

@@ -4,6 +4,8 @@
 This package imports nothing of the project.
 """
 
+from schemas.adapter_part import AdapterPart, LoraSpec, Recipe
+from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMeasures, TrainingSamples
 from schemas.contract import CONTRACTS, Contract
 from schemas.contrasts import BehaviorItems, ContrastExamples, ContrastSources, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
@@ -37,12 +39,15 @@ from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
 __all__ = [
     "CONTRACTS",
     "ActivationMap",
+    "AdapterPart",
+    "Adapters",
     "ArmAnswers",
     "ArmScores",
     "ArmSummary",
     "Artifacts",
     "Attempts",
     "BehaviorItems",
+    "CheckpointTrials",
     "ClosedForm",
     "Comparisons",
     "Contract",
@@ -61,12 +66,14 @@ __all__ = [
     "JudgeCalibration",
     "Judgements",
     "Leaderboard",
+    "LoraSpec",
     "Outcomes",
     "PartTensors",
     "PreferencePairs",
     "ProbeArms",
     "ProbeDiagnostics",
     "ProbeWeights",
+    "Recipe",
     "Reports",
     "RequestGoals",
     "Requests",
@@ -80,6 +87,9 @@ __all__ = [
     "SteerabilitySummary",
     "SweepArms",
     "SweepFindings",
+    "TrainingLog",
+    "TrainingMeasures",
+    "TrainingSamples",
     "VectorPart",
     "VectorTensors",
     "Vectors",

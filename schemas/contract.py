@@ -113,6 +113,8 @@ class Contract:
     _version: ClassVar[int] = 1
     _key: ClassVar[tuple[str, ...]] = ()
     _rules: ClassVar[dict[str, Rules]] = {}
+    #: Columns with places below the bench's folder; whoever reads the table gets them whole.
+    places: ClassVar[tuple[str, ...]] = ()
     # made when first asked for
     _dtypes: ClassVar[dict[str, pl.DataType] | None] = None
     _schema: ClassVar[Any] = None

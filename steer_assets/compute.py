@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -63,6 +65,17 @@ def _backend(model_json: str) -> Backend:
     return backend
 
 
+@contextlib.contextmanager
+def training_on(model: ModelSpec) -> Iterator[None]:
+    """Hold a model's device for a trainer, with no weights of ours on it: the trainer loads its own."""
+    with device_lease(device_of(model)):
+        drop_weights()
+        try:
+            yield
+        finally:
+            _free()
+
+
 def _close() -> None:
     """End what backends have started that outlives them: servers."""
     while _HELD:
@@ -71,10 +84,19 @@ def _close() -> None:
 
 def let_go() -> None:
     """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
+    drop_weights()
+    DEVICES.let_go()
+
+
+def drop_weights() -> None:
+    """Drop the loaded weights, and keep the device."""
     if _backend.cache_info().currsize:
         _close()
         _backend.cache_clear()
-        gc.collect()
-        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    DEVICES.let_go()
+        _free()
+
+
+def _free() -> None:
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

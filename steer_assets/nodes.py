@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from steer_assets.compute import gpu_tags, let_go
 from steer_assets.contracts import table_schema
 from steer_assets.devices import DEVICES
 from steer_assets.partitions import Cell, cell_partitions, read_key
-from steer_assets.progress import says
+from steer_assets.progress import drawing, says
 from steer_assets.settings import storage_root
 from steer_assets.steps import (
     NOT_HERE,
@@ -212,7 +213,8 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
         if node.controls and cell is not None:
             said |= _controls(nodes, work, context, with_controls)
         DEVICES.keep = node.calls_model
-        facts, checks, found = _run_tables(node, work, nodes)
+        with drawing(_curve(context)):
+            facts, checks, found = _run_tables(node, work, nodes)
     except BrokenContractError as error:
         let_go()
         yield dg.AssetCheckResult(
@@ -234,6 +236,22 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
     yield dg.AssetCheckResult(passed=True, check_name="contract")
     selected = {k.name for k in context.selected_asset_check_keys}
     yield from (c for c in checks if c.check_name in selected)
+
+
+def _curve(context: Any) -> Callable[[int, Mapping[str, float]], None]:
+    """Steps of training as observations of the asset: the interface draws their figures while a run goes on."""
+
+    def curve(step: int, figures: Mapping[str, float]) -> None:
+        drawn = {name: value for name, value in figures.items() if math.isfinite(value)}
+        context.log_event(
+            dg.AssetObservation(
+                context.asset_key,
+                partition=context.partition_key if context.has_partition_key else None,
+                metadata={"step": step, **drawn},
+            )
+        )
+
+    return curve
 
 
 def _wanted_later(node: Node, nodes: Nodes, context: Any) -> bool:

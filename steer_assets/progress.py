@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,6 +48,28 @@ def says(line: str) -> None:
     """Tell listeners something that a person should read now."""
     for listener in _listeners:
         listener.says(line)
+
+
+#: Takes a step of training and its figures; a run's node sets where they go.
+_curves: list[Callable[[int, Mapping[str, float]], None]] = []
+
+
+@contextlib.contextmanager
+def drawing(curve: Callable[[int, Mapping[str, float]], None]) -> Iterator[None]:
+    """Hand the figures of every step of training in this process to somebody, for a while."""
+    _curves.append(curve)
+    try:
+        yield
+    finally:
+        _curves.remove(curve)
+
+
+def observed(cell: str, step: int, figures: Mapping[str, float]) -> None:
+    """Tell whoever draws of a step of training."""
+    for listener in _listeners:
+        listener.counts(f"steps of training of {cell}", step, step)
+    for curve in _curves:
+        curve(step, figures)
 
 
 @dataclass

@@ -82,11 +82,21 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
             found = [Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()]
             return Done(tuple(found), frames)
         progress.begins(spec.name)
-        made = spec.body(work, **{a: s.frame(cells=a in spec.fan_in) for a, s in inputs.items()})
+        frames_in = {a: placed(s.frame(cells=a in spec.fan_in), s.contract, work) for a, s in inputs.items()}
+        made = spec.body(work, **frames_in)
     except SteerworksError as error:
         raise SteerworksError(f"{spec.name}: {error}") from error
     frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
     return Done(tuple(_publish(spec, frames, footers, urls)), frames)
+
+
+def placed(rows: pl.DataFrame, contract: type[Contract], work: Work) -> pl.DataFrame:
+    """A table whose places below the bench's folder are whole: a storage root may be moved, and tables stay true."""
+    below = pl.lit(work.url() + "/")
+    return rows.with_columns(
+        pl.when(pl.col(c).str.contains("^(/|[a-z0-9+]+://)")).then(c).otherwise(below + pl.col(c)).alias(c)
+        for c in contract.places
+    )
 
 
 def is_current(spec: TableSpec, work: Work, catalog: Catalog) -> bool:

@@ -1,7 +1,7 @@
 """Extensions by name: our own modules, those of installed packages, and files in folders that a configuration names.
 
 A *group* is one kind of extension: goals (scorers), prompts, estimators, operators, rubrics, parts, decoding, engines,
-sections of pages.
+recipes of training, sections of pages.
 An extension is one module; what it must have is said where its group is loaded. Three places are looked at:
 
 1. the package of the group here, e.g. `steer_core/steering/operators`;
@@ -38,6 +38,7 @@ GROUPS = {
     "parts": "steer_core.methods.parts",
     "decoding": "steer_core.generation.decoding",
     "engines": "steer_core.generation.engines",
+    "recipes": "steer_core.adapters.recipes",
     "sections": "steer_core.reports.sections",
 }
 _FOLDERS: list[Path] = []

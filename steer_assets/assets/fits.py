@@ -12,8 +12,10 @@ import polars as pl
 from schemas import Artifacts, GoalValues, Outcomes, Responses
 from schemas.parts import PromptPart
 from schemas.specs import BenchSpec, MethodSpec
+from steer_assets import progress
 from steer_assets.assets.calling import answer, asking, follows_from, method_of, own_parts
 from steer_assets.assets.contrasts import behaviors_of, source_of
+from steer_assets.compute import training_on
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.nodes import CELLS, Node
 from steer_assets.settings import registry
@@ -25,6 +27,7 @@ from steer_core.methods.load import code_digest
 from steer_core.methods.part import Part
 from steer_core.methods.protocol import Artifact
 from steer_core.tables.errors import ConfigError
+from steer_core.tables.folders import Folders
 
 
 def swept_part(work: Work) -> Part | None:
@@ -47,6 +50,10 @@ def fit_context(work: Work) -> FitContext:
         ruler=functools.partial(ruler_of, work.bench),
         say=work.log.info,
         warn=lambda line: work.log.warning("%s: %s", work.here.key, line),
+        measure=lambda outcomes: measure_texts(work.bench, outcomes.unique("text_id", maintain_order=True)),
+        folders=Folders(work.url()),
+        training=functools.partial(training_on, work.here.model),
+        observe=functools.partial(progress.observed, work.here.key),
     )
 
 

@@ -28,6 +28,7 @@ from steer_core.evaluation.judges.groundedness import check_groundedness
 from steer_core.evaluation.judges.judge import Case
 from steer_core.evaluation.judges.llm import LlmJudge
 from steer_core.evaluation.rubrics.grounded import build as build_grounded
+from steer_core.generation.run import Progress
 from steer_core.goals.space import GoalSpace
 from steer_core.tables.journal import Journal
 
@@ -205,8 +206,9 @@ def goal_agreement(
             if against != two_sides.SOURCE and against not in answers:
                 work.log.warning(f"{work.here.key}: {against} has no answers yet, so they are not compared with them")
                 continue
+            other, told = answers.get(against), work.progress(f"goals compared with {against}")
             found.append(
-                compared(work.bench, _model(work), mine, against, answers.get(against), request_goals, goal_space)
+                compared(work.bench, _model(work), mine, against, other, request_goals, goal_space, progress=told)
             )
     return pl.concat(found)
 
@@ -228,6 +230,7 @@ def compared(
     outcomes: pl.DataFrame | None,
     request_goals: pl.DataFrame,
     goal_space: pl.DataFrame,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rows of `goal_agreement`: a cell's answers beside their sources, or beside another cell's.
 
@@ -239,6 +242,7 @@ def compared(
         outcomes: rows of `outcomes` of the other cell; None: the sources.
         request_goals: rows of `request_goals`.
         goal_space: rows of `goal_space`.
+        progress: told after each goal.
     """
     if outcomes is None:
         # an answer that is its source says nothing of how a goal orders the two
@@ -260,4 +264,5 @@ def compared(
         ruler_of(bench, space),
         backend_for(judge),
         judge.identity,
+        progress=progress,
     )

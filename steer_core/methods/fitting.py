@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from schemas.contract import Contract
+from schemas.goals import GoalValues
 from schemas.responses import Artifacts, PartTensors
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core.generation.backend import Backend
@@ -27,6 +28,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import requests_from
 from steer_core.methods.part import Part, PlainPart, parts_of
 from steer_core.methods.protocol import Artifact, FitResponse, Item, Method
+from steer_core.tables.folders import Folders
 
 #: Bumped when the same answers and tables give another artifact.
 VERSION = "1"
@@ -52,6 +54,10 @@ class FitContext:
         ruler: measures texts in a goal space.
         say: told what is being done.
         warn: told what a person should know.
+        measure: rows of `goal_values` of the texts of outcomes.
+        folders: where files beside the tables lie.
+        training: the device, for a trainer that loads the model for itself; nobody else's weights are on it meanwhile.
+        observe: given a step of training and its figures, as it goes.
     """
 
     bench: BenchSpec
@@ -66,6 +72,10 @@ class FitContext:
     ruler: Callable[[GoalSpace], Ruler]
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    measure: Callable[[pl.DataFrame], pl.DataFrame] = field(default=lambda outcomes: GoalValues.empty())
+    folders: Folders = field(default_factory=lambda: Folders("."))
+    training: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
+    observe: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import filelock
 
 from steer_core.tables.errors import ConfigError
+from steer_core.tables.folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,7 @@ class GgufFacts:
 
 def cache_root() -> Path:
     """Where converted models lie: `STEERWORKS_CACHE`, or `steerworks` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("STEERWORKS_CACHE") or Path(base) / "steerworks").expanduser()
+    return cache_folder()
 
 
 def file_digest(file: Path) -> str:

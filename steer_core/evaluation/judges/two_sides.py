@@ -10,6 +10,7 @@ from schemas import GoalAgreement
 from schemas.specs import GoalSpec
 from steer_core.evaluation.judges import pairwise
 from steer_core.generation.backend import Backend
+from steer_core.generation.run import Progress
 
 #: Texts to their positions in goal space, goal by goal.
 Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
@@ -46,6 +47,7 @@ def goal_agreements(
     backend: Backend,
     model: str,
     batch_size: int = 32,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rows of `goal_agreement`, one a goal.
 
@@ -59,6 +61,7 @@ def goal_agreements(
         backend: runs the judge.
         model: `ModelSpec.identity` of the judge.
         batch_size: rows run together.
+        progress: told after each goal.
     """
     texts = [*pairs["left"], *pairs["right"]]
     places = ruler(texts) if texts else []
@@ -97,4 +100,6 @@ def goal_agreements(
                 "toward_n": moved.n,
             }
         )
+        if progress is not None:
+            progress(len(found), len(goals))
     return pl.DataFrame(found, schema=GoalAgreement.empty().schema)

@@ -1,0 +1,87 @@
+"""Settings of the adapter part: an adapter that is there already, or the recipe that it is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from schemas.parts import PartSpec
+from schemas.spec import Spec
+
+
+class LoraSpec(Spec):
+    """A low-rank adapter (Hu et al. 2021), as PEFT has it."""
+
+    rank: int = Field(16, gt=0, description="Rank of the update")
+    alpha: float = Field(32.0, gt=0.0, description="Scale: the update counts alpha / rank, or alpha / sqrt(rank)")
+    rank_stabilized: bool = Field(False, description="alpha / sqrt(rank) (Kalajdzievski 2023)")
+    modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="Linear layers that it sits on, by the end of their names"
+    )
+
+
+class Recipe(Spec):
+    """Base of the ways to train. A subclass declares `kind: Literal["..."] = "..."` and its own settings."""
+
+    KINDS: ClassVar[dict[str, type[Recipe]]] = {}
+    #: preset -> its values of settings, which stand where the configuration says nothing.
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    kind: str
+    preset: str | None = Field(None, description="A set of defaults: see the recipe's presets")
+    lora: LoraSpec = Field(default_factory=lambda: LoraSpec.model_validate({}))
+    seed: int = Field(0, ge=0, description="Of first weights, order and sampling")
+    checkpoints: int = Field(4, gt=0, description="States that are kept, evenly spaced, the last one included")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, value: Any) -> Any:
+        name = value.get("preset") if isinstance(value, Mapping) else None
+        if name is None:
+            return value
+        if name not in cls.PRESETS:
+            known = ", ".join(sorted(cls.PRESETS)) or "none"
+            raise ValueError(f"unknown preset {name!r}; recipe {cls.model_fields['kind'].default!r} has: {known}")
+        return {**cls.PRESETS[name], **value}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass reads the recipes of its kind from now on."""
+        super().__pydantic_init_subclass__(**kwargs)
+        Recipe.KINDS[str(cls.model_fields["kind"].default)] = cls
+
+
+def read_recipe(value: Any) -> Any:
+    """The spec of a recipe, read by its kind; what is no mapping is left to be refused.
+
+    Raises:
+        ValueError: no recipe of that name; lists those there are.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get("kind")
+    if kind not in Recipe.KINDS:
+        raise ValueError(f"unknown recipe {kind!r}; there are: {', '.join(sorted(Recipe.KINDS))}")
+    return Recipe.KINDS[kind].model_validate(dict(value))
+
+
+class AdapterPart(PartSpec):
+    """An adapter that the model wears: one from a folder, or one that is trained on the training pool."""
+
+    kind: Literal["adapter"] = "adapter"
+    folder: str | None = Field(
+        None, description="What PEFT's `save_pretrained` wrote, or a folder of such folders: checkpoints of one run"
+    )
+    recipe: Annotated[SerializeAsAny[Recipe], BeforeValidator(read_recipe)] | None = Field(
+        None, description="How it is trained"
+    )
+    trial_texts: int = Field(32, gt=1, description="Texts of the training pool that the checkpoint is chosen on")
+    checkpoints_on_probe: bool = Field(True, description="Whether all checkpoints are measured on the probe, as arms")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> AdapterPart:
+        if (self.folder is None) == (self.recipe is None):
+            raise ValueError("an adapter is either in a `folder` or trained by a `recipe`: give one of the two")
+        return self

@@ -1,0 +1,73 @@
+"""Contracts of adapters: what was trained, by which recipe, what happened meanwhile, and how its states were tried."""
+
+from __future__ import annotations
+
+from schemas.contract import Contract, column
+
+
+class Adapters(Contract, table="adapters", key=("part", "step")):
+    """A state of an adapter: one that was trained here, step by step, or one from elsewhere."""
+
+    places = ("folder",)
+
+    part: str = column(description="Label of the part that wears it")
+    step: int = column(ge=0, description="Optimiser step; of an adapter from elsewhere as its folder says, or 0")
+    label: str = column(description="What it is called")
+    adapter: str = column(description="Digest of its settings and weights: what plans refer to it by")
+    folder: str = column(description="Where it lies, below the bench's folder, or an absolute path")
+    base: str = column(description="Fingerprint of the model that it is worn by")
+    recipe: str = column(description="The recipe as JSON; of an adapter from elsewhere what it says of itself")
+    recipe_hash: str = column(description="Hash of the recipe; empty for an adapter from elsewhere")
+    data_hash: str = column(description="Hash of what it was trained on; likewise")
+    rank: int = column(ge=1, description="Rank of the update")
+    parameters: int = column(ge=1, description="Numbers in it")
+    norm: float = column(ge=0.0, description="Norm of all its weights")
+
+
+class TrainingLog(Contract, table="training_log", key=("part", "step", "measure")):
+    """One figure of one optimiser step."""
+
+    part: str = column(description="Label of the part")
+    step: int = column(ge=1, description="Optimiser step")
+    measure: str = column(description="What is measured: `loss`, `reward`, `kl`, `learning_rate` ...")
+    value: float = column(nullable=True, description="The figure; null where it is not defined")
+
+
+class TrainingSamples(Contract, table="training_samples", key=("part", "step", "sample")):
+    """A completion that a policy was trained on, or that was drawn and left out."""
+
+    part: str = column(description="Label of the part")
+    step: int = column(ge=1, description="Optimiser step that it was drawn for")
+    sample: int = column(ge=0, description="Its place among the step's completions")
+    request_id: str = column(description="Request that it answers")
+    raw: str = column(description="What the model wrote")
+    text: str = column(description="`raw` after cleaning: what was rewarded")
+    finish_reason: str = column(isin=["stop", "length"], description="Why it ended")
+    reward: float = column(nullable=True, description="Weighted sum of the rewards; null: it could not be scored")
+    advantage: float = column(nullable=True, description="What it was trained with; null where it was left out")
+    copied: bool = column(description="True where it is the source, white space aside")
+    state: str = column(
+        isin=["kept", "dropped", "unscorable"],
+        description="`dropped`: others of its group were trained on; `unscorable`: it has no reward, and moved nothing",
+    )
+
+
+class TrainingMeasures(Contract, table="training_measures", key=("part", "step", "sample", "measure")):
+    """A reward of a completion, or its position on a goal."""
+
+    part: str = column(description="Label of the part")
+    step: int = column(ge=1, description="Optimiser step")
+    sample: int = column(ge=0, description="Its place among the step's completions")
+    measure: str = column(description="`reward:NAME`, or `z:GOAL`")
+    value: float = column(nullable=True, description="The figure; null where it is not defined")
+
+
+class CheckpointTrials(Contract, table="checkpoint_trials", key=("part", "step", "request_id")):
+    """A state of an adapter on a request of the training pool that it was not trained on."""
+
+    part: str = column(description="Label of the part")
+    step: int = column(ge=-1, description="Step of the state; -1: the model without the adapter, under the same prompt")
+    request_id: str = column(description="Request of the training pool")
+    text_id: str = column(description="Its source text")
+    error: float = column(ge=0.0, description="Steering error, failures at their worst")
+    failure: str = column(nullable=True, description="Why there is no answer; null where there is one")

@@ -1,0 +1,89 @@
+"""Recipes: the ways to train, each a module of the group `recipes`.
+
+A module has
+
+* `SPEC`: its settings, a subclass of `schemas.adapter_part.Recipe`;
+* `train(recipe, training)`: trains, or goes on, and returns the folders of the states that are kept, by step;
+* `VERSION`: raised when the same recipe and data give other weights.
+
+It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.adapter_part import LoraSpec, Recipe
+from steer_core import extensions
+from steer_core.adapters.books import Failure
+from steer_core.adapters.rewards import Ruler, Target
+from steer_core.adapters.run import RunFolder
+from steer_core.adapters.training import Observe
+from steer_core.models.loading import LoadedModel
+from steer_core.steering.plan import Plan
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a recipe is given.
+
+    Attributes:
+        load: loads the model afresh: training changes it, so it is nobody else's.
+        plans: request id -> its prompt, for the training requests.
+        targets: request id -> what it asks for.
+        goals: axes of the goal space, in order.
+        ruler: measures texts.
+        failure: cleans an answer and says why it is none.
+        run: where the run lies.
+        base: what the base model is called in an adapter's settings.
+        say: told what happens.
+        observe: given the figures of each step.
+    """
+
+    load: Callable[[], LoadedModel]
+    plans: Mapping[str, Plan]
+    targets: Mapping[str, Target]
+    goals: tuple[str, ...]
+    ruler: Ruler
+    failure: Failure
+    run: RunFolder
+    base: str
+    say: Callable[[str], None] = field(default=lambda line: None)
+    observe: Observe = field(default=lambda step, figures: None)
+
+
+def recipe_module(kind: str) -> Any:
+    """The module that trains by a recipe.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return extensions.load("recipes", kind, what="recipe")
+
+
+def train(recipe: Recipe, training: Training) -> dict[int, Path]:
+    """Train by a recipe, or go on where a run of the same folder stopped.
+
+    Raises:
+        ConfigError, SteerworksError: as the recipe says.
+    """
+    found: dict[int, Path] = recipe_module(recipe.kind).train(recipe, training)
+    return found
+
+
+def lora_config(lora: LoraSpec) -> Any:
+    """PEFT's settings of an adapter."""
+    from peft import LoraConfig
+
+    modules: str | Sequence[str] = lora.modules if lora.modules == "all-linear" else list(lora.modules)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT takes any number
+        use_rslora=lora.rank_stabilized,
+        target_modules=modules,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )

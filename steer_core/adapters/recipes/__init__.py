@@ -1,0 +1,1 @@
+"""Recipes, one module each: see `steer_core.adapters.recipe`."""

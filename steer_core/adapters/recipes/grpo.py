@@ -1,0 +1,217 @@
+"""Group-relative policy optimisation on the goal space: trl's trainer, with our rollouts, rewards and books.
+
+What trl does not do and this adds, by subclassing alone:
+
+1. completions come from `Rollouts`, so that every token has the log-probability that it was drawn with; the trainer's
+   own must agree at every step, or the run stops;
+2. every completion becomes a row, with its position in goal space, whether it was trained on or not;
+3. more completions may be drawn than are trained on (`keeping`);
+4. groups without a difference in reward, and completions without a reward, are counted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.recipes import GrpoRecipe
+from schemas.specs import Decoding
+from steer_core.adapters.books import Books
+from steer_core.adapters.recipe import Training, lora_config
+from steer_core.adapters.rewards import Rewarder
+from steer_core.adapters.rollouts import Rollouts
+from steer_core.adapters.run import kept_steps
+from steer_core.adapters.training import book_of, no_model_card_of, quiet, train_on
+from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.models.loading import LoadedModel
+from steer_core.tables.errors import ConfigError
+
+#: Columns of the trainer's own log that become rows, and what they are called here.
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "tokens",
+    "completions/clipped_ratio": "clipped",
+    "clip_ratio/region_mean": "ratio_clipped",
+}
+
+
+SPEC = GrpoRecipe
+#: Raised when the same recipe and data give other weights.
+VERSION = "1"
+
+
+def train(recipe: GrpoRecipe, training: Training) -> dict[int, Path]:
+    """Train, or go on where a run of the same folder stopped; returns the folders of the states that are kept.
+
+    Raises:
+        ConfigError: too few requests fit the context, or an option that trl does not have.
+        SteerworksError: sampled and trained log-probabilities drift apart, or nothing can be learnt from.
+    """
+    run = training.run
+    kept = kept_steps(recipe.steps, recipe.checkpoints)
+    step = run.begin()
+    if step < recipe.steps:
+        if step:
+            training.say(f"training goes on after step {step} of {recipe.steps}")
+        train_on(_trainer(recipe, training, kept), run.checkpoints().get(step))
+    return {s: p for s, p in run.checkpoints().items() if s in kept}
+
+
+def _prompts(
+    recipe: GrpoRecipe, training: Training, loaded: LoadedModel, backend: TransformersBackend
+) -> dict[str, list[int]]:
+    """Token ids of the prompts that leave room for an answer.
+
+    Raises:
+        ConfigError: fewer than a step takes.
+    """
+    room = loaded.info.max_context
+    found = {r: backend.encode(p) for r, p in training.plans.items()}
+    fit = {r: t for r, t in found.items() if room is None or len(t) + recipe.max_new_tokens <= room}
+    if len(fit) < len(found):
+        training.say(f"{len(found) - len(fit)} of {len(found)} prompts are left out: they leave no room for an answer")
+    if len(fit) < recipe.prompts_per_step:
+        raise ConfigError(
+            f"{len(fit)} requests can be trained on, and a step takes {recipe.prompts_per_step} "
+            "(`prompts_per_step`): give the bench a train_probe with more texts, or lower it or `max_new_tokens`"
+        )
+    return fit
+
+
+def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
+    """Arguments of trl's `GRPOConfig`.
+
+    Raises:
+        ConfigError: settings that contradict each other, or the engine.
+    """
+    drawn = recipe.drawn or recipe.completions
+    more = dict(recipe.trl)
+    parts = int(more.pop("gradient_accumulation_steps", 1))
+    rows = recipe.prompts_per_step * drawn
+    if rows % parts or recipe.prompts_per_step * recipe.completions % parts:
+        raise ConfigError(f"a step's completions cannot be cut into gradient_accumulation_steps = {parts} equal parts")
+    if on_cpu and more.get("use_vllm"):
+        raise ConfigError("trl's vLLM runs inside the trainer and needs a GPU: leave `use_vllm` out on a CPU")
+    if more.get("use_vllm"):
+        raise ConfigError("completions come from the engine of this package: leave `use_vllm` out")
+    return {
+        "output_dir": str(folder),
+        "max_steps": recipe.steps,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule),
+        "warmup_steps": round(recipe.warmup * recipe.steps),
+        "weight_decay": recipe.weight_decay,
+        "adam_beta1": recipe.betas[0],
+        "adam_beta2": recipe.betas[1],
+        "max_grad_norm": recipe.grad_norm,
+        "beta": recipe.beta,
+        "epsilon": recipe.epsilon,
+        "epsilon_high": recipe.epsilon_high,
+        "loss_type": recipe.loss,
+        "scale_rewards": recipe.scale,
+        "multi_objective_aggregation": recipe.aggregate,
+        "num_iterations": recipe.inner_steps,
+        "temperature": recipe.temperature,
+        "min_p": recipe.min_p or None,
+        "max_completion_length": recipe.max_new_tokens,
+        "num_generations": drawn,
+        "per_device_train_batch_size": rows // parts,
+        "gradient_accumulation_steps": parts,
+        "steps_per_generation": parts,
+        "reward_weights": list(recipe.rewards.values()),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "remove_unused_columns": False,
+        # what is sampled and what is trained must be one distribution
+        "disable_dropout": True,
+        "use_cpu": on_cpu,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+        **more,
+    }
+
+
+def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any:
+    from datasets import Dataset
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    loaded, run = training.load(), training.run
+    settings = _settings(recipe, run.path, loaded.device == "cpu")
+    try:
+        args = GRPOConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"recipe `grpo`: trl refuses its settings: {error}") from error
+    rewarder = Rewarder(recipe, training.goals, training.targets, training.ruler)
+    books = Books(recipe, rewarder, training.failure, run)
+
+    class Trainer(no_model_card_of(GRPOTrainer)):  # type: ignore[misc]
+        """trl's trainer with our books."""
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            out = super()._generate_and_score_completions(inputs)
+            return books.keep(out, [row["prompt"] for row in inputs], self.state.global_step + 1)
+
+        def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+            found = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            self._last_log_probs = found[0].detach()
+            return found
+
+        def _compute_loss(self, model: Any, inputs: Any) -> Any:
+            loss = super()._compute_loss(model, inputs)
+            # later inner steps train another policy than the one that was sampled from
+            if self._step % (self.args.steps_per_generation * self.num_iterations) < self.args.steps_per_generation:
+                mask = inputs["completion_mask"].bool()
+                drift = (self._last_log_probs - inputs["sampling_per_token_logps"]).abs()[mask]
+                books.drift(float(drift.mean()), float(drift.max()), self.state.global_step + 1)
+            return loss
+
+    def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+        trainer.model.eval()
+        try:
+            return books.written(rollouts.for_trainer(prompts, trainer.state.global_step), prompts)
+        finally:
+            trainer.model.train()
+
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")
+        made: dict[str, Any] = {"prompt": []}
+        bare = TransformersBackend(loaded)
+        prompts = _prompts(recipe, training, loaded, bare)
+        made["prompt"] = sorted(prompts)
+        trainer = Trainer(
+            model=loaded.model,
+            reward_funcs=[books.reward(name) for name in recipe.rewards],
+            args=args,
+            train_dataset=Dataset.from_dict(made),
+            processing_class=loaded.tokenizer,
+            peft_config=lora_config(recipe.lora),
+            rollout_func=rollout,
+            callbacks=[book_of(run, kept, training.observe, LOGGED, books.figures)],
+        )
+    policy = LoadedModel(
+        loaded.spec,
+        trainer.model.get_base_model(),
+        loaded.tokenizer,
+        loaded.info,
+        loaded.fingerprint,
+        loaded.device,
+    )
+    decoding = Decoding(
+        max_new_tokens=recipe.max_new_tokens, temperature=recipe.temperature, top_p=1.0, min_p=recipe.min_p
+    )
+    rows = recipe.prompts_per_step * (recipe.drawn or recipe.completions)
+    rollouts = Rollouts(TransformersBackend(policy), training.plans, prompts, decoding, recipe.seed, rows)
+    return trainer

@@ -1,0 +1,147 @@
+"""An adapter that the model wears: from a folder, or trained on the training pool by a recipe.
+
+Its states (checkpoints) are arms: each can be measured on the probe. The one that the method wears is picked on texts
+of the training pool that it was not trained on, by steering error, under the method's own prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+import schemas.recipes  # noqa: F401  (the recipes that configurations may name)
+from schemas.adapter_part import AdapterPart
+from schemas.specs import BenchSpec, ModelSpec
+from steer_core.adapters.recipe import recipe_module
+from steer_core.adapters.rewards import unknown_goals
+from steer_core.generation.adapters import Adapter
+from steer_core.generation.backend import Backend, Capabilities
+from steer_core.methods.part import Arm, Part, PlainPart
+from steer_core.methods.parts._adapter_fits import FITS, best_step
+from steer_core.methods.prompts.single import SinglePrompt
+from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
+from steer_core.steering.plan import Plan
+from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.tables.folders import fetched
+
+__all__ = ["DESCRIPTION", "FITS", "GIVES", "NODE", "SPEC", "Worn", "build"]
+
+SPEC = AdapterPart
+NODE = "adapters"
+#: Tables that the engine is given from.
+GIVES = ("adapters",)
+DESCRIPTION = "Adapters, state by state: how they were trained, and how each does on texts that it was not trained on"
+
+
+@dataclass(frozen=True)
+class Worn(PlainPart):
+    """The adapter part of a method.
+
+    Attributes:
+        spec: its settings.
+        label: its name in the artifact.
+        step: the state that is worn; None: the one that was picked.
+    """
+
+    spec: AdapterPart
+    label: str = "adapter"
+    step: int | None = None
+    pool = True
+
+    def combine(self, base: Method, before: Sequence[Part]) -> None:
+        """It is trained under a prompt that asks once, and under nothing that changes activations or chooses tokens.
+
+        Raises:
+            ConfigError: the strategy asks several times, or a part before it does what a trainer does not know of.
+        """
+        if not isinstance(base, SinglePrompt):
+            raise ConfigError(
+                "an adapter is tried under one prompt and one answer, and this strategy asks several times"
+            )
+        for other in before:
+            if isinstance(other, Worn):
+                raise ConfigError("two adapters cannot be worn at once: train one on what the other gives, or merge it")
+            raise ConfigError(
+                f"a part of kind {other.spec.kind!r} stands before the adapter, and a trainer knows nothing of it: put "
+                "the adapter first, so that the other is fitted under it"
+            )
+
+    def collect(self, tables: Mapping[str, pl.DataFrame]) -> Artifact:
+        """Its states, and which of them was picked."""
+        own = tables["adapters"].filter(pl.col("part") == self.label)
+        trials = tables["checkpoint_trials"].filter(pl.col("part") == self.label)
+        picked = best_step(trials)
+        items = []
+        for row in own.sort("step").iter_rows(named=True):
+            body = {"adapter": row["adapter"], "step": row["step"], "label": row["label"]}
+            items.append(Item("state", body | {"picked": row["step"] == picked}, part=self.label))
+        return Artifact(tuple(items))
+
+    def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
+        """All states, to an engine that can wear them."""
+        own = tables["adapters"].filter(pl.col("part") == self.label)
+        backend.add_adapters([_checked(fetched(r["folder"]), r["adapter"]) for r in own.iter_rows(named=True)])
+
+    def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
+        """The plan with the adapter."""
+        states = [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]
+        wanted = [s for s in states if (s["picked"] if self.step is None else s["step"] == self.step)]
+        if not wanted:
+            raise SteerworksError(
+                f"part {self.label!r} has no adapter to wear: materialize `adapters` of this cell first"
+            )
+        return replace(plan, adapter=str(wanted[0]["adapter"]))
+
+    def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
+        """Every state, where there are several and they are to be measured."""
+        states = [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]
+        if not self.spec.checkpoints_on_probe or len(states) < 2:
+            return ()
+        return tuple(
+            Arm(self.label, s["label"], {"step": s["step"]}, float(s["step"]), "training step") for s in states
+        )
+
+    def at(self, arm: Arm) -> Worn:
+        """The part at one state."""
+        return replace(self, step=int(arm.settings["step"]))
+
+    def refuse(self, capabilities: Capabilities) -> str | None:
+        """An engine must wear adapters row by row; one that is trained needs its weights in this process, too."""
+        if not capabilities.adapters:
+            return f"{capabilities.name} backend cannot load adapters; use transformers, or vllm with `adapter_slots`"
+        return None
+
+    def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
+        """A recipe that there is no trainer for, goals that the bench lacks, or no training pool."""
+        if self.spec.recipe is None:
+            return
+        try:
+            recipe_module(self.spec.recipe.kind)
+        except SteerworksError as error:
+            yield str(error)
+        yield from unknown_goals(self.spec.recipe, bench.goals)
+        if model.engine != "transformers":
+            kind = self.spec.recipe.kind
+            yield f"recipe {kind!r} trains weights in this process, and {model.name} runs on {model.engine}"
+
+
+def _checked(folder: object, digest: str) -> Adapter:
+    """The adapter in a folder, if it is the one that the table means.
+
+    Raises:
+        SteerworksError: its files were changed.
+    """
+    adapter = Adapter.of(str(folder))
+    if adapter.digest != digest:
+        raise SteerworksError(
+            f"adapter {folder} is not the one that was recorded (digest {adapter.digest}, not {digest}): its files "
+            "were changed. Materialize `adapters` of this cell again"
+        )
+    return adapter
+
+
+def build(spec: AdapterPart, label: str, setting: Setting) -> Worn:
+    """The part that its settings describe."""
+    return Worn(spec, label)

@@ -1,0 +1,144 @@
+"""Adapters as cells: trained, taken up after a kill, measured state by state; and those from elsewhere in one line."""
+
+import json
+import re
+import shutil
+
+import polars as pl
+import pytest
+
+from schemas import Adapters, CheckpointTrials, Outcomes, TrainingLog, TrainingSamples
+from steer_assets import compute
+from steer_assets.partitions import all_cells
+from steer_assets.preflight import check_bench
+from steer_assets.settings import registry
+from steer_core.tables.errors import ConfigError
+from steer_core.tables.snapshot import read_table
+
+SHARED, GRID, CELL = "group:small_shared", "group:small_cells", "tuned|embedded"
+RECIPE = {
+    "kind": "grpo",
+    "preset": "embedded",
+    "steps": 4,
+    "checkpoints": 2,
+    "prompts_per_step": 2,
+    "completions": 4,
+    "max_new_tokens": 24,
+    "learning_rate": 0.01,
+    "warmup": 0.0,
+    "lora": {"rank": 4},
+}
+PROMPT = {"kind": "prompt", "strategy": "direct"}
+
+
+def tuned(**more):
+    return {"parts": [PROMPT, {"kind": "adapter", "recipe": {**RECIPE, **more}, "trial_texts": 3}]}
+
+
+@pytest.fixture
+def place(workplace):
+    workplace.bench = {**workplace.bench, "methods": ["rewrite", "direct", "tuned"]}
+    workplace.configure(methods={"tuned": tuned()})
+    workplace.materialize(SHARED)
+    yield workplace
+    compute.let_go()
+
+
+def read(place, name, contract, cell=CELL):
+    return read_table(str(place.table(name, cell)), contract)
+
+
+def test_an_adapter_is_trained_tried_and_measured_at_every_state_and_a_rerun_does_nothing(place):
+    status, result = place.materialize(GRID, CELL)
+    assert status["adapters"] == status["checkpoint_trials"] == status["report"] == "written"
+    rows = read(place, "adapters", Adapters)
+    assert rows["step"].to_list() == [2, 4]
+    assert rows["adapter"].n_unique() == 2
+    assert rows["folder"].str.starts_with("adapter_states/").all()
+    # what is named is there, says nothing of this machine, and is all there is
+    for folder in rows["folder"]:
+        files = {p.name for p in (place.root / "small" / folder).iterdir()}
+        assert files == {"adapter_config.json", "adapter_model.safetensors"}
+        settings = json.loads((place.root / "small" / folder / "adapter_config.json").read_text())
+        assert settings["base_model_name_or_path"] == "embedded"
+    log = read(place, "training_log", TrainingLog)
+    assert set(log["step"]) == {1, 2, 3, 4}
+    assert log.filter(measure="drift")["value"].max() < 1e-4
+    samples = read(place, "training_samples", TrainingSamples)
+    assert samples.height == 4 * 2 * 4
+    # no text of the test probe, and none that states are tried on
+    requests = pl.read_parquet(place.table("requests"), hive_partitioning=False)
+    text_of = dict(requests.select("request_id", "text_id").iter_rows())
+    tested = set(requests.filter(probe="main")["text_id"])
+    trials = read(place, "checkpoint_trials", CheckpointTrials)
+    assert set(trials["step"]) == {-1, 2, 4}
+    tried = set(trials["text_id"])
+    assert len(tried) == 3
+    assert not {text_of[r] for r in samples["request_id"]} & (tested | tried)
+    # every state is an arm of the probe, and the picked one the headline
+    outcomes = read(place, "outcomes", Outcomes)
+    assert outcomes["arm_id"].n_unique() == 3
+    means = trials.filter(pl.col("step") > 0).group_by("step").agg(pl.col("error").mean()).sort("error", "step")
+    responses = pl.read_parquet(place.table("responses", CELL), hive_partitioning=False)
+    plans = {r: json.loads(p) for r, p in responses.select("response_id", "plan").iter_rows()}
+    worn = {plans[r]["adapter"] for r in outcomes.filter(arm_id="headline")["response_id"]}
+    assert worn == {dict(rows.select("step", "adapter").iter_rows())[means["step"][0]]}
+    # steps of training are observations: the interface draws them
+    seen = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
+    assert [int(e.asset_observation_data.asset_observation.metadata["step"].value) for e in seen] == [1, 2, 3, 4]
+    assert set(place.materialize(GRID, CELL)[0].values()) == {"unchanged"}
+
+
+def test_an_adapter_from_elsewhere_is_a_method_in_one_line(place, tmp_path):
+    place.materialize(GRID, CELL)
+    rows = read(place, "adapters", Adapters)
+    elsewhere = tmp_path / "elsewhere"
+    for step, folder in rows.select("step", "folder").iter_rows():
+        shutil.copytree(place.root / "small" / folder, elsewhere / f"checkpoint-{step}")
+    place.bench = {**place.bench, "methods": ["direct", "found"]}
+    place.configure(
+        methods={"found": {"parts": [PROMPT, {"kind": "adapter", "folder": str(elsewhere), "trial_texts": 3}]}}
+    )
+    status, _ = place.materialize(GRID, "found|embedded")
+    assert status["adapters"] == status["responses"] == "written"
+    found = read(place, "adapters", Adapters, "found|embedded")
+    assert found["adapter"].to_list() == rows["adapter"].to_list()
+    assert found["recipe_hash"].to_list() == ["", ""]
+    # the same adapters under the same prompt answer as those that were trained here
+    ours, theirs = read(place, "outcomes", Outcomes), read(place, "outcomes", Outcomes, "found|embedded")
+    assert sorted(ours["text_id"]) == sorted(theirs["text_id"])
+    # an adapter of another base is refused by name
+    config = elsewhere / "checkpoint-2" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
+    _, result = place.materialize(GRID, "found|embedded", raise_on_error=False)
+    assert not result.success
+    said = str(next(e for e in result.all_events if e.is_step_failure).event_specific_data.error)
+    assert "checkpoint-2" in said
+
+
+def checked():
+    bench = registry().bench("small")
+    check_bench(bench, all_cells(bench))
+
+
+def test_what_cannot_be_trained_is_said_by_the_plan(place):
+    why = {c.method.name: c.why_impossible() for c in all_cells(registry().bench("small"))}
+    assert why["tuned"] is None
+    place.configure(
+        methods={
+            "tuned": {"parts": [{"kind": "prompt", "strategy": "best-of-n", "options": {"n": 2}}, tuned()["parts"][1]]},
+        }
+    )
+    with pytest.raises(ConfigError, match="one prompt and one answer"):
+        [c.why_impossible() for c in all_cells(registry().bench("small"))]
+    for wrong, said in (
+        ({"rewards": {"goal:nonsense": 1.0}}, "reward 'goal:nonsense': the goal space has"),
+        ({"rewards": {"happiness": 1.0}}, "unknown reward 'happiness'"),
+        ({"preset": "huge"}, "unknown preset 'huge'"),
+        ({"trl": {"beta": 0.1}}, "`trl` may not set beta"),
+        ({"drawn": 2}, "draw more"),
+        ({"kind": "magic"}, "unknown recipe 'magic'"),
+    ):
+        place.configure(methods={"tuned": tuned(**wrong)})
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            checked()
