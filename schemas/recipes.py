@@ -107,5 +107,6 @@ OWN = {
     "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "beta", "epsilon", "epsilon_high", "loss_type",
     "scale_rewards", "multi_objective_aggregation", "num_iterations", "temperature", "min_p", "max_completion_length",
     "num_generations", "generation_batch_size", "steps_per_generation", "per_device_train_batch_size", "seed",
-    "data_seed", "save_strategy", "save_steps", "save_total_limit", "reward_weights", "remove_unused_columns",
+    "data_seed", "shuffle_dataset", "save_strategy", "save_steps", "save_total_limit", "reward_weights",
+    "remove_unused_columns",
 }  # fmt: skip

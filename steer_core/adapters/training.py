@@ -46,7 +46,9 @@ def book_of(
             run.whole(state.global_step, kept)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            figures = {name: float(logs[key]) for key, name in logged.items() if key in (logs or {})}
+            # the trainer writes what is not a number as None
+            found = {name: logs[key] for key, name in logged.items() if key in (logs or {})}
+            figures = {name: float("nan") if v is None else float(v) for name, v in found.items()}
             if "loss" not in figures:
                 # the summary at the end
                 return

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from schemas.recipes import GrpoRecipe
 from schemas.specs import Decoding
 from steer_core.adapters.books import Books
@@ -86,6 +88,18 @@ def _prompts(
     return fit
 
 
+def _order(recipe: GrpoRecipe, requests: Sequence[str]) -> list[str]:
+    """Requests in the order in which steps take them, for the whole run: each once before any comes again.
+
+    As one epoch of the trainer's, so that a run that is taken up again finds its place.
+    """
+    draw, wanted = np.random.default_rng(recipe.seed), -(-recipe.steps // recipe.inner_steps) * recipe.prompts_per_step
+    found: list[str] = []
+    while len(found) < wanted:
+        found += [requests[i] for i in draw.permutation(len(requests))]
+    return found[:wanted]
+
+
 def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
     """Arguments of trl's `GRPOConfig`.
 
@@ -127,6 +141,8 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
         "gradient_accumulation_steps": parts,
         "steps_per_generation": parts,
         "reward_weights": list(recipe.rewards.values()),
+        # the order is ours (`_order`): trl's own draws anew after a resumed epoch
+        "shuffle_dataset": False,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "logging_steps": 1,
@@ -190,7 +206,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
         made: dict[str, Any] = {"prompt": []}
         bare = TransformersBackend(loaded)
         prompts = _prompts(recipe, training, loaded, bare)
-        made["prompt"] = sorted(prompts)
+        made["prompt"] = _order(recipe, sorted(prompts))
         trainer = Trainer(
             model=loaded.model,
             reward_funcs=[books.reward(name) for name in recipe.rewards],
