@@ -78,7 +78,10 @@ class AdapterPart(PartSpec):
         None, description="How it is trained"
     )
     trial_texts: int = Field(32, gt=1, description="Texts of the training pool that the checkpoint is chosen on")
-    checkpoints_on_probe: bool = Field(True, description="Whether all checkpoints are measured on the probe, as arms")
+    checkpoints_on_probe: bool = Field(
+        True,
+        description="Whether the model without the adapter, and all checkpoints, are measured on the probe as arms",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> AdapterPart:

@@ -22,8 +22,9 @@ class GrpoRecipe(Recipe):
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "embedded": {
-            "steps": 100,
-            "learning_rate": 1e-3,
+            "steps": 75,
+            "learning_rate": 2e-3,
+            "scale": "group",
             "prompts_per_step": 8,
             "completions": 8,
             "beta": 0.01,

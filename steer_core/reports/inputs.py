@@ -43,6 +43,7 @@ class CellTables:
         probe: probe of the headline; empty takes the first test probe among the requests.
         probe_arms: `schemas.ProbeArms`; None where the method has its headline alone.
         summary_of_arms: set by `of_probe`: the summary with all arms, where `summary` has the headline's.
+        scores_of_arms: likewise, of `steerability`.
         fitted: tables that the method's parts were fitted to, by name; kinds that the method lacks have none, and the
             sections made from them (`steer_core.reports.sections`) are then absent.
         sweep_arms: `schemas.SweepArms`; this and what follows is None or empty where nothing was swept.
@@ -83,6 +84,7 @@ class CellTables:
     probe: str = ""
     probe_arms: pl.DataFrame | None = None
     summary_of_arms: pl.DataFrame | None = None
+    scores_of_arms: pl.DataFrame | None = None
     fitted: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     sweep_arms: pl.DataFrame | None = None
     arm_summary: pl.DataFrame | None = None
@@ -171,6 +173,7 @@ def of_probe(tables: CellTables, probe: str) -> CellTables:
         movements=tables.movements.filter(used),
         summary=tables.summary.filter(used),
         summary_of_arms=tables.summary.filter(here),
+        scores_of_arms=tables.steerability.filter(here),
         comparisons=tables.comparisons.filter(used),
         control_steerability={name: rows.filter(used) for name, rows in tables.control_steerability.items()},
         side_effects=tables.side_effects.filter(used),

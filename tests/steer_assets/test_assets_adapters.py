@@ -7,7 +7,7 @@ import shutil
 import polars as pl
 import pytest
 
-from schemas import Adapters, CheckpointTrials, Outcomes, TrainingLog, TrainingSamples
+from schemas import Adapters, CheckpointTrials, Outcomes, ProbeArms, TrainingLog, TrainingSamples
 from steer_assets import compute
 from steer_assets.partitions import all_cells
 from steer_assets.preflight import check_bench
@@ -77,10 +77,14 @@ def test_an_adapter_is_trained_tried_and_measured_at_every_state_and_a_rerun_doe
     assert not {text_of[r] for r in samples["request_id"]} & (tested | tried)
     # every state is an arm of the probe, and the picked one the headline
     outcomes = read(place, "outcomes", Outcomes)
-    assert outcomes["arm_id"].n_unique() == 3
+    assert outcomes["arm_id"].n_unique() == 4
+    arms = read(place, "probe_arms", ProbeArms)
+    assert arms["label"].to_list() == ["as it is used", "without the adapter", "step 2", "step 4"]
+    bare = arms.filter(label="without the adapter")["arm_id"][0]
     means = trials.filter(pl.col("step") > 0).group_by("step").agg(pl.col("error").mean()).sort("error", "step")
     responses = pl.read_parquet(place.table("responses", CELL), hive_partitioning=False)
     plans = {r: json.loads(p) for r, p in responses.select("response_id", "plan").iter_rows()}
+    assert all("adapter" not in plans[r] for r in outcomes.filter(arm_id=bare)["response_id"])
     worn = {plans[r]["adapter"] for r in outcomes.filter(arm_id="headline")["response_id"]}
     assert worn == {dict(rows.select("step", "adapter").iter_rows())[means["step"][0]]}
     # steps of training are observations: the interface draws them

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -19,7 +20,7 @@ from steer_core.adapters.rewards import unknown_goals
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.part import Arm, Part, PlainPart
-from steer_core.methods.parts._adapter_fits import FITS, best_step
+from steer_core.methods.parts._adapter_fits import BARE, FITS, best_step
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.steering.plan import Plan
@@ -30,6 +31,8 @@ __all__ = ["DESCRIPTION", "FITS", "GIVES", "NODE", "SPEC", "Worn", "build"]
 
 SPEC = AdapterPart
 NODE = "adapters"
+#: What states stand on.
+AXIS = "training step"
 #: Tables that the engine is given from.
 GIVES = ("adapters",)
 DESCRIPTION = "Adapters, state by state: how they were trained, and how each does on texts that it was not trained on"
@@ -85,23 +88,26 @@ class Worn(PlainPart):
         backend.add_adapters([_checked(fetched(r["folder"]), r["adapter"]) for r in own.iter_rows(named=True)])
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
-        """The plan with the adapter."""
-        states = [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]
-        wanted = [s for s in states if (s["picked"] if self.step is None else s["step"] == self.step)]
+        """The plan with the adapter; at the step of the bare model as it is."""
+        if self.step == BARE:
+            return plan
+        wanted = [s for s in self._states(artifact) if (s["picked"] if self.step is None else s["step"] == self.step)]
         if not wanted:
-            raise SteerworksError(
-                f"part {self.label!r} has no adapter to wear: materialize `adapters` of this cell first"
-            )
+            raise SteerworksError(f"part {self.label!r} has no adapter to wear: materialize `adapters` first")
         return replace(plan, adapter=str(wanted[0]["adapter"]))
 
     def arms(self, artifact: Artifact) -> tuple[Arm, ...]:
-        """Every state, where there are several and they are to be measured."""
-        states = [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]
-        if not self.spec.checkpoints_on_probe or len(states) < 2:
+        """The model without the adapter, and every state where there are several; none if they are not wanted."""
+        states = self._states(artifact)
+        if not self.spec.checkpoints_on_probe:
             return ()
-        return tuple(
-            Arm(self.label, s["label"], {"step": s["step"]}, float(s["step"]), "training step") for s in states
-        )
+        bare = Arm(self.label, "without the adapter", {"step": BARE}, 0.0, AXIS)
+        # of one state the headline is the measurement
+        more = states if len(states) > 1 else []
+        return (bare, *(Arm(self.label, s["label"], {"step": s["step"]}, float(s["step"]), AXIS) for s in more))
+
+    def _states(self, artifact: Artifact) -> list[dict[str, Any]]:
+        return [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]
 
     def at(self, arm: Arm) -> Worn:
         """The part at one state."""

@@ -1,0 +1,244 @@
+"""What the page says of an adapter: what it is worth beside the model without it, how it was trained, what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from schemas.evaluation import HEADLINE
+from steer_core.evaluation.columns import to_array
+from steer_core.reports.drawing import CELL, CONTROL, DOWN, Figure, Panel
+from steer_core.reports.inputs import CellTables, filled
+from steer_core.reports.numbers import number, percent, plural, signed, span
+from steer_core.reports.sections import Section
+from steer_core.reports.sweeps import Sweep
+from steer_core.statistics import PairedContrast, paired_contrast
+
+#: Label of the arm without the adapter (`methods.parts.adapter`).
+BARE = "without the adapter"
+#: What an adapter may cost: column of the scores, in words, whether more is worse.
+COSTS = (
+    ("orthogonality", "share of the move that is off the road", True),
+    ("meaning_content", "content words shared with the source", False),
+    ("meaning_chrf", "characters shared with the source (chrF)", False),
+)
+#: Curves of training: measures of one panel, title, label of the axis.
+CURVES = (
+    (("reward",), "Reward", "mean reward of a step"),
+    (("kl",), "Away from the model", "KL, nats a token"),
+    (("meaning", "length", "copied", "failed"), "Looking for tricks", "mean of a step"),
+    (("zero_spread", "clipped"), "What taught nothing", "share"),
+)
+#: Share of the steps at either end whose means are compared.
+END = 0.1
+
+
+@dataclass(frozen=True)
+class AdapterSection:
+    """An adapter on the page.
+
+    Attributes:
+        label: of the part, where the method has several; else empty.
+        claim: what the probe says of it beside the model without it, as a sentence; empty where that was not measured.
+        costs: sentences on what else differs.
+        trained: how it was trained, in words.
+        states: a row a state: step, mean error on the trial texts with its interval, whether it was picked.
+        ends: a row a measure: its mean over the first and the last tenth of the steps.
+        audit: sentences on what was not learnt from.
+        suffix: of anchors and figures.
+    """
+
+    label: str
+    claim: str
+    costs: tuple[str, ...]
+    trained: tuple[str, ...]
+    states: tuple[dict[str, Any], ...]
+    ends: tuple[dict[str, Any], ...]
+    audit: tuple[str, ...]
+    suffix: str = ""
+
+
+def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
+    """A section for the adapter of a cell; none where the method has none."""
+    adapters = filled(tables.fitted.get("adapters"))
+    if adapters is None:
+        return []
+    label = str(adapters["part"][0])
+    log, trials = (_own(tables, name, label) for name in ("training_log", "checkpoint_trials"))
+    samples = _own(tables, "training_samples", label)
+    pair = _beside_bare(tables, label)
+    content = AdapterSection(
+        label="",
+        claim=_claim(pair.get("error_worst")),
+        costs=tuple(_costs(pair)),
+        trained=tuple(_trained(adapters, log, samples)),
+        states=tuple(_states(adapters, trials)),
+        ends=tuple(_ends(log)),
+        audit=tuple(_audit(log, samples)),
+    )
+    return [Section("adapter.html.jinja", content, (("adapter", "Adapter"),), (_curves(log),))]
+
+
+def _own(tables: CellTables, name: str, label: str) -> pl.DataFrame:
+    rows = tables.fitted.get(name)
+    return pl.DataFrame() if rows is None or rows.is_empty() else rows.filter(pl.col("part") == label)
+
+
+def _beside_bare(tables: CellTables, label: str) -> dict[str, PairedContrast]:
+    """Scores of the method less those of the same method without the adapter, paired by request, on the probe."""
+    arms, scores = filled(tables.probe_arms), filled(tables.scores_of_arms)
+    if arms is None or scores is None:
+        return {}
+    bare = arms.filter(pl.col("part") == label, pl.col("label") == BARE)["arm_id"]
+    if not bare.len():
+        return {}
+    columns = ["error_worst", *(c for c, _, _ in COSTS)]
+    both = scores.filter(arm_id=HEADLINE).join(
+        scores.filter(arm_id=bare[0]).select("request_id", *(pl.col(c).alias(f"{c}_bare") for c in columns)),
+        on="request_id",
+    )
+    texts = both["text_id"].to_numpy()
+    # the claim is one; of the costs there are several, and one false one in twenty pages is meant for all of them
+    levels = {"error_worst": 0.95}
+    return {
+        c: paired_contrast(
+            to_array(both[c]), to_array(both[f"{c}_bare"]), texts, level=levels.get(c, 1.0 - 0.05 / len(COSTS))
+        )
+        for c in columns
+    }
+
+
+def _claim(pair: PairedContrast | None) -> str:
+    if pair is None or pair.difference is None:
+        return ""
+    size = f"{signed(pair.difference, 3)} {span(pair.low, pair.high, 3)} of error, {plural(pair.n, 'request')} on "
+    size += f"{plural(pair.n_clusters, 'text')}"
+    if pair.low is None or pair.high is None:
+        return f"Too few texts to say what the adapter is worth ({size})."
+    if pair.high < 0:
+        return f"With the adapter the model steers better than without it, under the same prompt: {size}."
+    if pair.low > 0:
+        return f"With the adapter the model steers worse than without it, under the same prompt: {size}."
+    return f"With and without the adapter cannot be told apart under the same prompt: {size}."
+
+
+def _costs(pairs: Mapping[str, PairedContrast]) -> list[str]:
+    """What else differs beyond its interval; and what does not, named."""
+    found, same = [], []
+    for column, words, more_is_worse in COSTS:
+        pair = pairs.get(column)
+        if pair is None or pair.difference is None or pair.low is None or pair.high is None:
+            continue
+        if pair.low <= 0.0 <= pair.high:
+            same.append(words)
+            continue
+        worse = (pair.difference > 0) == more_is_worse
+        found.append(
+            f"It {'costs' if worse else 'gains'}: {words} {number(pair.control_value)} → {number(pair.value)} "
+            f"({signed(pair.difference)} {span(pair.low, pair.high)}; where both answered)."
+        )
+    return [*found, *([f"No difference was found in: {', '.join(same)}."] if same else [])]
+
+
+def _trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -> list[str]:
+    row = adapters.row(0, named=True)
+    size = f"rank {row['rank']}, {row['parameters']:,} numbers"
+    if not row["recipe_hash"]:
+        return [f"From elsewhere: {plural(adapters.height, 'state')}, {size}."]
+    recipe = json.loads(row["recipe"])
+    steps = int(log["step"].to_numpy().max()) if log.height else 0
+    said = [f"Trained by {recipe['kind']}: {plural(steps, 'step')}, {size}, seed {recipe['seed']}."]
+    if samples.height:
+        said.append(
+            f"{samples.height:,} completions of {plural(samples['request_id'].n_unique(), 'request')} of the training "
+            "pool; every one is a row of `training_samples`."
+        )
+    return said
+
+
+def _states(adapters: pl.DataFrame, trials: pl.DataFrame) -> list[dict[str, Any]]:
+    if not trials.height:
+        return []
+    means = trials.group_by("step").agg(pl.col("error").mean(), pl.len()).sort("step")
+    states = means.filter(pl.col("step") >= 0)
+    picked = states.sort("error", "step")["step"][0] if states.height else None
+    labels = dict(adapters.select("step", "label").iter_rows())
+    return [
+        {"label": labels.get(step, BARE), "error": error, "n": n, "picked": step == picked}
+        for step, error, n in means.iter_rows()
+    ]
+
+
+def _ends(log: pl.DataFrame) -> list[dict[str, Any]]:
+    """Means over the first and the last tenth of the steps."""
+    if not log.height:
+        return []
+    last = int(log["step"].to_numpy().max())
+    n = max(1, round(END * last))
+    wanted = ["reward", "kl", "entropy", "tokens", "clipped", "meaning", "length", "copied", "failed", "refused"]
+    found = []
+    for name in [*wanted, *sorted(m for m in set(log["measure"]) if m.startswith(("reward:", "error:")))]:
+        rows = log.filter(measure=name)
+        if rows["value"].drop_nulls().len():
+            first = rows.filter(pl.col("step") <= n)["value"].mean()
+            end = rows.filter(pl.col("step") > last - n)["value"].mean()
+            found.append({"measure": name, "first": first, "last": end})
+    return found
+
+
+def _audit(log: pl.DataFrame, samples: pl.DataFrame) -> list[str]:
+    if not log.height:
+        return []
+
+    def mean(name: str) -> float | None:
+        values = log.filter(measure=name)["value"].drop_nulls().to_numpy()
+        return float(values.mean()) if len(values) else None
+
+    said = []
+    if (flat := mean("zero_spread")) is not None:
+        said.append(f"{percent(flat)} of the groups had one reward for all their completions, and taught nothing.")
+    if samples.height:
+        states = dict(samples["state"].value_counts().iter_rows())
+        if lost := states.get("unscorable", 0):
+            said.append(f"{plural(lost, 'completion')} had no reward, and moved nothing.")
+        if dropped := states.get("dropped", 0):
+            said.append(f"{plural(dropped, 'completion')} were drawn and not trained on.")
+    drift = log.filter(measure="drift")["value"].drop_nulls().to_numpy()
+    if len(drift):
+        said.append(
+            f"What was trained is what wrote the completions: in every step their log-probabilities differ by "
+            f"{drift.max():.1e} nats a token at most."
+        )
+    return said
+
+
+def _curves(log: pl.DataFrame) -> Figure:
+    alt = "Lines are means of each step of training"
+    if not log.height:
+        return Figure("training", "Training, step by step", alt, (), log, "Nothing to draw: it was trained elsewhere.")
+    known = set(log["measure"])
+    panels = []
+    for names, title, label in CURVES:
+        own = [n for n in names if n in known]
+        if own:
+            panels.append(Panel(title, _draw(log, own, label), 3.4, 2.5))
+    return Figure("training", "Training, step by step", alt, tuple(panels), log)
+
+
+def _draw(log: pl.DataFrame, names: Sequence[str], label: str) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        for name, colour in zip(names, (CELL, DOWN, CONTROL, "#009e73"), strict=False):
+            rows = log.filter(measure=name).sort("step")
+            smooth = rows["value"].rolling_mean(max(1, rows.height // 20), min_samples=1)
+            axes.plot(rows["step"], rows["value"], color=colour, linewidth=0.5, alpha=0.35)
+            axes.plot(rows["step"], smooth, color=colour, linewidth=1.4, label=name)
+        if len(names) > 1:
+            axes.legend(frameon=False, fontsize=7.5, loc="best")
+        axes.set(xlabel="step", ylabel=label)
+        axes.grid(axis="y")
+
+    return draw
