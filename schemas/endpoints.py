@@ -66,6 +66,11 @@ class Endpoint(Spec):
     tokenizer: str | None = Field(
         None, description="A folder or `package:<name>` whose tokenizer counts the prompts; null: bytes / 4"
     )
+    scores: Literal["echo", "prompt_logprobs"] | None = Field(
+        None,
+        description="How log-probabilities of given texts are asked for at `/completions`: `echo` (OpenAI's legacy "
+        "field) or `prompt_logprobs` (vLLM's); needs `tokenizer`, the model's own; null: they are not",
+    )
 
     @field_validator("base_url")
     @classmethod

@@ -122,6 +122,7 @@ def cells(bench: BenchSpec, options: argparse.Namespace) -> None:
 
 def plan(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Print what cells will ask of their models; makes what all cells share, and fits nothing."""
+    from steer_assets.asked_models import how_judged
     from steer_assets.planned import plan_cells
 
     rows, unplanned = plan_cells(bench, chosen_cells(bench, options.methods, options.models))
@@ -135,6 +136,9 @@ def plan(bench: BenchSpec, options: argparse.Namespace) -> None:
         )
         for currency, amount in money:
             print(f"At most {amount:.4g} {currency}; what has an answer already is not paid again.")
+    chosen = [c for c in chosen_cells(bench, options.methods, options.models) if c.why_impossible() is None]
+    for line in dict.fromkeys(said for cell in chosen for said in how_judged(cell)):
+        print(line)
     for key, why in unplanned.items():
         print(f"{key}: {why}")
 

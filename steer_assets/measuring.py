@@ -45,6 +45,15 @@ def model_digest(model: ModelSpec) -> str:
     return f"{model.identity}:{_folder_digest(folder, stamp)}"
 
 
+def judge_digest(model: ModelSpec) -> str:
+    """What the verdicts of a judge follow from: its answers, and whether its endpoint gives log-probabilities instead.
+
+    `scores` of an endpoint is no part of a model's identity, or setting it would have every answer paid for again.
+    """
+    scored = model.endpoint is not None and model.endpoint.scores is not None
+    return model_digest(model) + (":by log-probabilities" if scored else "")
+
+
 @functools.lru_cache(maxsize=16)
 def _folder_digest(folder: Path, stamp: tuple[object, ...]) -> str:
     return digest_folder(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior
+from steer_assets.asked_models import sweeps
 from steer_assets.partitions import Cell
 from steer_assets.settings import config_folders, registry, storage_root
 from steer_core.corpus.contrasts import source_digests
@@ -99,7 +100,12 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
             for part in parts_of(method):
                 for said in part.mistakes(cell.model, bench, list(registry().behaviors)):
                     yield f"{_named('methods', cell.method.name)}, part {part.label!r} on {cell.model.name}: {said}"
-            cell.why_impossible()
+            if cell.why_impossible() is None and sweeps(cell) and not (engine := describe_engine(cell.model)).scores:
+                yield (
+                    f"{_named('models', cell.model.name)}: {cell.method.name} is swept over behaviors, which takes "
+                    f"log-probabilities of given texts (perplexity, choices), and {engine.name} gives none: set "
+                    "`endpoint.scores`, or another engine"
+                )
         except (SteerworksError, ValueError, OSError) as error:
             yield f"{_named('methods', cell.method.name)}: {error}"
 

@@ -17,7 +17,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Script:
         always: a fault of every request: status, body, headers.
         answers: words in a prompt -> how it is answered (`refuse`, `filter`, `truncate`, `empty`, `think`, `overlong`),
             or what says so of the prompt.
+        scorer: what has the log-probabilities of token ids, and spells a token; None: it gives none.
+        form: in which form they may be asked for, `echo` or `prompt_logprobs`; the other is ignored, as servers do.
     """
 
     faults: dict[str, float] = field(default_factory=dict)
@@ -44,6 +46,24 @@ class Script:
     key: str | None = None
     always: tuple[int, str, dict[str, str]] | None = None
     answers: dict[str, Any] = field(default_factory=dict)
+    scorer: Scorer | None = None
+    form: str = "echo"
+
+
+class Scorer(Protocol):
+    """A model that a server has."""
+
+    def seen(self, ids: list[int]) -> list[int]:
+        """The ids that it reads of those that were sent."""
+        ...
+
+    def log_probs(self, ids: list[int]) -> list[float]:
+        """Log-probability of each token but the first, given those before it."""
+        ...
+
+    def spell(self, token: int) -> str:
+        """A token as a text."""
+        ...
 
 
 class FakeEndpoint:
@@ -133,7 +153,10 @@ class FakeEndpoint:
         if fault == "inside":
             return await _send(writer, 200, {"error": {"message": "upstream is busy", "code": 503}})
         how = next((how for word, how in script.answers.items() if word in prompt), "")
-        return await _send(writer, *_answer(prompt, how(prompt) if callable(how) else how, asked))
+        status, reply = _answer(prompt, how(prompt) if callable(how) else how, asked)
+        if status == 200 and script.scorer is not None and isinstance(asked.get("prompt"), list):
+            _score(script.scorer, script.form, asked, reply)
+        return await _send(writer, status, reply)
 
     async def _batches(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Files and batches, as OpenAI has them; `work_batches` does their work."""
@@ -208,6 +231,24 @@ def _answer(prompt: str, how: str, asked: dict[str, Any]) -> tuple[int, Any]:
     choice = {"index": 0, "finish_reason": reason}
     choice |= {"message": message} if "messages" in asked else {"text": message["content"]}
     return 200, {"id": f"req-{abs(hash(prompt)) % 10**8}", "choices": [choice], "usage": usage}
+
+
+def _score(scorer: Scorer, form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
+    """Log-probabilities of the prompt's tokens as OpenAI's legacy completions (`echo`) or vLLM give them."""
+    ids, choice = scorer.seen(asked["prompt"]), reply["choices"][0]
+    numbers, words = [None, *scorer.log_probs(ids)], [scorer.spell(i) for i in ids]
+    reply["usage"] = {"prompt_tokens": len(ids), "completion_tokens": 1}
+    if asked.get("return_token_ids"):
+        choice["prompt_token_ids"] = ids
+    if form == "echo" and asked.get("echo") and asked.get("logprobs") is not None:
+        # the one that was written comes last
+        choice["logprobs"] = {"tokens": [*words, " x"], "token_logprobs": [*numbers, -0.5]}
+        choice["text"] = "".join(words) + " x"
+    if form == "prompt_logprobs" and asked.get("prompt_logprobs") is not None:
+        choice["prompt_logprobs"] = [
+            None if n is None else {"7": {"logprob": -0.1, "rank": 1}, str(i): {"logprob": n, "decoded_token": w}}
+            for i, n, w in zip(ids, numbers, words, strict=True)
+        ]
 
 
 async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> bool:

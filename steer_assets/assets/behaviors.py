@@ -18,14 +18,14 @@ from schemas import (
     SweepArms,
     SweepFindings,
 )
-from schemas.specs import BehaviorSpec, Decoding, ModelSpec
+from schemas.specs import BehaviorSpec, Decoding
+from steer_assets.asked_models import judging_model
 from steer_assets.assets.calling import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
 from steer_assets.assets.fits import fit_context, given_tables, swept_part
 from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import model_digest, ruler_of, seconds_per_token
+from steer_assets.measuring import judge_digest, model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
-from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers, choices, measures
 from steer_core.evaluation.behaviors import as_items, side_effects, summary
@@ -174,7 +174,7 @@ def _refusals(texts: Sequence[str]) -> list[dict[str, float | None]]:
 def _judged_by(work: Work) -> list[Any]:
     found = []
     for behavior in _swept(work):
-        who = model_digest(_judging_model(work, behavior)) if behavior.judge.kind == "llm" else None
+        who = judge_digest(judging_model(work.here, behavior)) if behavior.judge.kind == "llm" else None
         # without a trait of its own a rubric asks for the description
         found.append(
             [behavior.name, behavior.description, behavior.judge.model_dump(mode="json"), list(behavior.scale), who]
@@ -275,18 +275,14 @@ def judge_calibration(work: Work, behavior_items: pl.DataFrame) -> pl.DataFrame:
 def _judge(work: Work, behavior: BehaviorSpec) -> judging.Judge:
     if behavior.judge.kind != "llm":
         return judges.load_judge(behavior)
-    model = _judging_model(work, behavior)
+    model = judging_model(work.here, behavior)
     return judges.load_judge(behavior, backend_for(model), model.identity, seed=work.bench.seed)
-
-
-def _judging_model(work: Work, behavior: BehaviorSpec) -> ModelSpec:
-    return registry().model(behavior.judge.model) if behavior.judge.model else work.here.model
 
 
 def _lease(work: Work, behavior: BehaviorSpec) -> contextlib.AbstractContextManager[None]:
     if behavior.judge.kind != "llm":
         return contextlib.nullcontext()
-    return device_lease(device_of(_judging_model(work, behavior)))
+    return device_lease(device_of(judging_model(work.here, behavior)))
 
 
 @table(

@@ -19,7 +19,7 @@ from schemas import (
 from schemas.evaluation import HEADLINE
 from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.compute import backend_for, device_lease, device_of
-from steer_assets.measuring import model_digest, ruler_of, scorer_ids
+from steer_assets.measuring import judge_digest, ruler_of, scorer_ids
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.judges import known_texts, pairwise, rulings, two_sides
@@ -69,7 +69,7 @@ def _stays(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 @table(
     Groundedness,
     version=judges.VERSION,
-    spec=lambda work: [model_digest(_model(work)), work.bench.seed],
+    spec=lambda work: [judge_digest(_model(work)), work.bench.seed],
     applies=_validated,
     grid=True,
     gpu=True,
@@ -113,7 +113,7 @@ def groundedness(work: Work, outcomes: pl.DataFrame, requests: pl.DataFrame) -> 
 @table(
     GroundednessCalibration,
     version=known_texts.VERSION,
-    spec=lambda work: [model_digest(_model(work)), work.bench.seed, list(work.bench.test_probes), known_texts.KNOWN],
+    spec=lambda work: [judge_digest(_model(work)), work.bench.seed, list(work.bench.test_probes), known_texts.KNOWN],
     applies=_validated,
     grid=True,
     gpu=True,
@@ -177,7 +177,7 @@ def _with_whom(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]
     GoalAgreement,
     version=pairwise.VERSION,
     spec=lambda work: [
-        model_digest(_model(work)),
+        judge_digest(_model(work)),
         scorer_ids(work.bench),
         two_sides.PAIRS,
         list(work.bench.validated_against),

@@ -33,13 +33,24 @@ def engine_table() -> str:
         "LoRA adapters, row by row": lambda c: _yes(c.adapters),
         "decoding rules": lambda c: ", ".join(f"`{e}`" for e in c.extensions) or "no",
         "further prompts read along": lambda c: _yes(c.passes),
-        "log-probabilities of given texts": lambda c: _yes(c.scores),
+        "log-probabilities of given texts": _scores,
         "KL from unsteered": lambda c: _yes(c.diverges),
         "a drawn answer follows from its seed": lambda c: "yes" if c.seeds else "no; it is kept" if c.keeps else "no",
     }
     lines = ["| | " + " | ".join(f"`{n}`" for n in found) + " |", "|---" * (len(found) + 1) + "|"]
     lines += [f"| {what} | " + " | ".join(said(c) for c in found.values()) + " |" for what, said in rows.items()]
     return "\n".join(lines)
+
+
+def _scores(capabilities: Capabilities) -> str:
+    if capabilities.scores:
+        return "yes"
+    # an endpoint that gives log-probabilities, and the tokenizer that they take
+    endpoint = {"base_url": _ADDRESS, "dialect": "vllm", "tokenizer": "package:x", "scores": "prompt_logprobs"}
+    far = {"name": "x", "source": "served:x", "engine": "openai", "endpoint": endpoint}
+    able = describe_engine(ModelSpec.model_validate(far))
+    same = able.name.split()[0] == capabilities.name.split()[0]
+    return "where `scores` says how" if same and able.scores else "no"
 
 
 def _yes(value: bool) -> str:

@@ -227,7 +227,9 @@ class Capabilities:
                 f"{self.name} backend cannot give the log-probabilities of what it writes; use transformers"
             )
         if verb == "score" and not self.scores:
-            raise SteerworksError(f"{self.name} backend cannot score continuations; use transformers")
+            raise SteerworksError(
+                f"{self.name} backend cannot score continuations; use transformers, vllm or an endpoint with `scores`"
+            )
         if verb == "diverge" and not self.diverges:
             raise SteerworksError(f"{self.name} backend cannot measure divergence from unsteered; use transformers")
 

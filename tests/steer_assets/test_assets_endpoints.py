@@ -1,15 +1,21 @@
 """Cells of a model behind an endpoint: planned with a price, run without a device, every request a row."""
 
+import math
+
 import polars as pl
 import pytest
 import yaml
 from fake_endpoint import Servers
 
 from schemas import Attempts, GoalAgreement, Groundedness
-from steer_assets import compute, devices
+from schemas.specs import ModelSpec
+from steer_assets import compute, devices, preflight
 from steer_assets.__main__ import main
 from steer_assets.partitions import all_cells
 from steer_assets.settings import registry
+from steer_core.evaluation.judges import two_sides
+from steer_core.models.loading import load_tokenizer
+from steer_core.tables.errors import ConfigError
 from steer_core.tables.snapshot import read_table
 
 SHARED, GRID = "group:small_shared", "group:small_cells"
@@ -173,3 +179,57 @@ def test_answers_are_judged_by_whether_they_stay_with_their_source(far):
     assert (goals["first_place"] == 1.0).all()
     assert (goals["n"] > 0).all()
     assert not rest["review"].any()
+
+
+class _Even:
+    """A model that finds every token as likely as any other."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def seen(self, ids):
+        return ids
+
+    def log_probs(self, ids):
+        return [-1.0] * (len(ids) - 1)
+
+    def spell(self, token):
+        return self.tokenizer.decode([token])
+
+
+def test_a_judge_is_read_by_probabilities_where_its_endpoint_gives_them_and_the_plan_says_how(
+    far, capsys, monkeypatch, tiny_model
+):
+    monkeypatch.chdir(far.folder)
+    folder = str(tiny_model("llama", chat=True))
+    far.server.script.answers = {"Reply with": "say:Yes"}
+    tokenizer = load_tokenizer(ModelSpec(name="tiny", source=folder))
+    far.server.script.scorer, far.server.script.faults = _Even(tokenizer), {}
+    monkeypatch.setattr(two_sides, "PAIRS", 2)
+    far.bench = {**far.bench, "validated_by": "far"}
+    far.ask(tokenizer=folder)
+    assert main(["plan", "direct", "--bench", "small"]) == 0
+    said = "groundedness and goals: judged by far, read"
+    assert f"{said} from what it writes, for openai (compatible) gives no log-probabilities" in capsys.readouterr().out
+    far.materialize(SHARED)
+    far.materialize(GRID, "direct|far")
+    compute.let_go()
+    far.ask(tokenizer=folder, scores="echo")
+    assert main(["plan", "direct", "--bench", "small"]) == 0
+    assert f"{said} by the probabilities of its options" in capsys.readouterr().out
+    status, _ = far.materialize(GRID, "direct|far")
+    # another reading is other verdicts, and no answer is paid for again
+    assert status["groundedness"] == status["goal_agreement"] == "written"
+    assert status["responses"] == "unchanged"
+    rows = read_table(str(far.table("groundedness", "direct|far")), Groundedness)
+    yes, no = (math.exp(-len(tokenizer(t, add_special_tokens=False)["input_ids"])) for t in ("Yes", "No"))
+    assert rows["verdict"].drop_nulls().unique().to_list() == [pytest.approx(yes / (yes + no))]
+
+
+def test_a_sweep_whose_engine_gives_no_log_probabilities_is_refused_before_anything_runs(far, monkeypatch):
+    bench = registry().bench("small")
+    cells = [c for c in all_cells(bench) if c.method.name == "direct"]
+    preflight.check_bench(bench, cells)
+    monkeypatch.setattr(preflight, "sweeps", lambda cell: True)
+    with pytest.raises(ConfigError, match=r"models.yaml, entry 'far': direct is swept over behaviors.*gives none"):
+        preflight.check_bench(bench, cells)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,16 +11,17 @@ import polars as pl
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines import Money
-from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.remote.ledger import Ledger
 from steer_core.generation.remote.prices import cost_of
-from steer_core.generation.remote.pump import Pump
+from steer_core.generation.remote.pump import Job, Pump
 from steer_core.generation.remote.request import Wire
+from steer_core.generation.remote.scoring import score_key, scoring_request, way_of
+from steer_core.generation.remote.tokens import OwnTokens
 from steer_core.models.gguf import cache_root
-from steer_core.models.loading import LoadedModel, load_tokenizer
+from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
@@ -41,13 +42,15 @@ class OpenAiBackend:
 
     def __init__(self, model: ModelSpec, ledger: Ledger | None = None) -> None:
         self.spec, self.model_identity = model, model.identity
-        self.wire = Wire(model, _counter(model))
+        self.tokens = OwnTokens.of(model)
+        self.wire = Wire(model, None if self.tokens is None else self.tokens.count)
+        self._way = way_of(model)
         currency = self.wire.prices.currency if self.wire.prices is not None else "USD"
         self.ledger = ledger or Ledger(ledger_path(model), self.wire.endpoint.max_cost, currency)
 
     @property
     def capabilities(self) -> Capabilities:
-        """It generates; the context is the spec's."""
+        """It generates, and scores where `endpoint.scores` says how; the context is the spec's."""
         return describe(self.spec)
 
     @property
@@ -101,12 +104,33 @@ class OpenAiBackend:
         return Pump(self.wire, self.ledger, self.execution).answers(self._checked(calls))
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
-        """Not from here.
+        """Log-probability (nats) of each token of each continuation, asked for as `endpoint.scores` says.
+
+        Requests, attempts, retries and money are as of answers, and so is the ledger: what was scored once is not asked
+        for again. A row that does not fit the model's context, or that the endpoint filters, has no numbers.
 
         Raises:
-            SteerworksError: always.
+            EndpointError: the endpoint answers nothing, or not all, or not for the tokens that were sent; what came is
+                kept.
+            BudgetError: the next request may cost more than is left.
+            SteerworksError: a plan is of another model, a continuation has no tokens, or the model gives no scores.
         """
-        raise SteerworksError(f"{self.capabilities.name} backend cannot score continuations; use transformers or vllm")
+        for plan in dict.fromkeys(plans):
+            self._check(plan, "score")
+        if not plans or self._way is None or self.tokens is None:
+            return []
+        execution, context, jobs, keys = self.execution, self.spec.max_context, dict[str, Job](), list[str]()
+        for plan, continuation in zip(plans, continuations, strict=True):
+            prompt, answer = self.tokens.encode(plan), self.tokens.spell(continuation)
+            keys.append(key := score_key(execution, prompt, answer))
+            # one token is written after what is scored
+            if key not in jobs and (context is None or len(prompt) + len(answer) < context):
+                request = scoring_request(self.wire, self._way, prompt, answer, self.tokens)
+                jobs[key] = Job(key, plan.id, request)
+        wanted = list(jobs)
+        replies = Pump(self.wire, self.ledger, execution).replies(jobs.values())
+        found = {wanted[i]: json.loads(r.text) for i, r in replies if r.outcome == "answered"}
+        return [found.get(key, []) for key in keys]
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Not from here.
@@ -123,18 +147,19 @@ class OpenAiBackend:
                 self.capabilities.refuse(call.plan, log_probs=call.log_probs)
             yield call
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: Plan, verb: Verb = "generate") -> None:
         if plan.model != self.model_identity:
             raise SteerworksError(
                 f"a plan is of model {plan.model}, and this backend asks {self.model_identity} ({self.spec.name!r}): "
                 "make the plan with `ModelSpec.identity` of the model that answers it"
             )
-        self.capabilities.refuse(plan)
+        self.capabilities.refuse(plan, verb)
 
 
 def counter(model: ModelSpec) -> Callable[[Plan], int]:
     """Counts a plan's prompt: by the tokenizer at hand, or by its bytes (a third off, either way)."""
-    return Wire(model, _counter(model)).prompt_tokens
+    tokens = OwnTokens.of(model)
+    return Wire(model, None if tokens is None else tokens.count).prompt_tokens
 
 
 def price(model: ModelSpec, prompt_tokens: int, new_tokens: int, calls: int) -> Money | None:
@@ -159,26 +184,6 @@ def ledger_path(model: ModelSpec) -> Path:
     return cache_root() / "endpoints" / f"{model.identity}.sqlite"
 
 
-def _counter(model: ModelSpec) -> Callable[[Plan], int] | None:
-    """Counts a plan's prompt with the tokenizer that the endpoint's settings name, or that of the model's own files."""
-    named = model.endpoint.tokenizer if model.endpoint is not None else None
-    if named is None and model.kind == "served":
-        return None
-    source = named or model.source
-    spec = ModelSpec(name=model.name, source=source, revision=model.revision if named is None else None)
-
-    @functools.cache
-    def tokenizer() -> object:
-        return load_tokenizer(spec)
-
-    def count(plan: Plan) -> int:
-        held = tokenizer()
-        chat = model.chat if model.chat is not None else bool(getattr(held, "chat_template", None))
-        return len(encode_plan(plan, held, chat, model.template_options))
-
-    return count
-
-
 def build(model: ModelSpec) -> OpenAiBackend:
     """The backend of a model; its client and ledger are opened, nothing is sent.
 
@@ -195,13 +200,13 @@ def describe(model: ModelSpec) -> Capabilities:
     """What the engine can carry out; drawn answers cannot be drawn again, but they are kept.
 
     Raises:
-        ConfigError: it has no endpoint, or a limit of money without prices.
+        ConfigError: it has no endpoint, a limit of money without prices, or `scores` that it cannot give.
     """
     wire = Wire(model)
     return Capabilities(
         f"openai ({wire.endpoint.dialect})",
         model.max_context,
-        scores=False,
+        scores=way_of(model) is not None,
         seeds=False,
         keeps=True,
         batching="remote",

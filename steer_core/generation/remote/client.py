@@ -47,7 +47,7 @@ async def attempt(client: Any, wire: Wire, request: Request) -> tuple[Reply | Fa
         raw = await client.post(request.path, body=request.body, cast_to=object, options={"headers": _RAW})
         response = raw.http_response
         wait = wait_said(response.headers)
-        found: Reply | Fault = wire.read(response.status_code, response.text, response.headers)
+        found: Reply | Fault = wire.read(response.status_code, response.text, response.headers, reader=request.reader)
     except openai.APIStatusError as error:
         found = wire.read(error.status_code, error.response.text, error.response.headers)
     except openai.APITimeoutError as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from schemas.endpoints import Dialect
+
+#: Ways to ask for log-probabilities of a prompt's tokens: OpenAI's legacy `echo`, or vLLM's `prompt_logprobs`.
+Way = Literal["echo", "prompt_logprobs"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Particulars:
         min_p: whether it takes `min_p`.
         text: whether it completes bare texts and token ids.
         thinking: fields of a message that hold what was thought apart from the answer.
-        scores: whether it gives log-probabilities of a prompt's tokens.
+        scores: ways in which it gives log-probabilities of a prompt's tokens; the endpoint's `scores` picks one.
+        token_ids: whether it says, if asked, which token ids it read.
         limit_counts_thinking: whether thinking takes of the limit.
         batches: whether it has OpenAI's batch API.
         hottest: its highest temperature.
@@ -31,7 +36,8 @@ class Particulars:
     min_p: bool = False
     text: bool = False
     thinking: tuple[str, ...] = ("reasoning_content", "reasoning")
-    scores: bool = False
+    scores: tuple[Way, ...] = ()
+    token_ids: bool = False
     limit_counts_thinking: bool = True
     batches: bool = False
     hottest: float = 2.0
@@ -44,9 +50,10 @@ DIALECTS: dict[Dialect, Particulars] = {
     "azure": Particulars(limit="max_completion_tokens", batches=True),
     "openrouter": Particulars("https://openrouter.ai/api/v1", min_p=True, usage={"usage": {"include": True}}),
     "deepinfra": Particulars("https://api.deepinfra.com/v1/openai", min_p=True, text=True),
-    "vllm": Particulars(min_p=True, text=True, scores=True),
+    "vllm": Particulars(min_p=True, text=True, scores=("prompt_logprobs", "echo"), token_ids=True),
     "llama.cpp": Particulars(min_p=True, text=True),
     "anthropic": Particulars("https://api.anthropic.com/v1", seed=False, hottest=1.0),
     "cohere": Particulars("https://api.cohere.ai/compatibility/v1", hottest=1.0),
-    "compatible": Particulars(),
+    # whoever sets `scores` knows the server
+    "compatible": Particulars(scores=("echo", "prompt_logprobs")),
 }

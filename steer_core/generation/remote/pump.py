@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -34,6 +34,21 @@ GRACE = 10.0
 
 class Stop(Exception):  # noqa: N818  (it is no error: a row that is not sent any more)
     """The run ends before this row was sent."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that is wanted once.
+
+    Attributes:
+        key: what its reply is kept under.
+        plan_id: of the plan behind it.
+        request: what is sent.
+    """
+
+    key: str
+    plan_id: str
+    request: Request
 
 
 class Pump:
@@ -62,28 +77,42 @@ class Pump:
             BudgetError: the money is spent.
             SteerworksError: a call cannot be said to this endpoint.
         """
+        for index, reply in self.replies(self._jobs(calls)):
+            yield Finished(index, generation_of(reply))
+
+    def _jobs(self, calls: Iterable[Call | None]) -> Iterator[Job | None]:
+        for call in calls:
+            # what cannot be said is refused here, before anything is sent for it
+            yield (
+                None if call is None else Job(call.response_id(self._execution), call.plan.id, self._wire.request(call))
+            )
+
+    def replies(self, jobs: Iterable[Job | None]) -> Iterator[tuple[int, Reply]]:
+        """Replies as they come, in any order, each with the index of its job; None among jobs: nothing for now.
+
+        Raises:
+            EndpointError, BudgetError: as `answers`.
+        """
         inbox: SimpleQueue[tuple[int, Reply | BaseException]] = SimpleQueue()
-        source, over, taken, open_rows = iter(calls), False, 0, 0
+        source, over, taken, open_rows = iter(jobs), False, 0, 0
         with _Loop(self._begin, self._finish) as loop:
             while True:
                 while not over and self._stop is None and open_rows < 2 * self._said.concurrency:
                     try:
-                        call = next(source)
+                        job = next(source)
                     except StopIteration:
                         over = True
                         break
-                    if call is None:
+                    if job is None:
                         break
-                    # what cannot be said is refused here, before anything is sent for it
-                    request = self._wire.request(call)
-                    loop.start(self._row(call, request), _into(inbox, taken))
+                    loop.start(self._row(job), _into(inbox, taken))
                     taken, open_rows = taken + 1, open_rows + 1
                 if not open_rows:
                     break
                 index, found = inbox.get()
                 open_rows -= 1
                 if isinstance(found, Reply):
-                    yield Finished(index, generation_of(found))
+                    yield index, found
                 elif not isinstance(found, Stop):
                     # a fault of ours: nothing may hide it
                     raise found
@@ -106,16 +135,16 @@ class Pump:
     async def _finish(self) -> None:
         await self._client.close()
 
-    async def _row(self, call: Call, request: Request) -> Reply:
-        """The answer to a call, after as many attempts as it takes."""
-        key = call.response_id(self._execution)
+    async def _row(self, job: Job) -> Reply:
+        """The reply to a job, after as many attempts as it takes."""
+        key, request = job.key, job.request
         tries = number = 0
         while True:
             if (held := self._ledger.answered([key]).get(key)) is not None:
                 return held
             began = await self._pace.turn(request.most_prompt + request.most_new)
             # only who has a turn sets money aside: what a killed process loses is what was in flight
-            claim = self._claim(key, call.plan.id, number + 1, request)
+            claim = self._claim(key, job.plan_id, number + 1, request)
             if claim is None:
                 await self._pace.over(began)
                 if self._stop is not None:

@@ -29,6 +29,29 @@ AROUND = 6
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the first choice of a reply says.
+
+    Attributes:
+        outcome: in a word.
+        text: what is kept of it.
+        thinking: what was thought, where it is said apart.
+        fault: why it is no answer to what was asked, where asking again cannot help; empty where it is one.
+        advice: for a person, beside a fault.
+    """
+
+    outcome: Outcome
+    text: str
+    thinking: str = ""
+    fault: str = ""
+    advice: str = ""
+
+
+#: Reads the first choice of a reply; a ValueError or KeyError says that it is another JSON than expected.
+Reader = Callable[[Mapping[str, Any]], Said]
+
+
+@dataclass(frozen=True)
 class Request:
     """What is sent.
 
@@ -37,12 +60,14 @@ class Request:
         body: the JSON.
         most_prompt: tokens that its prompt has at most, for money that is set aside.
         most_new: tokens that may be written.
+        reader: reads the reply's choice; None: as an answer.
     """
 
     path: Literal["/chat/completions", "/completions"]
     body: dict[str, Any]
     most_prompt: int
     most_new: int
+    reader: Reader | None = None
 
 
 class Wire:
@@ -156,7 +181,15 @@ class Wire:
         """Money that a request costs at most; 0 where prices are not known."""
         return cost_of(self.prices, request.most_prompt, request.most_new, batch=batch) or 0.0
 
-    def read(self, status: int, text: str, headers: Mapping[str, str], *, batch: bool = False) -> Reply | Fault:
+    def read(
+        self,
+        status: int,
+        text: str,
+        headers: Mapping[str, str],
+        *,
+        batch: bool = False,
+        reader: Reader | None = None,
+    ) -> Reply | Fault:
         """What a reply says.
 
         Args:
@@ -164,6 +197,7 @@ class Wire:
             text: the body.
             headers: of the reply.
             batch: whether it came through a batch API, at its price.
+            reader: `Request.reader` of what it replies to.
         """
         key = os.environ.get(self.endpoint.key or "")
         try:
@@ -180,13 +214,12 @@ class Wire:
             inside = int(str(code)) if re.fullmatch("[45][0-9][0-9]", str(code)) else 500
             return fault_of_status(inside, body, headers, key)
         try:
-            return self._reply(body, batch, status)
+            return self._reply(body, batch, status, reader or self._answer)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             detail = f"HTTP {status} with another JSON than expected ({type(error).__name__}: {error}): {text[:120]}"
             return Fault(Reply("garbage", status=status, detail=detail), "again")
 
-    def _reply(self, body: Mapping[str, Any], batch: bool, status: int) -> Reply:
-        choice = body["choices"][0]
+    def _answer(self, choice: Mapping[str, Any]) -> Said:
         message = choice.get("message") or {"content": choice.get("text")}
         thought = next((str(message[k]) for k in self.particulars.thinking if message.get(k)), "")
         refusal = message.get("refusal")
@@ -206,6 +239,10 @@ class Wire:
             outcome = "truncated"
         elif not text.strip():
             outcome = "empty"
+        return Said(outcome, text, thought)
+
+    def _reply(self, body: Mapping[str, Any], batch: bool, status: int, reader: Reader) -> Reply | Fault:
+        said = reader(body["choices"][0])
         usage = body.get("usage") or {}
         prompt = int(usage.get("prompt_tokens") or 0)
         written = int(usage.get("completion_tokens") or 0)
@@ -214,10 +251,10 @@ class Wire:
         cost = usage.get("cost")
         # without tokens nobody knows the cost, and all that was set aside is taken
         priced = cost_of(self.prices, prompt, written, cached, batch=batch) if usage else None
-        return Reply(
-            outcome,
-            text=text,
-            thinking=thought,
+        reply = Reply(
+            said.outcome,
+            text=said.text,
+            thinking=said.thinking,
             prompt_tokens=prompt,
             cached_tokens=min(cached, prompt),
             completion_tokens=written,
@@ -226,6 +263,7 @@ class Wire:
             status=status,
             request_id=str(body.get("id") or ""),
         )
+        return Fault(replace(reply, detail=said.fault), "stop", advice=said.advice) if said.fault else reply
 
 
 def generation_of(reply: Reply) -> Generation:

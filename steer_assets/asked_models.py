@@ -1,0 +1,51 @@
+"""Which models a cell asks besides its own: judges of its behaviors, and what its bench is validated by."""
+
+from __future__ import annotations
+
+from schemas.specs import BehaviorSpec, ModelSpec
+from steer_assets.partitions import Cell
+from steer_assets.settings import registry
+from steer_core.generation.engines import describe_engine
+from steer_core.methods.load import load_method
+from steer_core.methods.part import parts_of
+
+
+def sweeps(cell: Cell) -> bool:
+    """Whether the cell is swept over its bench's behaviors: some part of its method can be."""
+    method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
+    return bool(cell.bench.behaviors) and any(p.sweeps for p in parts_of(method))
+
+
+def judging_model(cell: Cell, behavior: BehaviorSpec) -> ModelSpec:
+    """The model that judges a behavior, where a language model does: its own, or the cell's."""
+    return registry().model(behavior.judge.model) if behavior.judge.model else cell.model
+
+
+def judges_of(cell: Cell) -> dict[str, ModelSpec]:
+    """What is judged by a language model in a cell, in words, and by which."""
+    behaviors = [registry().behavior(b) for b in cell.bench.behaviors] if sweeps(cell) else []
+    found = {f"behavior {b.name!r}": judging_model(cell, b) for b in behaviors if b.judge.kind == "llm"}
+    if cell.bench.validated_by is not None:
+        found["groundedness and goals"] = registry().model(cell.bench.validated_by)
+    return found
+
+
+def models_asked(cell: Cell) -> dict[str, ModelSpec]:
+    """The models that a cell asks, by name, its own first; none where its method calls no model and nothing judges."""
+    method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
+    own = [cell.model] if method.traits.calls_model else []
+    return {m.name: m for m in [*own, *judges_of(cell).values()]}
+
+
+def how_judged(cell: Cell) -> list[str]:
+    """A line for each judge: who it is, and whether it is read by probabilities or from what it writes."""
+    found = []
+    for what, model in judges_of(cell).items():
+        engine = describe_engine(model)
+        how = (
+            "by the probabilities of its options"
+            if engine.scores
+            else f"from what it writes, for {engine.name} gives no log-probabilities of given texts"
+        )
+        found.append(f"{what}: judged by {model.name}, read {how}")
+    return found
