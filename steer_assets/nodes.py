@@ -209,7 +209,12 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
     DEVICES.who = f"{bench.name}, {cell.key if cell else node.name}, run {context.run.run_id[:8]}"
     DEVICES.say = lambda line: (context.log.info(line), says(line))
     said: dict[str, Any] = {}
+    # it looks at nodes itself, to tell which have nothing to ask any more
+    from steer_assets.preflight import PLANS, check_engines
+
     try:
+        if cell is not None and node.calls_model and node.name != PLANS:
+            check_engines(cell)
         if node.controls and cell is not None:
             said |= _controls(nodes, work, context, with_controls)
         DEVICES.keep = node.calls_model

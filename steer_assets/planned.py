@@ -16,7 +16,7 @@ from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
 from steer_assets.nodes import SHARED, Nodes
 from steer_assets.partitions import Cell
-from steer_assets.preflight import check_bench
+from steer_assets.preflight import PLANS, check_bench
 from steer_assets.settings import storage_root
 from steer_assets.status import node_is_current
 from steer_assets.steps import run_step
@@ -26,8 +26,6 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods import preview
 from steer_core.methods.part import Composed, arms_of, parts_of
 from steer_core.methods.protocol import Artifact, Method
-
-PLANS = "plans"
 
 
 def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, dict[str, str]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
 from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior
-from steer_assets.asked_models import sweeps
+from steer_assets.asked_models import models_asked, sweeps
 from steer_assets.partitions import Cell
 from steer_assets.settings import config_folders, registry, storage_root
+from steer_assets.status import node_is_current
+from steer_assets.tables import Work
 from steer_core.corpus.contrasts import source_digests
 from steer_core.corpus.contrasts.grammar import check_levels
 from steer_core.evaluation.judges.load import check_judge
-from steer_core.generation.engines import describe_engine
+from steer_core.generation.engines import describe_engine, lacks, out_of_reach
 from steer_core.goals.scorer import load_scorer
 from steer_core.methods.load import load_method
 from steer_core.methods.part import parts_of
@@ -23,18 +26,39 @@ from steer_core.models.info import describe_model
 from steer_core.tables.errors import ConfigError, SteerworksError, TableError
 from steer_core.tables.files import filesystem
 
+#: The node that plans: it is fitted to tokenizers, and asks no model.
+PLANS = "plans"
 
-def check_bench(bench: BenchSpec, cells: Sequence[Cell]) -> None:
-    """Refuse a configuration whose files are not there.
+
+def check_bench(bench: BenchSpec, cells: Sequence[Cell], *, reach: bool = False) -> None:
+    """Refuse a configuration whose files, keys, packages or environments are not there.
+
+    What only a model's engine needs is asked of models that still have something to do: an old page can be made again
+    without the key.
+
+    Args:
+        bench: the bench.
+        cells: what is wanted of it.
+        reach: also connect to the addresses that the configuration names, as a run will.
 
     Raises:
         ConfigError: all of them at once, each with the file and entry that names it.
     """
-    found = list(
-        dict.fromkeys([*_storage(), *_corpus(bench), *_goals(bench), *_behaviors(bench), *_cells(bench, cells)])
-    )
+    found = [*_storage(), *_corpus(bench), *_goals(bench), *_behaviors(bench), *_cells(bench, cells)]
+    # what is not even described has been said
+    found += [] if found else _engines(cells, reach=reach)
     if found:
-        raise ConfigError("\n  - ".join(["nothing was run:", *found]))
+        raise ConfigError("\n  - ".join(["nothing was run:", *dict.fromkeys(found)]))
+
+
+def check_engines(cell: Cell) -> None:
+    """Refuse to start a cell whose models cannot be asked, its judges included.
+
+    Raises:
+        ConfigError: what is missing, or where nobody answers, each with the file and entry that names it.
+    """
+    if found := list(_engines([cell], reach=True)):
+        raise ConfigError("\n  - ".join(["nothing was asked:", *found]))
 
 
 def _storage() -> Iterator[str]:
@@ -108,6 +132,32 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
                 )
         except (SteerworksError, ValueError, OSError) as error:
             yield f"{_named('methods', cell.method.name)}: {error}"
+
+
+def _engines(cells: Sequence[Cell], *, reach: bool) -> Iterator[str]:
+    lacking: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.why_impossible() is not None:
+            continue
+        models = models_asked(cell)
+        for name in models.keys() - lacking.keys():
+            away = out_of_reach(models[name]) if reach else None
+            lacking[name] = [*lacks(models[name]), *([] if away is None else [away])]
+        if any(lacking[name] for name in models) and _asks(cell):
+            yield from (f"{_named('models', name)}: {said}" for name in models for said in lacking[name])
+
+
+def _asks(cell: Cell) -> bool:
+    """Whether something of a cell, or before it, is still to be made by a model; its plans are made by none."""
+    # assets are built on what this module checks
+    from steer_assets.assets import nodes_of
+
+    nodes, shared = nodes_of(cell.bench), Work(cell.bench, storage_root(), logging.getLogger(__name__))
+    asking = [n for n in nodes.all if n.calls_model and n.name != PLANS]
+    wanted = {n.name for n in asking} | {name for n in asking for name in nodes.upstream(n)}
+    return not all(
+        node_is_current(n, shared.of(cell) if n.grid else shared, nodes) for n in nodes.all if n.name in wanted
+    )
 
 
 def _there(path: str) -> bool:

@@ -47,7 +47,7 @@ def run_cells(
         ConfigError: files or models that the configuration names are not there, all of them at once.
         StoppedError: Ctrl-C.
     """
-    check_bench(bench, cells)
+    check_bench(bench, cells, reach=True)
     from steer_assets.assets import nodes_of
     from steer_assets.nodes import BOARD, CELLS, SHARED
 

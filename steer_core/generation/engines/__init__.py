@@ -7,7 +7,9 @@ A module has
 * optionally `REMOTE = True`, or `remote(model)`: it holds no device of this machine, so nobody waits for one;
 * optionally `counter(model)`: counts the tokens of a plan's prompt without loading weights;
 * optionally `price(model, prompt_tokens, new_tokens, calls)`: the `Money` that so much costs at most, or None;
-* optionally `attempts(model, response_ids)`: rows of `attempts`, where each of them was sent over a network.
+* optionally `attempts(model, response_ids)`: rows of `attempts`, where each of them was sent over a network;
+* optionally `lacking(model)`: what a run needs and is not there (a key, a package, an environment), in words;
+* optionally `address(model)`: where somebody must listen when it runs, if the configuration says so itself, or None.
 
 `ModelSpec.engine` names the one that a model is run by.
 """
@@ -25,6 +27,7 @@ from schemas.responses import Attempts
 from schemas.specs import ModelSpec
 from steer_core import extensions
 from steer_core.generation.backend import Backend, Capabilities
+from steer_core.generation.remote.reach import nobody_at
 from steer_core.steering.plan import Plan
 
 
@@ -104,6 +107,20 @@ def attempts_of(model: ModelSpec, response_ids: Iterable[str]) -> pl.DataFrame:
     own = getattr(_module(model), "attempts", None)
     found: pl.DataFrame = Attempts.empty() if own is None else own(model, response_ids)
     return found
+
+
+def lacks(model: ModelSpec) -> list[str]:
+    """What running a model needs and this machine or environment has not, each with what to do; sends nothing."""
+    own = getattr(_module(model), "lacking", None)
+    return [] if own is None else list(own(model))
+
+
+def out_of_reach(model: ModelSpec) -> str | None:
+    """Why the address that a model's configuration names cannot be connected to; None where it can, or names none."""
+    own = getattr(_module(model), "address", None)
+    address = None if own is None else own(model)
+    why = None if address is None else nobody_at(address)
+    return why and f"nobody answers at {address} ({why}): start the server, or mend the address"
 
 
 def _module(model: ModelSpec) -> Any:

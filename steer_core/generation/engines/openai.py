@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines import Money
+from steer_core.generation.remote.client import NO_CLIENT
 from steer_core.generation.remote.ledger import Ledger
 from steer_core.generation.remote.prices import cost_of
 from steer_core.generation.remote.pump import Job, Pump
@@ -21,10 +23,11 @@ from steer_core.generation.remote.request import Wire
 from steer_core.generation.remote.scoring import score_key, scoring_request, way_of
 from steer_core.generation.remote.tokens import OwnTokens
 from steer_core.models.gguf import cache_root
+from steer_core.models.info import model_path
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import SteerworksError
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: It holds no device of this machine.
 REMOTE = True
@@ -182,6 +185,31 @@ def attempts(model: ModelSpec, response_ids: Iterable[str]) -> pl.DataFrame:
 def ledger_path(model: ModelSpec) -> Path:
     """Where the attempts of a model are kept: `endpoints` in the cache folder, a file a model."""
     return cache_root() / "endpoints" / f"{model.identity}.sqlite"
+
+
+def lacking(model: ModelSpec) -> Iterator[str]:
+    """The client, the tokenizer's files, and the variables that the settings name; values are never shown."""
+    if not all(importlib.util.find_spec(name) for name in ("openai", "aiolimiter")):
+        yield NO_CLIENT
+    wire = Wire(model)
+    for wanted in (wire.key, wire.headers):
+        try:
+            wanted()
+        except ConfigError as error:
+            yield str(error)
+    if (named := wire.endpoint.tokenizer) is not None:
+        try:
+            path = model_path(ModelSpec(name=model.name, source=named))
+        except ConfigError as error:
+            yield f"`endpoint.tokenizer`: {error}"
+        else:
+            if path is not None and not path.exists():
+                yield f"`endpoint.tokenizer`: there is no {path}: name a folder with the model's own tokenizer"
+
+
+def address(model: ModelSpec) -> str | None:
+    """The address that its settings name; None where it is the dialect's own."""
+    return None if model.endpoint is None else model.endpoint.base_url
 
 
 def build(model: ModelSpec) -> OpenAiBackend:

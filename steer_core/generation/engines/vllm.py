@@ -313,6 +313,21 @@ def remote(model: ModelSpec) -> bool:
     return model.vllm is not None and model.vllm.address is not None
 
 
+def lacking(model: ModelSpec) -> Iterator[str]:
+    """The environment that has vLLM, where the server is started from here."""
+    settings = model.vllm or VllmServer()
+    if settings.address is None:
+        try:
+            find_vllm(interpreter(settings))
+        except ConfigError as error:
+            yield str(error)
+
+
+def address(model: ModelSpec) -> str | None:
+    """The address of the server that its settings name; None where one is started."""
+    return None if model.vllm is None else model.vllm.address
+
+
 def build(model: ModelSpec) -> VllmBackend:
     """The backend of a model; the server is started when it is first needed.
 

@@ -11,6 +11,9 @@ from steer_core.generation.remote.pace import wait_said
 from steer_core.generation.remote.request import Request, Wire, timed
 from steer_core.tables.errors import ConfigError
 
+#: Said where the extra is not installed.
+NO_CLIENT = "the engine `openai` needs its client: pip install 'steerworks[api]'"
+
 
 def open_client(wire: Wire) -> Any:
     """The official asynchronous client, without its own retries: each attempt is ours to count.
@@ -21,7 +24,7 @@ def open_client(wire: Wire) -> Any:
     try:
         import openai
     except ImportError as error:
-        raise ConfigError("the engine `openai` needs the client: pip install 'steerworks[api]'") from error
+        raise ConfigError(NO_CLIENT) from error
     return openai.AsyncOpenAI(
         # an endpoint without a key still gets a header from the client
         api_key=wire.key() or "none",
