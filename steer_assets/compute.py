@@ -14,6 +14,7 @@ import dagster as dg
 from schemas.specs import ModelSpec
 from steer_assets.devices import DEVICES, device_lease, device_of
 from steer_core.generation.backend import Backend
+from steer_core.generation.engines import is_remote, load_engine
 from steer_core.tables.errors import ConfigError
 
 __all__ = ["backend_for", "device_lease", "device_of", "gpu_executor", "gpu_tags", "let_go"]
@@ -40,21 +41,31 @@ def gpu_executor() -> dg.ExecutorDefinition:
 
 #: What `_backend` has made and nobody has let go of.
 _HELD: list[Backend] = []
+#: What stands beside it: endpoints, which hold no device, and judges on a device of their own.
+_BESIDE: dict[str, Backend] = {}
 
 
-def backend_for(model: ModelSpec) -> Backend:
-    """The backend of a model, on the device that this process holds; weights stay loaded until `let_go`."""
+def backend_for(model: ModelSpec, *, beside: bool = False) -> Backend:
+    """The backend of a model, on the device that this process holds; weights stay loaded until `let_go`.
+
+    Args:
+        model: the model.
+        beside: leave what is loaded where it is, for this one has a device of its own; so has every endpoint.
+    """
     held = next((d for d in DEVICES.held if d.startswith("cuda:")), None)
     if held is not None and device_of(model) == "cuda":
         model = model.model_copy(update={"device": held})
-    return _backend(model.model_dump_json())
+    key = model.model_dump_json()
+    if key not in _BESIDE and not beside and not is_remote(model):
+        return _backend(key)
+    if key not in _BESIDE:
+        _BESIDE[key] = load_engine(model)
+    return _BESIDE[key]
 
 
 @functools.lru_cache(maxsize=1)
 def _backend(model_json: str) -> Backend:
     from transformers.utils import logging
-
-    from steer_core.generation.engines import load_engine
 
     logging.disable_progress_bar()  # the run's log tells the progress
 
@@ -90,9 +101,11 @@ def let_go() -> None:
 
 def drop_weights() -> None:
     """Drop the loaded weights, and keep the device."""
-    if _backend.cache_info().currsize:
+    if _backend.cache_info().currsize or _BESIDE:
         _close()
         _backend.cache_clear()
+        while _BESIDE:
+            getattr(_BESIDE.popitem()[1], "close", lambda: None)()
         _free()
 
 

@@ -34,6 +34,7 @@ class Script:
         always: a fault of every request: status, body, headers.
         answers: words in a prompt -> how it is answered (`refuse`, `filter`, `truncate`, `empty`, `think`, `overlong`),
             or what says so of the prompt.
+        hold: words in a prompt -> words of another; it is answered when a prompt with those was asked, or after 20 s.
         scorer: what has the log-probabilities of token ids, and spells a token; None: it gives none.
         form: in which form they may be asked for, `echo` or `prompt_logprobs`; the other is ignored, as servers do.
     """
@@ -46,6 +47,7 @@ class Script:
     key: str | None = None
     always: tuple[int, str, dict[str, str]] | None = None
     answers: dict[str, Any] = field(default_factory=dict)
+    hold: dict[str, str] = field(default_factory=dict)
     scorer: Scorer | None = None
     form: str = "echo"
 
@@ -73,6 +75,7 @@ class FakeEndpoint:
         self.script, self.log = script, log
         self.requests: list[dict[str, Any]] = []
         self.worked: list[str] = []
+        self.events: list[tuple[str, str]] = []
         self.in_flight = self.most_in_flight = 0
         self._rng = random.Random(script.seed)
         self._times: list[float] = []
@@ -135,7 +138,13 @@ class FakeEndpoint:
         await asyncio.sleep(script.delay * (10 if fault == "slow" else 1))
         asked = json.loads(body)
         prompt = asked["messages"][-1]["content"] if "messages" in asked else str(asked["prompt"])
+        self.events.append(("asked", prompt))
+        for words, others in script.hold.items():
+            until = time.monotonic() + 20.0
+            while words in prompt and not self._asked(others) and time.monotonic() < until:
+                await asyncio.sleep(0.005)
         self.worked.append(prompt)
+        self.events.append(("answered", prompt))
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write(json.dumps(prompt) + "\n")
@@ -157,6 +166,9 @@ class FakeEndpoint:
         if status == 200 and script.scorer is not None and isinstance(asked.get("prompt"), list):
             _score(script.scorer, script.form, asked, reply)
         return await _send(writer, status, reply)
+
+    def _asked(self, words: str) -> bool:
+        return any(words in prompt for _, prompt in self.events)
 
     async def _batches(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Files and batches, as OpenAI has them; `work_batches` does their work."""

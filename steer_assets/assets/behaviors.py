@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from steer_assets.asked_models import judging_model
 from steer_assets.assets.calling import asking, own_parts
 from steer_assets.assets.contrasts import behaviors_of
 from steer_assets.assets.fits import fit_context, given_tables, swept_part
-from steer_assets.compute import backend_for, device_lease, device_of
+from steer_assets.judging import judge_of, judges_lease, judging_alongside, verdicts_of
 from steer_assets.measuring import judge_digest, model_digest, ruler_of, seconds_per_token
 from steer_assets.receipts import RECEIPTS
 from steer_assets.tables import Work, table
@@ -37,7 +36,6 @@ from steer_core.methods.cleaning import clean_answer, is_refusal
 from steer_core.methods.part import Part
 from steer_core.methods.sweeps.arms import VERSION as SWEEP_VERSION
 from steer_core.methods.sweeps.arms import cost_of
-from steer_core.tables.journal import Journal
 
 
 def _swept(work: Work) -> list[BehaviorSpec]:
@@ -113,11 +111,14 @@ def _answered(work: Work) -> list[Any] | None:
 def sweep_responses(
     work: Work, sweep_arms: pl.DataFrame, behavior_items: pl.DataFrame, **fitted: pl.DataFrame
 ) -> tuple[pl.DataFrame, ...]:
-    """Open answers of all arms, in shared batches; only arms that were never answered cost anything."""
-    asked = as_items.asked_of(sweep_arms, behavior_items)
-    with asking(work, "answers") as run:
+    """Open answers of all arms, in shared batches; only arms that were never answered cost anything.
+
+    A judge that shares no device with the model judges them as they come; its verdicts wait in its journal.
+    """
+    asked, samples = as_items.asked_of(sweep_arms, behavior_items), work.bench.sweep.samples
+    with asking(work, "answers") as run, judging_alongside(work, _swept(work), behavior_items) as told:
         _part(work).give_sweep(run.asking, fit_context(work), fitted)
-        swept = answers.write(asked, run, _decoding(work), samples=work.bench.sweep.samples, clean=clean_answer)
+        swept = answers.write(asked, run, _decoding(work), samples=samples, clean=clean_answer, each=told)
     return swept.responses, swept.answers
 
 
@@ -203,14 +204,14 @@ def judgements(
 
     A judge that knows the ground truth also judges the answers to the other behaviors' items: entanglement.
     """
-    kept = Journal(work.url("journal", f"judgements-{work.here.model.name}"), Judgements)
+    kept = verdicts_of(work)
     verdicts, measures = [Judgements.empty()], [arm_measures]
     written = set(behavior_items.filter(pl.col("form") == "open")["behavior"])
     for behavior in _swept(work):
         if behavior.name not in written:
             # items that are scored need no judge
             continue
-        judge = _judge(work, behavior)
+        judge = judge_of(work, behavior)
         for swept in _swept(work):
             own = swept.name == behavior.name
             if not own and behavior.judge.kind != "ground_truth":
@@ -218,7 +219,7 @@ def judgements(
             items = behavior_items.filter(pl.col("behavior") == swept.name)
             arms = sweep_arms.filter(pl.col("behavior") == swept.name)
             cases = judging.cases_of(arm_answers.join(arms, on="arm_id", how="semi"), items)
-            with _lease(work, behavior):
+            with judges_lease(work, behavior):
                 # reading an attribute costs less than finding what was read before
                 found = (
                     judging.judge_cases(judge, cases, kept.read(), keep=kept.append, progress=work.progress("verdicts"))
@@ -262,27 +263,14 @@ def judge_calibration(work: Work, behavior_items: pl.DataFrame) -> pl.DataFrame:
     found = [JudgeCalibration.empty()]
     for behavior in _tested(work):
         items = behavior_items.filter(pl.col("behavior") == behavior.name, pl.col("form") == "open")
-        judge = _judge(work, behavior)
-        with _lease(work, behavior):
+        judge = judge_of(work, behavior)
+        with judges_lease(work, behavior):
             found.append(
                 calibration.calibration_table(
                     behavior.name, judge, calibration.known_cases(items), progress=work.progress("verdicts")
                 )
             )
     return pl.concat(found)
-
-
-def _judge(work: Work, behavior: BehaviorSpec) -> judging.Judge:
-    if behavior.judge.kind != "llm":
-        return judges.load_judge(behavior)
-    model = judging_model(work.here, behavior)
-    return judges.load_judge(behavior, backend_for(model), model.identity, seed=work.bench.seed)
-
-
-def _lease(work: Work, behavior: BehaviorSpec) -> contextlib.AbstractContextManager[None]:
-    if behavior.judge.kind != "llm":
-        return contextlib.nullcontext()
-    return device_lease(device_of(judging_model(work.here, behavior)))
 
 
 @table(

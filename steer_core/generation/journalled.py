@@ -12,6 +12,7 @@ from schemas.digest import digest_text
 from schemas.responses import Responses
 from steer_core.generation.backend import Call, Generation
 from steer_core.generation.run import Run
+from steer_core.tables.errors import SteerworksError
 
 #: A row of `responses`.
 Row = dict[str, object]
@@ -21,7 +22,11 @@ FLUSH_SECONDS = 30.0
 COMPACT_PARTS = 256
 
 
-def run_calls(calls: Sequence[Call], run: Run) -> pl.DataFrame:
+class CutShortError(SteerworksError):
+    """Who takes the answers wants no more of them; those that came are in the journal."""
+
+
+def run_calls(calls: Sequence[Call], run: Run, each: Callable[[Row], bool] | None = None) -> pl.DataFrame:
     """Answers of all calls, generating only those that the journal does not hold.
 
     Long prompts come first, so that a lack of memory shows at once.
@@ -30,6 +35,10 @@ def run_calls(calls: Sequence[Call], run: Run) -> pl.DataFrame:
         calls: rows wanted; equal ones are generated once. All plans are held against the backend's capabilities before
             anything runs.
         run: who answers, and the journal, which grows as rows end.
+        each: told every row, those of the journal first; False: nothing more is begun, what is under way ends.
+
+    Raises:
+        CutShortError: `each` wanted no more before all was written.
 
     Returns:
         Rows of `responses` (with `text` still equal to `raw`: cleaning is the method's), one for each distinct call.
@@ -47,7 +56,22 @@ def run_calls(calls: Sequence[Call], run: Run) -> pl.DataFrame:
         if run.progress is not None:
             run.progress(len(finished) + rows, len(by_id))
 
-    new = [row for _, row in stream_calls(wanted, run, told=tell)] if wanted else []
+    new: list[Row] = []
+    going = each is None or all(each(row) for row in done.iter_rows(named=True))
+
+    def while_wanted() -> Iterator[Call]:
+        for call in wanted:
+            if not going:
+                return
+            yield call
+
+    # a list stays one, so that all of it is looked at before anything runs
+    for _, row in stream_calls(wanted if each is None else while_wanted(), run, told=tell) if wanted else ():
+        new.append(row)
+        if each is not None and going:
+            going = each(row)
+    if not going and len(new) < len(wanted):
+        raise CutShortError(f"{len(wanted) - len(new)} of {len(by_id)} answers were not asked for any more")
     return pl.concat([done, response_rows(new)]) if new else done
 
 

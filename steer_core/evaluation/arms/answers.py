@@ -17,8 +17,11 @@ from schemas.specs import Decoding
 from schemas.sweeps import ArmAnswers
 from steer_core.evaluation.arms.items import Asked, item_seed
 from steer_core.generation.backend import Call
-from steer_core.generation.journalled import printable, run_calls
+from steer_core.generation.journalled import Row, printable, run_calls
 from steer_core.generation.run import Run
+
+#: Told the item, the response's id and the cleaned text of an answer; False: no more is wanted.
+Told = Callable[[str, str, str], bool]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def write(
     *,
     samples: int = 1,
     clean: Callable[[str], str] = str.strip,
+    each: Told | None = None,
 ) -> Written:
     """Have the open items among them answered.
 
@@ -50,8 +54,10 @@ def write(
         decoding: how answers are drawn.
         samples: answers an item.
         clean: takes the answer out of what was written.
+        each: told every answer to an item as it comes; False: nothing more is begun, what is under way ends.
 
     Raises:
+        CutShortError: `each` wanted no more before all was written.
         SteerworksError: the backend cannot do what an arm asks for.
     """
     backend = run.asking
@@ -60,7 +66,8 @@ def write(
         if one.item.open:
             plan = one.plan(backend.model_identity, decoding)
             calls += [(one, Call(plan, s, item_seed(run.seed, one.item.item_id, s))) for s in range(samples)]
-    responses = run_calls([call for _, call in calls], run)
+    answered = None if each is None else _telling(calls, backend.execution, clean, each)
+    responses = run_calls([call for _, call in calls], run, answered)
     texts = [printable(clean(raw)) for raw in responses["raw"]]
     responses = responses.with_columns(
         text=pl.Series(texts, dtype=pl.String),
@@ -83,6 +90,23 @@ def write(
         )
     answers = pl.DataFrame(rows, schema=ArmAnswers.empty().schema, orient="row")
     return Written(responses.sort("response_id"), answers)
+
+
+def _telling(
+    calls: Sequence[tuple[Asked, Call]], execution: str, clean: Callable[[str], str], each: Told
+) -> Callable[[Row], bool]:
+    """Tells a row's answer to every item that it answers: arms that ask the same share it."""
+    items: dict[str, list[str]] = {}
+    for one, call in calls:
+        known = items.setdefault(call.response_id(execution), [])
+        if one.item.item_id not in known:
+            known.append(one.item.item_id)
+
+    def told(row: Row) -> bool:
+        response_id, text = str(row["response_id"]), printable(clean(str(row["raw"])))
+        return all(each(item_id, response_id, text) for item_id in items[response_id])
+
+    return told
 
 
 def failure_of(text: str, finish_reason: str) -> str | None:

@@ -9,9 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -102,10 +102,19 @@ def cases_of(answers: pl.DataFrame, items: pl.DataFrame) -> list[Case]:
     rows = answers.unique(["response_id", "item_id"], keep="first", maintain_order=True).join(
         columns, on="item_id", how="inner", maintain_order="left"
     )
-    return [
-        Case(r["response_id"], r["item_id"], messages_of(r["messages"]), r["text"], r["positive"], r["negative"])
-        for r in rows.iter_rows(named=True)
-    ]
+    return [case_of(r["response_id"], r["text"], r) for r in rows.iter_rows(named=True)]
+
+
+def case_of(response_id: str, text: str, item: Mapping[str, Any]) -> Case:
+    """A response to an item, as it is judged.
+
+    Args:
+        response_id: the response.
+        text: the cleaned answer.
+        item: row of `behavior_items`.
+    """
+    messages = messages_of(item["messages"])
+    return Case(response_id, item["item_id"], messages, text, item["positive"], item["negative"])
 
 
 def missing_judgements(judge: Judge, cases: Sequence[Case], done: pl.DataFrame) -> list[tuple[Case, int]]:
@@ -148,7 +157,7 @@ def judge_cases(
     missing = missing_judgements(judge, cases, done)
     new = []
     for start in range(0, len(missing), batch_size):
-        rows = _judged(judge, missing[start : start + batch_size])
+        rows = judged(judge, missing[start : start + batch_size])
         new.append(rows)
         if keep is not None:
             keep(rows)
@@ -165,7 +174,8 @@ def judge_cases(
     return pl.concat([known, *new]).sort("response_id", "item_id", "repeat")
 
 
-def _judged(judge: Judge, asked: Sequence[tuple[Case, int]]) -> pl.DataFrame:
+def judged(judge: Judge, asked: Sequence[tuple[Case, int]]) -> pl.DataFrame:
+    """Rows of `judgements` of cases and repeats, in their order; an empty response is not put to the judge."""
     answered = [a for a in asked if a[0].response.strip()]
     verdicts = iter(judge.judge(answered) if answered else [])
     rows = []
