@@ -16,6 +16,7 @@ from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
+from steer_core.generation.engines import cost_at_most
 from steer_core.methods import driver
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import join, open_file, write_bytes
@@ -109,6 +110,7 @@ def report(
     data_integrity: pl.DataFrame,
     groundedness_summary: pl.DataFrame,
     goal_agreement: pl.DataFrame,
+    attempts: pl.DataFrame,
     **fitted: pl.DataFrame,
 ) -> pl.DataFrame:
     """The cell's page: headline beside the controls, behaviors, side effects, examples; with stills and tables."""
@@ -150,6 +152,8 @@ def report(
         data_integrity=data_integrity if any(rows.height for rows in fitted.values()) else None,
         behaviors=registry().behaviors_of(work.bench),
         judged={"groundedness_summary": groundedness_summary, "goal_agreement": goal_agreement},
+        attempts=attempts,
+        prices=cost_at_most(cell.model, 0, 0, 0),
         links=_elsewhere(work),
         versions={
             "probes": probes.VERSION,

@@ -9,6 +9,7 @@ import polars as pl
 
 from schemas.evaluation import HEADLINE
 from schemas.specs import BehaviorSpec, GoalSpec
+from steer_core.generation.engines import Money
 
 #: Methods that every cell is held against. `permuted` is not a cell: it is made from the cell's own outputs.
 CONTROL_CELLS = ("copy", "rewrite")
@@ -59,6 +60,8 @@ class CellTables:
         judged: what a judge of the bench, and people, said of the answers: `schemas.GroundednessSummary` and
             `schemas.GoalAgreement` by name; empty where nobody was asked.
         behaviors: behavior name -> its spec, for the judge's scale and the names of the prompt arms.
+        attempts: `schemas.Attempts`: what was sent to an endpoint for the cell's responses, of all probes.
+        prices: currency and day of the prices that their money is in; None: nobody knows a price.
     """
 
     model: str
@@ -98,6 +101,8 @@ class CellTables:
     data_integrity: pl.DataFrame | None = None
     judged: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     behaviors: Mapping[str, BehaviorSpec] = field(default_factory=dict)
+    attempts: pl.DataFrame | None = None
+    prices: Money | None = None
 
     @property
     def cell(self) -> str:

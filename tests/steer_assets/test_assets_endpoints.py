@@ -71,6 +71,13 @@ def test_a_cell_of_an_endpoint_is_planned_with_a_price_and_every_request_is_a_ro
     outcomes = pl.read_parquet(far.table("outcomes", "direct|far"), hive_partitioning=False)
     filtered = outcomes.filter(failure="filtered")
     assert filtered.height == final.filter(outcome="filtered").height > 0
+    # the page sums up what the table holds
+    page = (far.root / "small/report/model=far/method=direct/report.html").read_text()
+    assert '<section id="endpoint">' in page
+    assert f"{rows.height:,} attempts" in page
+    assert f"{filtered.height} filtered" in page
+    assert f"{rows['cost'].sum():.6f}" in page
+    assert "at the prices of 2025-01-01" in page
     # the key stands nowhere
     for file in far.root.rglob("*"):
         assert not file.is_file() or b"k-secret" not in file.read_bytes()
