@@ -19,6 +19,7 @@ from vllm.logger import init_logger
 from vllm.platforms import current_platform
 
 from .catalogue import Catalogue
+from .draws import take_back_draws
 from .hooks import find_layers, set_hooks
 from .spec import KEY, SpecError, read_spec
 from .steerer import Steerer
@@ -79,6 +80,8 @@ class SteerWorker(_worker_class()):  # type: ignore[misc]
 
         # the order of the batch is final there, and nothing was computed yet
         self.model_runner._prepare_inputs = prepared
+        if current_platform.is_cpu():
+            take_back_draws(self.model_runner)
 
     @staticmethod
     def _refuse(config: Any) -> None:
