@@ -104,8 +104,11 @@ class Endpoint(Spec):
 
 
 class VllmServer(Spec):
-    """A vLLM server: started from here, or at an address. Part of no identity: what it changes is in fingerprints."""
+    """A vLLM: started from here, or at an address. Part of no identity: what it changes is in fingerprints."""
 
+    mode: Literal["server", "offline"] = Field(
+        "server", description="`server`: asked over HTTP; `offline`: an engine without a server, over a pipe"
+    )
     address: str | None = Field(None, description="One that runs already, as `http://host:port`; null: it is started")
     python: str | None = Field(
         None,
@@ -119,8 +122,11 @@ class VllmServer(Spec):
     prefix_caching: bool = Field(True, description="Prompts that begin alike share work")
     adapter_slots: int = Field(0, ge=0, le=256, description="LoRA adapters that a pass may mix; 0: none are worn")
     adapter_rank: int = Field(16, gt=0, description="Largest rank of an adapter")
+    sleeps: bool = Field(
+        False, description="While another model has the device it sleeps, and is not stopped; only on a GPU"
+    )
     start_timeout: float = Field(600.0, gt=0.0, description="Seconds that the start may take")
-    more: tuple[str, ...] = Field((), description="Further arguments of `vllm serve`")
+    more: tuple[str, ...] = Field((), description="Further arguments of `vllm serve`; offline, of its engine")
 
     @field_validator("address")
     @classmethod
@@ -128,3 +134,12 @@ class VllmServer(Spec):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
         return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> VllmServer:
+        own = {"mode: offline": self.mode == "offline", "sleeps": self.sleeps, "port": self.port is not None}
+        if self.address is not None and (set_too := [name for name, is_set in own.items() if is_set]):
+            raise ValueError(f"`{set_too[0]}` is of one that is started from here, and `address` names one that runs")
+        if self.mode == "offline" and self.port is not None:
+            raise ValueError("`port` is of a server, and `mode: offline` starts none")
+        return self

@@ -1,10 +1,14 @@
 """The world of these tests, answered by the hooks once."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from vllm_world import PYTHON, Ask, Reference, first_turn, next_turn, save_model, vectors_of
+
+# vLLM ties the threads of every engine to the same processors, where they wait for each other and for whatever else runs
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
 @dataclass

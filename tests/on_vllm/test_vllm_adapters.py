@@ -10,8 +10,9 @@ from vllm_world import CONTEXT, PYTHON, Reference, run_vllm
 
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.servers.command import ServeOptions
+from steer_core.generation.servers.process import ServerError
 from steer_core.generation.servers.proof import spec_text
-from steer_core.generation.servers.server import Server, ServerError
+from steer_core.generation.servers.server import Server
 
 pytestmark = pytest.mark.vllm
 

@@ -9,8 +9,9 @@ import pytest
 from vllm_world import CONTEXT, PYTHON
 
 from steer_core.generation.servers.command import ServeOptions
+from steer_core.generation.servers.process import ServerError
 from steer_core.generation.servers.proof import spec_text, worker_receipt
-from steer_core.generation.servers.server import Server, ServerError
+from steer_core.generation.servers.server import Server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.e2e]
 
@@ -36,6 +37,7 @@ def tokens_of(answer):
     return found[:-1] if found and found[-1] == 1 else found
 
 
+@pytest.mark.vllm_small
 def test_steered_requests_over_http_are_the_answers_of_the_hooks(world, server):
     asks, want = world.asks[0][:40], world.answers[0][:40]
     with ThreadPoolExecutor(16) as pool:
@@ -63,6 +65,7 @@ def test_the_chat_completions_take_steering_too(world, server):
     assert len(server.receipts(["chat"])["chat"]) == 1
 
 
+@pytest.mark.vllm_small
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -1,4 +1,4 @@
-"""The engine that asks a vLLM server: started here in an environment of its own, or one that is there already.
+"""The engine that asks vLLM: started here in an environment of its own, with a server or without, or there already.
 
 Prompts are rendered and tokenised here, so that every engine reads the same tokens; answers come back as tokens.
 Steering is carried out by the worker in `generation.vllm_worker`, and what it did is checked answer by answer, like the
@@ -26,11 +26,13 @@ from steer_core.generation.decoding import Array
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.servers.asked import scoring_body
-from steer_core.generation.servers.command import ServeOptions
 from steer_core.generation.servers.completions import Completions, Prepared, receipts_of
+from steer_core.generation.servers.process import refuse_sleep
 from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
+from steer_core.generation.servers.running import Running
 from steer_core.generation.servers.server import Server
+from steer_core.generation.servers.starting import memory_to_spare, start
 from steer_core.models.info import describe_model, model_folder
 from steer_core.models.loading import LoadedModel, fingerprint_of, load_model, load_tokenizer, ready_folder
 from steer_core.steering.intervention import Intervention
@@ -43,14 +45,14 @@ PYTHON = "STEERWORKS_VLLM"
 
 
 class VllmBackend:
-    """Runs plans on a vLLM server; it is started when it is first needed.
+    """Runs plans on a vLLM; it is started when it is first needed.
 
     Args:
         model: the model.
         server: one that runs; None: as the model's settings say.
     """
 
-    def __init__(self, model: ModelSpec, server: Server | None = None) -> None:
+    def __init__(self, model: ModelSpec, server: Running | None = None) -> None:
         self.spec, self.model_identity = model, model.identity
         self.settings = model.vllm or VllmServer()
         self.tokenizer = load_tokenizer(model)
@@ -62,6 +64,7 @@ class VllmBackend:
         self._adapters: dict[str, Adapter] = {}
         self._loaded_adapters: set[str] = set()
         self._weights: LoadedModel | None = None
+        self._asleep = False
         self._write = Writer(self.tokenizer)
         self._chat = self.info.chat if self.info.chat is not None else bool(self.tokenizer.chat_template)
 
@@ -90,59 +93,70 @@ class VllmBackend:
         )
 
     @property
-    def server(self) -> Server:
-        """The server, started where it does not run yet.
+    def server(self) -> Running:
+        """The server, started where it does not run yet, and woken where it sleeps.
 
         Raises:
-            SteerworksError: it does not start; says why and what to do.
+            SteerworksError: it does not start or wake; says why and what to do.
         """
         if self._server is None:
             self._server = self._started()
+        elif self._asleep:
+            self._server.wake()
+            self._asleep = False
+            if self._server.holds() < len(self._uploaded):
+                # it slept deeper than it was told to
+                self._uploaded = set()
         return self._server
 
-    def _started(self) -> Server:
+    def _started(self) -> Running:
         if self.settings.address is not None:
             return Server.attach(self.settings.address)
-        folder, said = ready_folder(self.spec), self.settings
-        options = ServeOptions(
-            str(folder or self.spec.source),
-            name=self.spec.name,
-            revision=None if folder else self.spec.revision,
-            dtype=self.spec.dtype,
-            max_context=self.info.max_context,
-            rows=said.rows,
-            pass_tokens=said.pass_tokens,
-            cache_bytes=None if said.cache_gib is None else int(said.cache_gib * 2**30),
-            eager=said.eager,
-            prefix_caching=said.prefix_caching,
-            adapter_slots=said.adapter_slots,
-            adapter_rank=said.adapter_rank,
-            more=said.more,
-        )
-        return Server.start(self._environment.python, options, port=said.port, timeout=said.start_timeout)
+        return start(self.spec, self.info.max_context, self._environment.python)
 
     def close(self) -> None:
         """Stop the server, if it was started here."""
         if self._server is not None:
             self._server.stop()
         self._server, self._uploaded, self._loaded_adapters = None, set(), set()
+        self._asleep = False
+
+    def rest(self) -> bool:
+        """Leave the device to another model until this one is asked again.
+
+        Returns:
+            Whether it can: what runs elsewhere, sleeps, or is on a CPU with memory to spare. False: close it.
+
+        Raises:
+            SteerworksError: it was told to sleep, and does not.
+        """
+        self._weights = None
+        if self._server is None or self.settings.address is not None:
+            return True
+        if self.settings.sleeps:
+            if not self._asleep:
+                self._server.sleep()
+                self._asleep = True
+            return True
+        # an idle one takes no time of a processor, and a start takes half a minute
+        return not device_is_gpu(self.spec) and memory_to_spare()
 
     def weights(self) -> LoadedModel:
         """The same model in this process, for what reads its activations.
 
-        On a CPU it is a second copy beside the server; on a GPU the server is stopped first, and started again when it
-        is next asked.
+        On a CPU it is a second copy beside the server; on a GPU the server sleeps meanwhile, or is stopped, until it is
+        next asked.
 
         Raises:
             SteerworksError: it cannot be loaded.
         """
         if self._weights is None:
-            if device_is_gpu(self.spec):
+            if device_is_gpu(self.spec) and not self.rest():
                 self.close()
             self._weights = load_model(self.spec)
         return self._weights
 
-    def _ready(self) -> Server:
+    def _ready(self) -> Running:
         """The server, with all vectors and adapters that were handed in."""
         if self._weights is not None and self._weights.device.startswith("cuda"):
             # policy and readers take turns on one device
@@ -256,7 +270,7 @@ class VllmBackend:
 
     def _score(
         self,
-        server: Server,
+        server: Running,
         interventions: tuple[Intervention, ...],
         adapter: str | None,
         prompt: tuple[int, ...],
@@ -264,7 +278,7 @@ class VllmBackend:
     ) -> list[float]:
         nonce, whole = uuid.uuid4().hex, [*prompt, *answer]
         body = scoring_body(self.spec.name, interventions, adapter, whole, nonce, len(prompt))
-        found = server.post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
+        found = server.complete(body)["prompt_logprobs"]
         if interventions:
             receipt = receipts_of(server, [nonce]).get(nonce)
             # the last token is scored; that it was read as well moves no number
@@ -332,11 +346,14 @@ def build(model: ModelSpec) -> VllmBackend:
     """The backend of a model; the server is started when it is first needed.
 
     Raises:
-        ConfigError: no environment with vLLM, or the model's files cannot be found.
+        ConfigError: no environment with vLLM, one that cannot sleep where it should, or the model's files cannot be
+            found.
     """
     backend = VllmBackend(model)
     if backend.settings.address is None:
         _ = backend.execution
+        if backend.settings.sleeps:
+            refuse_sleep(backend._environment)
     return backend
 
 

@@ -1,7 +1,11 @@
 """Servers of models: vLLM in an environment of its own, started, watched and stopped from here.
 
 room       the folder through which steering gets into that environment
-command    command line and environment, as plain data
+command    command lines and environment, as plain data
 remedies   what went wrong at a start, and what to do
-server     start, attach, call, stop
+process    a process group of that environment, and its log
+running    what a running vLLM is asked for, whichever way
+server     `vllm serve`: start, attach, call, stop
+starting   which of the two a model's settings ask for
+offline    the same engine without a server, at the other end of a pipe
 """

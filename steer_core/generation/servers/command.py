@@ -1,4 +1,4 @@
-"""How `vllm serve` is called: command line and environment, as plain data."""
+"""How vLLM is called, with its server and without: command lines and environment, as plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from steer_core.generation.servers.room import WORKER, VllmEnvironment, package_digest
+from steer_core.generation.servers.room import PACKAGE, WORKER, VllmEnvironment, package_digest
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class ServeOptions:
         adapter_slots: adapters that one pass may mix; at least those given. More can be loaded while it runs.
         adapter_rank: largest rank of an adapter.
         steered: whether requests may carry interventions.
+        sleeps: whether it can be put to sleep; only on a GPU.
         seed: of sampling without a seed of its own.
-        more: further arguments of `vllm serve`.
+        more: further arguments of `vllm serve`; without the server, of its engine.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ServeOptions:
     adapter_slots: int = 0
     adapter_rank: int = 16
     steered: bool = True
+    sleeps: bool = False
     seed: int = 0
     more: tuple[str, ...] = ()
 
@@ -57,9 +59,22 @@ class ServeOptions:
 
 
 def command_line(vllm: VllmEnvironment, options: ServeOptions, host: str, port: int) -> list[str]:
-    """The words of the command."""
+    """The words that start a server."""
     words = [str(vllm.python), "-m", "vllm.entrypoints.cli.main", "serve", options.model]
-    words += ["--host", host, "--port", str(port), "--served-model-name", options.served_name]
+    words += ["--host", host, "--port", str(port)]
+    if options.adapters:
+        words += ["--lora-modules", *(f"{name}={folder}" for name, folder in options.adapters.items())]
+    return [*words, *engine_words(vllm, options)]
+
+
+def offline_command(vllm: VllmEnvironment, options: ServeOptions) -> list[str]:
+    """The words that start an engine without a server (`vllm_worker.offline`)."""
+    return [str(vllm.python), "-m", f"{PACKAGE}.offline", "--model", options.model, *engine_words(vllm, options)]
+
+
+def engine_words(vllm: VllmEnvironment, options: ServeOptions) -> list[str]:
+    """The words that are said to the engine, whoever it is behind."""
+    words = ["--served-model-name", options.served_name]
     # what a model's own file says of sampling is no part of a plan
     words += ["--generation-config", "vllm"]
     words += ["--dtype", options.dtype, "--seed", str(options.seed), "--max-num-seqs", str(options.rows)]
@@ -78,8 +93,8 @@ def command_line(vllm: VllmEnvironment, options: ServeOptions, host: str, port: 
     if slots := max(options.adapter_slots, len(options.adapters)):
         # vLLM PR 48421: on a CPU requests without an adapter wear the last slot, so that one stays empty
         words += ["--enable-lora", "--max-loras", str(slots + 1), "--max-lora-rank", str(options.adapter_rank)]
-        if options.adapters:
-            words += ["--lora-modules", *(f"{name}={folder}" for name, folder in options.adapters.items())]
+    if options.sleeps:
+        words.append("--enable-sleep-mode")
     if options.steered:
         # the second keeps what is compiled with this worker apart from what is compiled without
         words += ["--worker-cls", WORKER, "--additional-config", json.dumps({"steerworks": package_digest()})]

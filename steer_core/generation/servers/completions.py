@@ -1,11 +1,12 @@
-"""Calls to a vLLM server, answers back: many requests at a time, each steered one with its receipt."""
+"""Calls to a running vLLM, answers back: many requests at a time, each steered one with its receipt."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from steer_core.generation.backend import Call, Finished, Generation
 from steer_core.generation.servers.asked import completion_body
 from steer_core.generation.servers.proof import worker_receipt
-from steer_core.generation.servers.server import Server
+from steer_core.generation.servers.running import Running
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
 
@@ -21,6 +22,8 @@ from steer_core.tables.errors import SteerworksError
 RECEIPTS = 32
 #: Looks at receipts that are not there yet, a twentieth of a second apart.
 LOOKS = 100
+#: Seconds that requests under way are given when another one has failed.
+GRACE = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class _Answer:
 
 
 class Completions:
-    """Answers of a server.
+    """Answers of a vLLM.
 
     Args:
         server: gives it, started and with all vectors that plans refer to.
@@ -64,7 +67,7 @@ class Completions:
 
     def __init__(
         self,
-        server: Callable[[], Server],
+        server: Callable[[], Running],
         name: str,
         rows: int,
         ends: frozenset[int],
@@ -79,7 +82,8 @@ class Completions:
             source: what is asked; None where there is nothing now, and may be once an answer was handed over.
 
         Raises:
-            SteerworksError: the server does not answer, or a receipt does not add up.
+            SteerworksError: the server does not answer, or a receipt does not add up. What had been answered by then
+                is handed over first.
         """
         numbers, over = itertools.count(), False
         under_way: set[Future[_Answer]] = set()
@@ -110,6 +114,11 @@ class Completions:
                         return
                     raise SteerworksError("the source of calls waits for rows under way, and there are none")
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                if failed := _failure(done):
+                    # what else is there is paid for
+                    more, under_way = wait(under_way, timeout=GRACE)
+                    yield from self._saved([d.result() for d in done | more if d.exception() is None], steered)
+                    raise failed
                 for answer in (d.result() for d in done):
                     if answer.plan.interventions:
                         steered.append(answer)
@@ -118,14 +127,21 @@ class Completions:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _complete(self, server: Server, index: int, asked: Prepared) -> _Answer:
+    def _complete(self, server: Running, index: int, asked: Prepared) -> _Answer:
         began, nonce = time.perf_counter(), uuid.uuid4().hex
         body = completion_body(self._name, asked.call, asked.tokens, asked.room, sorted(self._ends), nonce)
-        choice = server.post("/v1/completions", body)["choices"][0]
+        choice = server.complete(body)
         written = [int(t) for t in choice["token_ids"]]
         stopped = choice["finish_reason"] == "stop"
         seconds = time.perf_counter() - began
         return _Answer(index, asked.call.plan, len(asked.tokens), written, stopped, nonce, seconds)
+
+    def _saved(self, arrived: Sequence[_Answer], steered: Sequence[_Answer]) -> Iterator[Finished]:
+        """What can be handed over after a failure: plain answers, and steered ones whose receipts can still be had."""
+        yield from (self._finished(a, None) for a in arrived if not a.plan.interventions)
+        with contextlib.suppress(SteerworksError):
+            # a server that died has taken its receipts along; the failure itself is what is raised
+            yield from self._proven([*steered, *(a for a in arrived if a.plan.interventions)])
 
     def _proven(self, answers: Sequence[_Answer]) -> Iterator[Finished]:
         """Answers with their receipts."""
@@ -149,7 +165,11 @@ class Completions:
 _OVER: Any = object()
 
 
-def receipts_of(server: Server, nonces: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _failure(done: Iterable[Future[_Answer]]) -> BaseException | None:
+    return next((error for d in done if (error := d.exception()) is not None), None)
+
+
+def receipts_of(server: Running, nonces: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What the worker did for each request, by nonce; those that it never tells of are left out."""
     found: dict[str, dict[str, Any]] = {}
     for _ in range(LOOKS):

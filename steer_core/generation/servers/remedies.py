@@ -43,7 +43,8 @@ REMEDIES = (
         r"Max retries exceeded|Name or service not known",
         "the model is not on this machine and the hub cannot be reached: name a folder that has it",
     ),
-    (r"No module named '([\w.]+)'", "its environment lacks the package {0}: install it there"),
+    # of its own parts it says so too, where a build goes without
+    (r"No module named '((?!vllm\.)[\w.]+)'", "its environment lacks the package {0}: install it there"),
     (
         r"No package metadata was found for (\S+)",
         "its environment lacks the package {0}; for `vllm` itself the room's `site` folder must be on PYTHONPATH",

@@ -11,15 +11,9 @@ with the interpreter.
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
-import os
-import shutil
-import signal
 import socket
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -28,28 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from steer_core.generation.servers.command import ServeOptions, command_line, process_environment
+from steer_core.generation.servers.command import ServeOptions, command_line
+from steer_core.generation.servers.process import ServerError, VllmProcess
 from steer_core.generation.servers.proof import vector_body
-from steer_core.generation.servers.remedies import explain
-from steer_core.generation.servers.room import find_vllm, make_room
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 HOST = "127.0.0.1"
-#: Bytes at the end of a log that are looked at for causes.
-_LOG_END = 200_000
-
-
-class ServerError(SteerworksError):
-    """A server that did not start, does not answer, or refused a request.
-
-    Attributes:
-        status: of the HTTP answer; None where there was none.
-    """
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Server:
@@ -60,10 +39,9 @@ class Server:
         log: file with what it writes; None for one that was there already.
     """
 
-    def __init__(self, address: str, process: subprocess.Popen[bytes] | None = None, log: Path | None = None) -> None:
-        self.address, self.log = address, log
+    def __init__(self, address: str, process: VllmProcess | None = None) -> None:
+        self.address, self.log = address, None if process is None else process.log
         self._process = process
-        self._temporary: Path | None = None
 
     @classmethod
     def start(
@@ -87,26 +65,9 @@ class Server:
             ConfigError: no such environment, or no vLLM in it.
             ServerError: it did not start; says why, what to do, and shows the end of its log.
         """
-        vllm = find_vllm(python)
-        temporary = None if folder else Path(tempfile.mkdtemp(prefix="steerworks-vllm-"))
-        folder = folder or temporary
-        assert folder is not None
         chosen = _free_port() if port is None else _wanted_port(port)
-        room = make_room(folder.absolute(), vllm, options.steered)
-        log = folder / "server.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command_line(vllm, options, HOST, chosen),
-                env=process_environment(room, os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # a group of its own: its engine and workers end with it, and Ctrl-C is ours to pass on
-                start_new_session=True,
-            )
-        server = cls(f"http://{HOST}:{chosen}", process, log)
-        server._temporary = temporary
-        atexit.register(server.stop)
+        process = VllmProcess.start(python, options, lambda vllm: command_line(vllm, options, HOST, chosen), folder)
+        server = cls(f"http://{HOST}:{chosen}", process)
         try:
             server._wait(timeout)
         except BaseException:
@@ -128,23 +89,15 @@ class Server:
     def _wait(self, timeout: float) -> None:
         end = time.monotonic() + timeout
         while not self.healthy():
-            code = None if self._process is None else self._process.poll()
-            if code is not None:
-                raise ServerError(f"vLLM did not start: {explain(self._said(), code)}")
+            if self._process is not None and self._process.poll() is not None:
+                raise ServerError(f"vLLM did not start: {self._process.why()}")
             if time.monotonic() > end:
                 if self._process is None:
                     raise ServerError(f"nothing answers at {self.address}/health after {timeout:g} seconds")
                 raise ServerError(
-                    f"vLLM did not answer at {self.address} within {timeout:g} seconds: {explain(self._said(), None)}"
+                    f"vLLM did not answer at {self.address} within {timeout:g} seconds: {self._process.why()}"
                 )
             time.sleep(0.25)
-
-    def _said(self) -> str:
-        if self.log is None:
-            return ""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - _LOG_END))
-            return file.read().decode(errors="replace")
 
     def healthy(self) -> bool:
         """Whether it answers and its engine lives."""
@@ -162,24 +115,35 @@ class Server:
         Raises:
             ServerError: it refused (`status` says how), or does not answer.
         """
-        request = urllib.request.Request(
-            self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        return self._fetch(path, json.dumps(body).encode(), timeout)
+
+    def _fetch(self, path: str, body: bytes | None = None, timeout: float = 600.0) -> Any:
+        request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            raise ServerError(f"{self.address}{path} answered {error.code}: {_message(said)}", error.code) from error
+            said = _message(error.read().decode(errors="replace"))
+            # an engine that died says no more than that
+            why = f"; {self._process.why()}" if self._process is not None and error.code >= 500 else ""
+            raise ServerError(f"{self.address}{path} answered {error.code}: {said}{why}", error.code) from error
         except (OSError, http.client.HTTPException) as error:
-            code = None if self._process is None else self._process.poll()
-            why = "" if self.log is None else f": {explain(self._said(), code)}"
+            why = "" if self._process is None else f": {self._process.why()}"
             raise ServerError(f"{self.address}{path} does not answer ({error}){why}") from error
         try:
             return json.loads(text)
         except ValueError:
             # some paths answer in plain words
             return text
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request of `/v1/completions`: its first choice.
+
+        Raises:
+            ServerError: it refused, or does not answer.
+        """
+        choice: dict[str, Any] = self.post("/v1/completions", body)["choices"][0]
+        return choice
 
     def call(self, method: str, *arguments: Any) -> Any:
         """What a method of the worker returns.
@@ -214,6 +178,30 @@ class Server:
         """
         self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
+    def holds(self) -> int:
+        """How many vectors its worker holds."""
+        return int(self.call("steer_state")["vectors"])
+
+    def sleep(self) -> None:
+        """Let go of the device's memory, once requests under way have ended; weights wait in the machine's own.
+
+        Raises:
+            ServerError: it does not: it was started without `sleeps`, or does not answer.
+        """
+        self._fetch("/sleep?level=1&mode=wait", b"")
+        if not self._fetch("/is_sleeping")["is_sleeping"]:
+            raise ServerError(f"{self.address} was told to sleep, and does not: start it with `sleeps`")
+
+    def wake(self) -> None:
+        """Take the device's memory again; what is cached of prompts is gone.
+
+        Raises:
+            ServerError: it does not wake: the memory is taken by somebody else, or it does not answer.
+        """
+        self._fetch("/wake_up", b"")
+        if self._fetch("/is_sleeping")["is_sleeping"]:
+            raise ServerError(f"{self.address} was woken, and still sleeps: look for what holds the device's memory")
+
     def stop(self, grace: float = 20.0) -> None:
         """End what was started here, with its whole process group; does nothing for one that was there already.
 
@@ -221,18 +209,8 @@ class Server:
             grace: seconds until it is killed.
         """
         process, self._process = self._process, None
-        if process is None:
-            return
-        atexit.unregister(self.stop)
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
-            # to the group: its engine may outlive it
-            _signal(process.pid, number)
-            end = time.monotonic() + patience
-            while time.monotonic() < end and (process.poll() is None or _alive(process.pid)):
-                time.sleep(0.05)
-        process.wait()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if process is not None:
+            process.stop(grace)
 
     def __enter__(self) -> Server:
         return self
@@ -241,21 +219,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _free_port() -> int:

@@ -10,7 +10,9 @@ torch and vLLM.
     catalogue  vectors that were handed in, so that every process of the engine can refuse others
     lanes      operator calls on the flat batch of a forward pass
     steerer    requests that come and go; receipts
+    draws      draws of prompts that are read in chunks, on a CPU
     hooks      where activations are changed, as a custom op
     worker     vLLM's worker with that
     plugin     vLLM's front and engine: HTTP 400 and the salt
+    offline    an engine without a server: lines of JSON in, lines out
 """

@@ -7,7 +7,7 @@ import pytest
 from schemas.specs import Decoding
 from steer_core.generation.backend import Call
 from steer_core.generation.servers.completions import RECEIPTS, Completions, Prepared
-from steer_core.generation.servers.server import ServerError
+from steer_core.generation.servers.process import ServerError
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
@@ -22,7 +22,7 @@ class Played:
         self.fails, self.dumb = fails, dumb
         self.lock, self.open, self.most, self.asked, self.looks = threading.Lock(), 0, 0, [], 0
 
-    def post(self, path, body):
+    def complete(self, body):
         with self.lock:
             self.open += 1
             self.most = max(self.most, self.open)
@@ -32,7 +32,7 @@ class Played:
             self.open -= 1
         if n in self.fails:
             raise ServerError("the engine died")
-        return {"choices": [{"token_ids": [n, n + 1, 0], "finish_reason": "stop"}]}
+        return {"token_ids": [n, n + 1, 0], "finish_reason": "stop"}
 
     def receipts(self, nonces):
         import json

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from vllm_fakes import fake_python
 
 from steer_core.generation.servers.command import ServeOptions, command_line, process_environment
+from steer_core.generation.servers.process import ServerError
 from steer_core.generation.servers.remedies import explain, remedy
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, make_room, package_digest
-from steer_core.generation.servers.server import Server, ServerError
+from steer_core.generation.servers.server import Server
 from steer_core.generation.vllm_worker.support import OPERATORS
 from steer_core.tables.errors import ConfigError
 
@@ -127,21 +129,19 @@ def test_known_failures_come_with_a_remedy(log, words):
 def test_other_failures_show_the_end_of_the_log():
     log = "\n".join(f"line {n}" for n in range(100))
     assert remedy(log) is None
+    # a warning of every start on a CPU
+    assert (
+        remedy(
+            "Failed to import from vllm._deepselect_C: ModuleNotFoundError(\"No module named 'vllm._deepselect_C'\")"
+        )
+        is None
+    )
     said = explain(log, 3)
     assert "status 3" in said
     assert "line 99" in said
     assert "line 5\n" not in said
     assert "killed" in explain(log, -9)
     assert "it still runs" in explain("", None)
-
-
-def fake_python(folder, script):
-    """An interpreter that says it has vLLM, and serves as the script says."""
-    probe = f'#!{sys.executable}\nimport sys\nif "-I" in sys.argv:\n    print(\'{{"vllm": "0.31.0"}}\')\n    raise SystemExit\n'
-    file = folder / "python"
-    file.write_text(probe + script)
-    file.chmod(0o755)
-    return file
 
 
 SERVES = """
