@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import os
 import sys
@@ -39,14 +38,17 @@ def gpu_executor() -> dg.ExecutorDefinition:
     return dg.in_process_executor
 
 
-#: What `_backend` has made and nobody has let go of.
-_HELD: list[Backend] = []
-#: What stands beside it: endpoints, which hold no device, and judges on a device of their own.
+#: Backends that nobody has let go of, by their model as JSON; the one that has the device stands last.
+_HELD: dict[str, Backend] = {}
+#: What stands beside them: endpoints, which hold no device, and judges on a device of their own.
 _BESIDE: dict[str, Backend] = {}
 
 
 def backend_for(model: ModelSpec, *, beside: bool = False) -> Backend:
-    """The backend of a model, on the device that this process holds; weights stay loaded until `let_go`.
+    """The backend of a model, on the device that this process holds; it stays until `let_go`.
+
+    One model has the device at a time, also where its weights are a server's. A backend that can rest (`rest`) does so
+    while another has it, and is the same one when the run comes back to it; any other is dropped.
 
     Args:
         model: the model.
@@ -56,24 +58,36 @@ def backend_for(model: ModelSpec, *, beside: bool = False) -> Backend:
     if held is not None and device_of(model) == "cuda":
         model = model.model_copy(update={"device": held})
     key = model.model_dump_json()
-    if key not in _BESIDE and not beside and not is_remote(model):
-        return _backend(key)
-    if key not in _BESIDE:
-        _BESIDE[key] = load_engine(model)
-    return _BESIDE[key]
+    if key in _BESIDE or beside or is_remote(model):
+        if key not in _BESIDE:
+            _BESIDE[key] = load_engine(model)
+        return _BESIDE[key]
+    _make_room(key)
+    _HELD[key] = _HELD.pop(key) if key in _HELD else _load(model)
+    return _HELD[key]
 
 
-@functools.lru_cache(maxsize=1)
-def _backend(model_json: str) -> Backend:
+def _load(model: ModelSpec) -> Backend:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run's log tells the progress
+    return load_engine(model)
 
-    # one model at a time, also where its weights are a server's
-    _close()
-    backend = load_engine(ModelSpec.model_validate_json(model_json))
-    _HELD.append(backend)
-    return backend
+
+def _make_room(wanted: str) -> None:
+    """Let all backends but one rest, or drop them."""
+    dropped = False
+    for key in [k for k in _HELD if k != wanted]:
+        if not getattr(_HELD[key], "rest", lambda: False)():
+            _close(_HELD, key)
+            dropped = True
+    if dropped:
+        _free()
+
+
+def _close(held: dict[str, Backend], key: str) -> None:
+    """Forget a backend, and end what it has started that outlives it: a server."""
+    getattr(held.pop(key), "close", lambda: None)()
 
 
 @contextlib.contextmanager
@@ -87,12 +101,6 @@ def training_on(model: ModelSpec) -> Iterator[None]:
             _free()
 
 
-def _close() -> None:
-    """End what backends have started that outlives them: servers."""
-    while _HELD:
-        getattr(_HELD.pop(), "close", lambda: None)()
-
-
 def let_go() -> None:
     """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
     drop_weights()
@@ -101,11 +109,10 @@ def let_go() -> None:
 
 def drop_weights() -> None:
     """Drop the loaded weights, and keep the device."""
-    if _backend.cache_info().currsize or _BESIDE:
-        _close()
-        _backend.cache_clear()
-        while _BESIDE:
-            getattr(_BESIDE.popitem()[1], "close", lambda: None)()
+    if _HELD or _BESIDE:
+        for held in (_HELD, _BESIDE):
+            for key in list(held):
+                _close(held, key)
         _free()
 
 
