@@ -50,7 +50,8 @@ REMEDIES = (
         "its environment lacks the package {0}; for `vllm` itself the room's `site` folder must be on PYTHONPATH",
     ),
     (
-        r"trust_remote_code",
+        # with False it stands in the log of every start
+        r"trust_remote_code=True",
         "the model brings code of its own, which is run only if you say so: add `--trust-remote-code` to `more`",
     ),
     (r"unrecognized arguments: (.+)", "this release of vLLM does not know the arguments {0}"),

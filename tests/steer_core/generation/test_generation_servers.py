@@ -115,6 +115,7 @@ def test_an_environment_without_vllm_is_named_with_the_way_out(tmp_path):
         ("ValueError: Invalid repository ID or local directory specified: '/nowhere'", "the model was not found"),
         ("ModuleNotFoundError: No module named 'bitsandbytes'", "lacks the package bitsandbytes"),
         ("PackageNotFoundError: No package metadata was found for vllm", "lacks the package vllm"),
+        ("Please pass the argument `trust_remote_code=True` to allow custom code to be run.", "`--trust-remote-code`"),
         ("vllm: error: unrecognized arguments: --tea", "does not know the arguments --tea"),
         (
             "RuntimeError: steering: speculative decoding was not measured with it, and is refused",
@@ -129,6 +130,7 @@ def test_known_failures_come_with_a_remedy(log, words):
 def test_other_failures_show_the_end_of_the_log():
     log = "\n".join(f"line {n}" for n in range(100))
     assert remedy(log) is None
+    assert remedy("Initializing a V1 LLM engine with config: trust_remote_code=False, dtype=torch.float32") is None
     # a warning of every start on a CPU
     assert (
         remedy(
