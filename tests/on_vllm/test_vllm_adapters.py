@@ -1,6 +1,8 @@
 """LoRA adapters per request, with and without vectors, against PEFT: base rows too, in the same passes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from vllm_world import CONTEXT, PYTHON, Reference, run_vllm
 
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.servers.command import ServeOptions
+from steer_core.generation.servers.offline import OfflineEngine
 from steer_core.generation.servers.process import ServerError
 from steer_core.generation.servers.proof import spec_text
 from steer_core.generation.servers.server import Server
@@ -81,6 +84,15 @@ def test_the_spare_slot_of_adapters_is_still_needed(world, worn, tmp_path):
     assert wrong == {None}
 
 
+def completed(running, ask):
+    """What a vLLM, with a server or without, answers to a request."""
+    body = {"model": ask.adapter or "llama", "prompt": list(ask.tokens), "max_tokens": ask.max_tokens}
+    body |= {"temperature": 0, "return_token_ids": True}
+    if ask.interventions:
+        body["vllm_xargs"] = {"steer": spec_text(ask.interventions, "")}
+    return [t for t in running.complete(body)["token_ids"] if t != 1]
+
+
 def test_the_server_takes_adapters_at_its_start_and_later(world, worn, tmp_path):
     folders, asks, answers, _ = worn
     (first, one), (second, other) = folders.items()
@@ -93,12 +105,24 @@ def test_the_server_takes_adapters_at_its_start_and_later(world, worn, tmp_path)
         with pytest.raises(ServerError, match="Loading lora third failed"):
             server.load_adapter("third", tmp_path / "nowhere")
         for ask, want in list(zip(asks, answers, strict=True))[:18]:
-            body = {"model": ask.adapter or "llama", "prompt": list(ask.tokens), "max_tokens": ask.max_tokens}
-            body |= {"temperature": 0, "return_token_ids": True}
-            if ask.interventions:
-                body["vllm_xargs"] = {"steer": spec_text(ask.interventions, "")}
-            written = server.post("/v1/completions", body)["choices"][0]["token_ids"]
-            assert [t for t in written if t != 1] == want
+            assert completed(server, ask) == want
         with pytest.raises(ServerError) as unknown:
             server.post("/v1/completions", {"model": "nobody", "prompt": [5], "max_tokens": 1})
         assert unknown.value.status == 404
+
+
+def test_the_engine_without_a_server_takes_adapters_at_its_start_and_later(world, worn, tmp_path):
+    folders, asks, answers, _ = worn
+    (first, one), (second, other) = folders.items()
+    options = ServeOptions(
+        str(world.model), name="llama", max_context=CONTEXT, adapters={first: one}, adapter_slots=2, adapter_rank=RANK
+    )
+    with OfflineEngine.start(PYTHON, options, folder=tmp_path) as engine:
+        engine.upload(world.vectors)
+        engine.load_adapter(second, Path(other))
+        with pytest.raises(ServerError, match="nowhere"):
+            engine.load_adapter("third", tmp_path / "nowhere")
+        with ThreadPoolExecutor(18) as pool:
+            assert list(pool.map(lambda ask: completed(engine, ask), asks[:18])) == answers[:18]
+        with pytest.raises(ServerError, match="neither a model nor a LoRA adapter is called 'third'"):
+            completed(engine, replace(asks[0], adapter="third"))
