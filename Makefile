@@ -55,7 +55,7 @@ test-vllm: .venv/.installed-dev .venv-vllm/.installed
 
 # those of them that the gate runs (two minutes): an engine without a server, a server, refusals, the salt, a kill
 test-vllm-small: .venv/.installed-dev .venv-vllm/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm_small tests/vllm $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm_small tests/on_vllm $(ARGS)
 
 # what needs the real model; the rest of the tests does without it
 test-real: .venv/.installed-dev .venv/.installed-real
