@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 #: Seconds between two lines of the log: each is a row in Dagster's database.
 EVERY = 15.0
+#: Steps of training between two lines.
+SAY_STEPS = 5
 
 
 class Listener(Protocol):
@@ -65,11 +67,12 @@ def drawing(curve: Callable[[int, Mapping[str, float]], None]) -> Iterator[None]
 
 
 def observed(cell: str, step: int, figures: Mapping[str, float]) -> None:
-    """Tell whoever draws of a step of training."""
-    for listener in _listeners:
-        listener.counts(f"steps of training of {cell}", step, step)
+    """Tell whoever draws of a step of training, and listeners now and then."""
     for curve in _curves:
         curve(step, figures)
+    if step == 1 or step % SAY_STEPS == 0:
+        shown = ", ".join(f"{n} {figures[n]:.3g}" for n in ("reward", "loss", "kl") if n in figures)
+        says(f"{cell}: step {step} of training, {shown}")
 
 
 @dataclass

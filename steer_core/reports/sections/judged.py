@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import p_value, percent, plural, slug_words, span
+from steer_core.reports.numbers import p_value, percent, plural, slug_words
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
 
@@ -87,7 +87,7 @@ def _people(row: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(f"People looked at {row['looked_at']} and overruled the judge on {row['overruled']}{spot}.")
     if row["open"]:
         found.append(
-            f"{plural(row['open'], 'answer')} wait for a look, since judge and words disagree: `steerworks review`."
+            f"{plural(row['open'], 'answer')} wait for a look, since judge and words disagree (steerworks review)."
         )
     return tuple(found)
 
@@ -97,6 +97,6 @@ def settled(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["share"] is None:
         return ()
     return (
-        f"Settled so far: {percent(row['share'])} stay, {span(row['low'], row['high'])} over texts; "
+        f"Settled so far: {percent(row['share'])} stay [{percent(row['low'])} to {percent(row['high'])} over texts]; "
         f"{percent(row['worst'])} if what is open or without a word does not.",
     )
