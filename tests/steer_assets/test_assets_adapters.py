@@ -23,7 +23,7 @@ RECIPE = {
     "checkpoints": 2,
     "prompts_per_step": 2,
     "completions": 4,
-    "max_new_tokens": 24,
+    "max_new_tokens": 64,
     "learning_rate": 0.01,
     "warmup": 0.0,
     "lora": {"rank": 4},
@@ -111,7 +111,24 @@ def test_an_adapter_from_elsewhere_is_a_method_in_one_line(place, tmp_path):
     # the same adapters under the same prompt answer as those that were trained here
     ours, theirs = read(place, "outcomes", Outcomes), read(place, "outcomes", Outcomes, "found|embedded")
     assert sorted(ours["text_id"]) == sorted(theirs["text_id"])
+    # prompt, adapter and vector are one method: doses are tried under prompt and adapter, rows carry both
+    vector = {"kind": "vector", "estimator": "mean-difference", "layers": [1], "strengths": [-0.2, 0.2]}
+    worn = {"kind": "adapter", "folder": str(elsewhere), "trial_texts": 3, "checkpoints_on_probe": False}
+    place.bench = {**place.bench, "methods": ["direct", "pushed"]}
+    place.configure(methods={"pushed": {"parts": [PROMPT, worn, vector]}})
+    status, _ = place.materialize(GRID, "pushed|embedded")
+    assert status["adapters"] == status["vectors"] == status["dose_response"] == status["report"] == "written"
+    assert read(place, "outcomes", Outcomes, "pushed|embedded")["arm_id"].unique().to_list() == ["headline"]
+    responses = pl.read_parquet(place.table("responses", "pushed|embedded"), hive_partitioning=False)
+    both = [json.loads(p) for p in responses["plan"]]
+    assert {p["adapter"] for p in both} <= set(rows["adapter"])
+    doses = pl.read_parquet(place.table("dose_response", "pushed|embedded"), hive_partitioning=False)
+    assert doses.height > 0
     # an adapter of another base is refused by name
+    place.bench = {**place.bench, "methods": ["direct", "found"]}
+    place.configure(
+        methods={"found": {"parts": [PROMPT, {"kind": "adapter", "folder": str(elsewhere), "trial_texts": 3}]}}
+    )
     config = elsewhere / "checkpoint-2" / "adapter_config.json"
     config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
     _, result = place.materialize(GRID, "found|embedded", raise_on_error=False)

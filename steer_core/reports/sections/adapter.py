@@ -13,7 +13,7 @@ from schemas.evaluation import HEADLINE
 from steer_core.evaluation.columns import to_array
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, Figure, Panel
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, signed, span
+from steer_core.reports.numbers import number, percent, plural, signed, slug_words, span
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
 from steer_core.statistics import PairedContrast, paired_contrast
@@ -46,7 +46,8 @@ class AdapterSection:
         claim: what the probe says of it beside the model without it, as a sentence; empty where that was not measured.
         costs: sentences on what else differs.
         trained: how it was trained, in words.
-        states: a row a state: step, mean error on the trial texts with its interval, whether it was picked.
+        states: a row a state: its label, mean error on the trial texts, whether it was picked.
+        unlearnt: whether no state has less error there than the model without it.
         ends: a row a measure: its mean over the first and the last tenth of the steps.
         audit: sentences on what was not learnt from.
         suffix: of anchors and figures.
@@ -57,6 +58,7 @@ class AdapterSection:
     costs: tuple[str, ...]
     trained: tuple[str, ...]
     states: tuple[dict[str, Any], ...]
+    unlearnt: bool
     ends: tuple[dict[str, Any], ...]
     audit: tuple[str, ...]
     suffix: str = ""
@@ -76,7 +78,8 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         claim=_claim(pair.get("error_worst")),
         costs=tuple(_costs(pair)),
         trained=tuple(_trained(adapters, log, samples)),
-        states=tuple(_states(adapters, trials)),
+        states=(states := tuple(_states(adapters, trials))),
+        unlearnt=_unlearnt(states),
         ends=tuple(_ends(log)),
         audit=tuple(_audit(log, samples)),
     )
@@ -155,7 +158,7 @@ def _trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -
     if samples.height:
         said.append(
             f"{samples.height:,} completions of {plural(samples['request_id'].n_unique(), 'request')} of the training "
-            "pool; every one is a row of `training_samples`."
+            "pool; every one is a row of the table training_samples."
         )
     return said
 
@@ -171,6 +174,12 @@ def _states(adapters: pl.DataFrame, trials: pl.DataFrame) -> list[dict[str, Any]
         {"label": labels.get(step, BARE), "error": error, "n": n, "picked": step == picked}
         for step, error, n in means.iter_rows()
     ]
+
+
+def _unlearnt(states: Sequence[Mapping[str, Any]]) -> bool:
+    bare = [s["error"] for s in states if s["label"] == BARE]
+    worn = [s["error"] for s in states if s["picked"]]
+    return bool(bare and worn and worn[0] >= bare[0])
 
 
 def _ends(log: pl.DataFrame) -> list[dict[str, Any]]:
@@ -225,7 +234,7 @@ def _curves(log: pl.DataFrame) -> Figure:
     for names, title, label in CURVES:
         own = [n for n in names if n in known]
         if own:
-            panels.append(Panel(title, _draw(log, own, label), 3.4, 2.5))
+            panels.append(Panel(title, _draw(log, own, label), 4.7, 2.5))
     return Figure("training", "Training, step by step", alt, tuple(panels), log)
 
 
@@ -235,9 +244,9 @@ def _draw(log: pl.DataFrame, names: Sequence[str], label: str) -> Callable[[Any]
             rows = log.filter(measure=name).sort("step")
             smooth = rows["value"].rolling_mean(max(1, rows.height // 20), min_samples=1)
             axes.plot(rows["step"], rows["value"], color=colour, linewidth=0.5, alpha=0.35)
-            axes.plot(rows["step"], smooth, color=colour, linewidth=1.4, label=name)
+            axes.plot(rows["step"], smooth, color=colour, linewidth=1.4, label=slug_words(name))
         if len(names) > 1:
-            axes.legend(frameon=False, fontsize=7.5, loc="best")
+            axes.legend(frameon=False, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set(xlabel="step", ylabel=label)
         axes.grid(axis="y")
 

@@ -22,7 +22,9 @@ AGREEMENT = {
 
 def shown(**changes):
     judged = {
-        "groundedness_summary": pl.DataFrame([{**SUMMARY, **changes}], schema=GroundednessSummary.empty().schema, strict=False),
+        "groundedness_summary": pl.DataFrame(
+            [{**SUMMARY, **changes}], schema=GroundednessSummary.empty().schema, strict=False
+        ),
         "goal_agreement": pl.DataFrame([AGREEMENT], schema=GoalAgreement.empty().schema),
     }
     (section,) = sections(SimpleNamespace(judged=judged), [])
