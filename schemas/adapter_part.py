@@ -35,6 +35,10 @@ class Recipe(Spec):
     seed: int = Field(0, ge=0, description="Of first weights, order and sampling")
     checkpoints: int = Field(4, gt=0, description="States that are kept, evenly spaced, the last one included")
 
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """(what it is, name) of what the recipe looks at; of a name `goal:NAME` the bench must have the goal."""
+        return ()
+
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, value: Any) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.adapter_part import Recipe
-from schemas.spec import Options
+from schemas.spec import Options, Spec
 
 #: What a completion can be rewarded for; `goal:NAME` is the error on one goal.
 REWARDS = ("steering_error", "miscalibration", "orthogonality", "meaning", "english_only", "think_format")
@@ -84,6 +84,10 @@ class GrpoRecipe(Recipe):
         default_factory=dict, description="Further settings of trl's `GRPOConfig`, as they are called there"
     )
 
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """Its rewards."""
+        return tuple(("reward", name) for name in self.rewards)
+
     @model_validator(mode="after")
     def _can_be_run(self) -> GrpoRecipe:
         for name, weight in self.rewards.items():
@@ -102,12 +106,137 @@ class GrpoRecipe(Recipe):
         return self
 
 
-#: Settings of trl that the recipe decides.
-OWN = {
+#: What a candidate is measured by; `goal:NAME` is its position on a goal, in [0, 1].
+METRICS = ("steering_error", "meaning", "length")
+
+
+def _known_metric(name: str) -> str:
+    """Refuse a metric that there is not.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if name not in METRICS and not name.startswith("goal:"):
+        raise ValueError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}, goal:NAME")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_known_metric)]
+
+
+class Objective(Spec):
+    """What is wanted of an answer, by one metric."""
+
+    metric: Metric = Field(
+        description="`steering_error` (distance from the target in goal space), `meaning` (overlap of content words "
+        "with the source, in [0, 1]), `length` (words), or `goal:NAME` (position on a goal, in [0, 1])"
+    )
+    direction: Literal["max", "min", "target"] = Field(description="More, less, or as close to `value` as can be")
+    value: float | None = Field(None, description="What is aimed at; of `target` alone")
+    weight: float = Field(1.0, gt=0.0, description="Among several objectives, each divided by its spread in the pool")
+
+    @model_validator(mode="after")
+    def _aims(self) -> Objective:
+        if (self.direction == "target") != (self.value is not None):
+            raise ValueError(f"objective {self.metric!r}: `value` belongs to `direction: target`, and to it alone")
+        return self
+
+
+class Floor(Spec):
+    """What a candidate must have to be chosen at all."""
+
+    metric: Metric = Field(description="As of an objective")
+    least: float | None = Field(None, description="Smallest value that will do")
+    most: float | None = Field(None, description="Largest value that will do")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Floor:
+        if self.least is None and self.most is None:
+            raise ValueError(f"floor of {self.metric!r}: give `least`, `most` or both")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"floor of {self.metric!r}: least = {self.least} is above most = {self.most}")
+        return self
+
+
+class InheritanceRecipe(Recipe):
+    """Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers to each request.
+
+    The model writes k answers to each training request; the one that has most of what is wanted is trained on. With
+    `select: random` it is the control of the same cost: one of the same k, by chance. Ten samples are those of the
+    published runs; they state no settings of the tuning. `embedded` is for the model that ships.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "embedded": {
+            "samples": 8,
+            "max_new_tokens": 96,
+            "epochs": 4,
+            "batch": 16,
+            "learning_rate": 2e-3,
+            "lora": {"rank": 16, "alpha": 32.0},
+        }
+    }
+
+    kind: Literal["inheritance"] = "inheritance"
+    samples: int = Field(10, gt=0, description="Answers that are drawn for a request: k")
+    temperature: float = Field(1.0, gt=0.0)
+    min_p: float = Field(0.0, ge=0.0, lt=1.0)
+    max_new_tokens: int = Field(1024, gt=0)
+    objectives: tuple[Objective, ...] = Field(
+        (Objective(metric="steering_error", direction="min", value=None, weight=1.0),),
+        min_length=1,
+        description="What is wanted of the answer that is trained on",
+    )
+    floors: tuple[Floor, ...] = Field((), description="What it must have besides")
+    select: Literal["best", "random"] = Field("best", description="The best by the objectives, or one by chance")
+    duplicates: float | None = Field(
+        0.8, gt=0.0, le=1.0, description="Overlap of word trigrams (Jaccard) from which a text repeats one that was "
+        "chosen already, and the next best is taken; null: texts may repeat"
+    )  # fmt: skip
+    epochs: int = Field(3, gt=0, description="Times that each chosen answer is trained on")
+    batch: int = Field(16, gt=0, description="Answers of an optimiser step")
+    learning_rate: float = Field(2e-4, gt=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: float = Field(0.05, ge=0.0, lt=1.0, description="Share of the steps over which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0.0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW")
+    grad_norm: float = Field(1.0, gt=0.0, description="Gradients are clipped to it")
+    trl: Options = Field(
+        default_factory=dict, description="Further settings of trl's `SFTConfig`, as they are called there"
+    )
+
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """Metrics of objectives and floors."""
+        aims = tuple(("objective", o.metric) for o in self.objectives)
+        return aims + tuple(("floor", f.metric) for f in self.floors)
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> InheritanceRecipe:
+        metrics = [o.metric for o in self.objectives]
+        if twice := sorted({m for m in metrics if metrics.count(m) > 1}):
+            raise ValueError(f"two objectives by {', '.join(twice)}: give one")
+        if self.select == "best" and self.samples == 1:
+            raise ValueError("samples = 1 leaves nothing to choose from: draw more, or `select: random`")
+        if own := sorted(set(self.trl) & OWN_SFT):
+            raise ValueError(f"`trl` may not set {', '.join(own)}: the recipe has settings for that")
+        return self
+
+
+#: Settings of trl's trainers that a recipe decides.
+OWN_SHARED = {
     "output_dir", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps",
-    "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "beta", "epsilon", "epsilon_high", "loss_type",
-    "scale_rewards", "multi_objective_aggregation", "num_iterations", "temperature", "min_p", "max_completion_length",
-    "num_generations", "generation_batch_size", "steps_per_generation", "per_device_train_batch_size", "seed",
-    "data_seed", "shuffle_dataset", "save_strategy", "save_steps", "save_total_limit", "reward_weights",
-    "remove_unused_columns",
+    "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "per_device_train_batch_size", "seed", "data_seed",
+    "shuffle_dataset", "save_strategy", "save_steps", "save_total_limit", "remove_unused_columns",
+}  # fmt: skip
+
+OWN = OWN_SHARED | {
+    "beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "multi_objective_aggregation", "num_iterations",
+    "temperature", "min_p", "max_completion_length", "num_generations", "generation_batch_size", "steps_per_generation",
+    "reward_weights",
+}  # fmt: skip
+
+#: Rows are laid out token by token before trl sees them: none may be packed, cut or masked anew.
+OWN_SFT = OWN_SHARED | {
+    "train_sampling_strategy", "max_length", "packing", "padding_free", "truncation_mode", "dataset_kwargs",
+    "completion_only_loss", "assistant_only_loss", "eos_token", "chat_template_path",
 }  # fmt: skip

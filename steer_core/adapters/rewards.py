@@ -18,11 +18,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.adapter_part import Recipe
 from schemas.recipes import GrpoRecipe
 from steer_core.evaluation.controls import worst_miscalibration
 from steer_core.evaluation.meaning import content_f1_pairs
@@ -36,11 +36,11 @@ _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\
 _THINKS = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.S)
 
 
-def unknown_goals(recipe: Any, goals: Collection[str]) -> Iterator[str]:
-    """What a recipe's rewards name and a goal space lacks, in words."""
-    for name in getattr(recipe, "rewards", ()):
+def unknown_goals(recipe: Recipe, goals: Collection[str]) -> Iterator[str]:
+    """What a recipe names and a goal space lacks, in words."""
+    for what, name in recipe.named():
         if name.startswith("goal:") and name[5:] not in goals:
-            yield f"reward {name!r}: the goal space has {', '.join(goals)}"
+            yield f"{what} {name!r}: the goal space has {', '.join(goals)}"
 
 
 @dataclass(frozen=True)

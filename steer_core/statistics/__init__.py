@@ -1,5 +1,6 @@
 """Intervals clustered by source text, paired contrasts, slopes within texts, ranks, and what a probe can detect."""
 
+from steer_core.statistics.best_of import Pool, best_of_curve, expected_best
 from steer_core.statistics.bootstrap import clustered_estimates, expanded_interval, resample_counts
 from steer_core.statistics.clustered import Estimate, clustered_mean, clustered_share, ratio_interval
 from steer_core.statistics.paired import PairedContrast, paired_contrast
@@ -12,11 +13,14 @@ __all__ = [
     "LEVEL",
     "Estimate",
     "PairedContrast",
+    "Pool",
     "SlopeEstimate",
+    "best_of_curve",
     "clustered_estimates",
     "clustered_mean",
     "clustered_share",
     "expanded_interval",
+    "expected_best",
     "least_controls",
     "paired_contrast",
     "rank_p",
