@@ -34,17 +34,21 @@ class TrainingLog(Contract, table="training_log", key=("part", "step", "measure"
 
 
 class TrainingSamples(Contract, table="training_samples", key=("part", "step", "sample")):
-    """A completion that a policy was trained on, or that was drawn and left out."""
+    """A completion that a model was trained on, or that was drawn and left out."""
 
     part: str = column(description="Label of the part")
-    step: int = column(ge=1, description="Optimiser step that it was drawn for")
+    step: int = column(ge=1, description="Optimiser step that it was drawn for; 1 where all are drawn before the first")
     sample: int = column(ge=0, description="Its place among the step's completions")
     request_id: str = column(description="Request that it answers")
     raw: str = column(description="What the model wrote")
     text: str = column(description="`raw` after cleaning: what was rewarded")
     finish_reason: str = column(isin=["stop", "length"], description="Why it ended")
-    reward: float = column(nullable=True, description="Weighted sum of the rewards; null: it could not be scored")
-    advantage: float = column(nullable=True, description="What it was trained with; null where it was left out")
+    reward: float = column(
+        nullable=True, description="Weighted sum of the rewards or objectives; null: it could not be scored"
+    )
+    advantage: float = column(
+        nullable=True, description="What it was trained with; null where it was left out, or trained on as it is"
+    )
     copied: bool = column(description="True where it is the source, white space aside")
     state: str = column(
         isin=["kept", "dropped", "unscorable"],
@@ -53,12 +57,12 @@ class TrainingSamples(Contract, table="training_samples", key=("part", "step", "
 
 
 class TrainingMeasures(Contract, table="training_measures", key=("part", "step", "sample", "measure")):
-    """A reward of a completion, or its position on a goal."""
+    """A reward or metric of a completion, or its position on a goal."""
 
     part: str = column(description="Label of the part")
     step: int = column(ge=1, description="Optimiser step")
     sample: int = column(ge=0, description="Its place among the step's completions")
-    measure: str = column(description="`reward:NAME`, or `z:GOAL`")
+    measure: str = column(description="`reward:NAME`, `metric:NAME`, or `z:GOAL`")
     value: float = column(nullable=True, description="The figure; null where it is not defined")
 
 

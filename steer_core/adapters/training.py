@@ -1,4 +1,4 @@
-"""What every trainer of transformers needs here: whole checkpoints, rows as it goes, silence, and no model cards."""
+"""What every trainer of transformers needs here: settings, one order for the whole run, whole checkpoints, silence."""
 
 from __future__ import annotations
 
@@ -6,14 +6,84 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from schemas.recipes import GrpoRecipe, InheritanceRecipe
 from steer_core.adapters.run import RunFolder
+from steer_core.steering.plan import Plan
+
+if TYPE_CHECKING:
+    from steer_core.generation.engines.transformers import TransformersBackend
 
 #: Given a step and its figures.
 Observe = Callable[[int, Mapping[str, float]], None]
 #: States for resuming, beside those that are kept: about so many over a run.
 RESUMABLE = 20
+
+
+def shared_settings(
+    recipe: GrpoRecipe | InheritanceRecipe, folder: Path, steps: int, rows: int, parts: int, on_cpu: bool
+) -> dict[str, Any]:
+    """Arguments of trl's configurations that all trainers have in common.
+
+    Args:
+        recipe: how is trained.
+        folder: where the run lies.
+        steps: optimiser steps.
+        rows: rows of a step.
+        parts: passes that a step is cut into.
+        on_cpu: whether the model is on a CPU.
+    """
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule),
+        "warmup_steps": round(recipe.warmup * steps),
+        "weight_decay": recipe.weight_decay,
+        "adam_beta1": recipe.betas[0],
+        "adam_beta2": recipe.betas[1],
+        "max_grad_norm": recipe.grad_norm,
+        "per_device_train_batch_size": rows // parts,
+        "gradient_accumulation_steps": parts,
+        # the order is ours (`order`): trl's own draws anew after a resumed epoch
+        "shuffle_dataset": False,
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "use_cpu": on_cpu,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+    }
+
+
+def order(n: int, wanted: int, seed: int) -> list[int]:
+    """Places 0 .. n - 1 in the order in which steps take them, for the whole run: each once before any comes again.
+
+    As one epoch of the trainer's, so that a run that is taken up again finds its place.
+    """
+    draw, found = np.random.default_rng(seed), list[int]()
+    while len(found) < wanted:
+        found += draw.permutation(n).tolist()
+    return found[:wanted]
+
+
+def with_room(
+    plans: Mapping[str, Plan], backend: TransformersBackend, max_new_tokens: int, say: Callable[[str], None]
+) -> dict[str, list[int]]:
+    """Request id -> token ids of its prompt, for prompts that leave room for an answer; says how many do not."""
+    room = backend.loaded.info.max_context
+    found = {r: backend.encode(p) for r, p in plans.items()}
+    fit = {r: t for r, t in found.items() if room is None or len(t) + max_new_tokens <= room}
+    if len(fit) < len(found):
+        say(f"{len(found) - len(fit)} of {len(found)} prompts are left out: they leave no room for an answer")
+    return fit
 
 
 def book_of(

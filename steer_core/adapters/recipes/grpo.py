@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from schemas.recipes import GrpoRecipe
 from schemas.specs import Decoding
 from steer_core.adapters.books import Books
@@ -25,7 +23,15 @@ from steer_core.adapters.recipe import Training, lora_config
 from steer_core.adapters.rewards import Rewarder
 from steer_core.adapters.rollouts import Rollouts
 from steer_core.adapters.run import kept_steps
-from steer_core.adapters.training import book_of, no_model_card_of, quiet, train_on
+from steer_core.adapters.training import (
+    book_of,
+    no_model_card_of,
+    order,
+    quiet,
+    shared_settings,
+    train_on,
+    with_room,
+)
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models.loading import LoadedModel
 from steer_core.tables.errors import ConfigError
@@ -67,19 +73,13 @@ def train(recipe: GrpoRecipe, training: Training) -> dict[int, Path]:
     return {s: p for s, p in run.checkpoints().items() if s in kept}
 
 
-def _prompts(
-    recipe: GrpoRecipe, training: Training, loaded: LoadedModel, backend: TransformersBackend
-) -> dict[str, list[int]]:
+def _prompts(recipe: GrpoRecipe, training: Training, backend: TransformersBackend) -> dict[str, list[int]]:
     """Token ids of the prompts that leave room for an answer.
 
     Raises:
         ConfigError: fewer than a step takes.
     """
-    room = loaded.info.max_context
-    found = {r: backend.encode(p) for r, p in training.plans.items()}
-    fit = {r: t for r, t in found.items() if room is None or len(t) + recipe.max_new_tokens <= room}
-    if len(fit) < len(found):
-        training.say(f"{len(found) - len(fit)} of {len(found)} prompts are left out: they leave no room for an answer")
+    fit = with_room(training.plans, backend, recipe.max_new_tokens, training.say)
     if len(fit) < recipe.prompts_per_step:
         raise ConfigError(
             f"{len(fit)} requests can be trained on, and a step takes {recipe.prompts_per_step} "
@@ -89,15 +89,9 @@ def _prompts(
 
 
 def _order(recipe: GrpoRecipe, requests: Sequence[str]) -> list[str]:
-    """Requests in the order in which steps take them, for the whole run: each once before any comes again.
-
-    As one epoch of the trainer's, so that a run that is taken up again finds its place.
-    """
-    draw, wanted = np.random.default_rng(recipe.seed), -(-recipe.steps // recipe.inner_steps) * recipe.prompts_per_step
-    found: list[str] = []
-    while len(found) < wanted:
-        found += [requests[i] for i in draw.permutation(len(requests))]
-    return found[:wanted]
+    """Requests in the order in which steps take them."""
+    wanted = -(-recipe.steps // recipe.inner_steps) * recipe.prompts_per_step
+    return [requests[i] for i in order(len(requests), wanted, recipe.seed)]
 
 
 def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
@@ -117,15 +111,7 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
     if more.get("use_vllm"):
         raise ConfigError("completions come from the engine of this package: leave `use_vllm` out")
     return {
-        "output_dir": str(folder),
-        "max_steps": recipe.steps,
-        "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule),
-        "warmup_steps": round(recipe.warmup * recipe.steps),
-        "weight_decay": recipe.weight_decay,
-        "adam_beta1": recipe.betas[0],
-        "adam_beta2": recipe.betas[1],
-        "max_grad_norm": recipe.grad_norm,
+        **shared_settings(recipe, folder, recipe.steps, rows, parts, on_cpu),
         "beta": recipe.beta,
         "epsilon": recipe.epsilon,
         "epsilon_high": recipe.epsilon_high,
@@ -137,24 +123,10 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
         "min_p": recipe.min_p or None,
         "max_completion_length": recipe.max_new_tokens,
         "num_generations": drawn,
-        "per_device_train_batch_size": rows // parts,
-        "gradient_accumulation_steps": parts,
         "steps_per_generation": parts,
         "reward_weights": list(recipe.rewards.values()),
-        # the order is ours (`_order`): trl's own draws anew after a resumed epoch
-        "shuffle_dataset": False,
-        "seed": recipe.seed,
-        "data_seed": recipe.seed,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "remove_unused_columns": False,
         # what is sampled and what is trained must be one distribution
         "disable_dropout": True,
-        "use_cpu": on_cpu,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "disable_tqdm": True,
         **more,
     }
 
@@ -205,7 +177,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
         warnings.simplefilter("ignore")
         made: dict[str, Any] = {"prompt": []}
         bare = TransformersBackend(loaded)
-        prompts = _prompts(recipe, training, loaded, bare)
+        prompts = _prompts(recipe, training, bare)
         made["prompt"] = _order(recipe, sorted(prompts))
         trainer = Trainer(
             model=loaded.model,

@@ -1,0 +1,141 @@
+"""Candidates: drawn once and kept in the run's folder, and measured by what they may be selected by.
+
+* steering_error: distance from the target in goal space (`evaluation.steerability`)
+* meaning: overlap of content words with the source, in [0, 1]
+* length: words
+* goal:NAME: position on that goal, in [0, 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from schemas.digest import digest_text
+from schemas.recipes import InheritanceRecipe
+from schemas.specs import Decoding
+from steer_core.adapters.inheritance.selection import Candidate
+from steer_core.adapters.recipe import Training
+from steer_core.evaluation.meaning import content_f1_pairs
+from steer_core.evaluation.steerability import continuous_scores
+from steer_core.generation.backend import BATCH_SIZE, Backend, Call
+from steer_core.tables.errors import SteerworksError
+
+#: Rows of the run that candidates are kept in. Of step 0: they stand before any checkpoint, and none cuts them off.
+FILE, STEP = "candidates", 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An answer as the model wrote it.
+
+    Attributes:
+        request_id: what it answers.
+        sample: which of the request's answers.
+        raw: its text.
+        finish_reason: `stop` or `length`.
+        tokens: ids of its tokens, the one that ends it included.
+        log_likelihood: sum over its tokens, nats, at the temperature that it was drawn at.
+    """
+
+    request_id: str
+    sample: int
+    raw: str
+    finish_reason: str
+    tokens: tuple[int, ...]
+    log_likelihood: float
+
+
+def draw(recipe: InheritanceRecipe, training: Training, requests: Sequence[str], backend: Backend) -> list[Drawn]:
+    """`recipe.samples` answers to each request, in order; those that the run has already are not drawn again.
+
+    Each answer has a seed of its own, so that what a run draws does not depend on where it was interrupted.
+
+    Args:
+        recipe: how is drawn.
+        training: the prompts, and the run that answers are kept in as they come.
+        requests: ids of prompts that leave room for an answer.
+        backend: an engine over the model without an adapter.
+
+    Raises:
+        SteerworksError: the engine gave an answer without a token.
+    """
+    decoding = Decoding(
+        max_new_tokens=recipe.max_new_tokens, temperature=recipe.temperature, top_p=1.0, min_p=recipe.min_p
+    )
+    wanted = [(r, k) for r in requests for k in range(recipe.samples)]
+    found = _kept(training)
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        training.say(f"{len(missing)} of {len(wanted)} answers are to be drawn")
+    calls = [
+        Call(replace(training.plans[r], decoding=decoding), k, _seed(recipe.seed, r, k), log_probs=True)
+        for r, k in missing
+    ]
+    rows: list[dict[str, Any]] = []
+    for finished in backend.generate(calls, BATCH_SIZE):
+        (request, sample), answer = missing[finished.index], finished.generation
+        if not answer.tokens:
+            raise SteerworksError(f"request {request}: the engine wrote nothing, so there is nothing to choose")
+        rows.append(
+            {
+                "step": STEP,
+                "request_id": request,
+                "sample": sample,
+                "raw": answer.raw,
+                "finish_reason": answer.finish_reason,
+                "tokens": list(answer.tokens),
+                "log_likelihood": sum(answer.log_probs),
+            }
+        )
+        if len(rows) == BATCH_SIZE:
+            training.run.append(FILE, rows)
+            rows = []
+    training.run.append(FILE, rows)
+    found = _kept(training)
+    return [found[key] for key in wanted]
+
+
+def _kept(training: Training) -> dict[tuple[str, int], Drawn]:
+    rows = [
+        Drawn(r["request_id"], r["sample"], r["raw"], r["finish_reason"], tuple(r["tokens"]), r["log_likelihood"])
+        for r in training.run.rows(FILE)
+    ]
+    return {(d.request_id, d.sample): d for d in rows}
+
+
+def _seed(seed: int, request: str, sample: int) -> int:
+    return int(digest_text(f"candidate:{seed}:{request}:{sample}")[:15], 16)
+
+
+def measured(drawn: Sequence[Drawn], training: Training) -> list[Candidate]:
+    """Answers with their metrics; of one that failed, or of a goal that it has no value of, they are not defined."""
+    answers = [training.failure(d.request_id, d.raw, d.finish_reason) for d in drawn]
+    texts = [text for text, _ in answers]
+    targets = [training.targets[d.request_id] for d in drawn]
+    places = positions(texts, training)
+    z = np.array([[places[t].get(g) for g in training.goals] for t in texts], dtype=np.float64)
+    z0, z_star = np.stack([t.z0 for t in targets]), np.stack([t.z_star for t in targets])
+    error = continuous_scores(z0, z_star, z).error
+    meaning = content_f1_pairs([t.source for t in targets], texts)
+    found = []
+    for i, (one, (text, failure)) in enumerate(zip(drawn, answers, strict=True)):
+        metrics = {
+            "steering_error": float(error[i]),
+            "meaning": float(meaning[i]),
+            "length": float(len(text.split())),
+            **{f"goal:{goal}": float(z[i, g]) for g, goal in enumerate(training.goals)},
+        }
+        found.append(Candidate(one.request_id, one.sample, training.base, text, metrics, one.log_likelihood, failure))
+    return found
+
+
+def positions(texts: Sequence[str], training: Training) -> dict[str, Mapping[str, float | None]]:
+    """Positions in goal space by text, each measured once; nowhere for a text that is blank."""
+    known = sorted({t for t in texts if t.strip()})
+    places = training.ruler(known) if known else []
+    blank: dict[str, Mapping[str, float | None]] = {t: {} for t in texts if not t.strip()}
+    return {**dict(zip(known, places, strict=True)), **blank}

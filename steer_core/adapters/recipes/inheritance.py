@@ -1,0 +1,122 @@
+"""Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k of the model's own answers.
+
+Candidates are drawn from the model without an adapter, measured by the ruler, and selected; one a request is trained
+on, token for token as the model wrote it. What was drawn stays in the run's folder: a run that is taken up again draws
+what is missing, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from schemas.recipes import InheritanceRecipe
+from steer_core.adapters.inheritance.candidates import Drawn, draw, measured
+from steer_core.adapters.inheritance.selection import Candidate, Selection, correlations, pools, select
+from steer_core.adapters.recipe import Training
+from steer_core.adapters.rewards import unknown_goals
+from steer_core.adapters.run import kept_steps
+from steer_core.adapters.sft import Row, fine_tune, fitting, steps_of
+from steer_core.adapters.training import with_room
+from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.statistics import best_of_curve
+from steer_core.tables.errors import ConfigError
+
+SPEC = InheritanceRecipe
+#: Raised when the same recipe and data give other weights.
+VERSION = "1"
+#: Rows of the run that say how many steps it has, once that is known.
+_PLAN = "plan"
+
+
+def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
+    """Draw, select and train, or go on where a run of the same folder stopped; returns the states that are kept.
+
+    Raises:
+        ConfigError: a goal that there is not, no prompt leaves room for an answer, or an option that trl does not have.
+        SteerworksError: nothing can be chosen (`select`).
+    """
+    for wrong in unknown_goals(recipe, training.goals):
+        raise ConfigError(wrong)
+    run = training.run
+    done, known = run.begin(), run.rows(_PLAN)
+    if known and done == known[-1]["steps"]:
+        kept = kept_steps(done, recipe.checkpoints)
+        return {s: p for s, p in run.checkpoints().items() if s in kept}
+    loaded = training.load()
+    backend = TransformersBackend(loaded)
+    prompts = with_room(training.plans, backend, recipe.max_new_tokens, training.say)
+    if not prompts:
+        raise ConfigError("no request can be trained on: give the bench other texts, or lower `max_new_tokens`")
+    drawn = draw(recipe, training, sorted(prompts), backend)
+    candidates = measured(drawn, training)
+    selection = select(candidates, recipe)
+    _tell(selection, training)
+    if not run.rows("samples"):
+        _note(drawn, candidates, selection, training)
+    rows = [Row(tuple(prompts[r]), drawn[i].tokens) for r, i in selection.chosen.items()]
+    rows = fitting(rows, training, loaded)
+    run.append(_PLAN, [{"step": 0, "steps": steps_of(recipe, len(rows))}])
+    return fine_tune(recipe, rows, training, loaded, _figures(candidates, selection, recipe, training))
+
+
+def _tell(selection: Selection, training: Training) -> None:
+    said = ", ".join(f"{name} {n}" for name, n in selection.counts.items())
+    training.say(f"{len(selection.chosen)} answers are trained on ({said})")
+
+
+def _note(drawn: Sequence[Drawn], candidates: Sequence[Candidate], selection: Selection, training: Training) -> None:
+    samples, measures = [], []
+    for i, (one, candidate) in enumerate(zip(drawn, candidates, strict=True)):
+        samples.append(
+            {
+                "step": 1,
+                "sample": i,
+                "request_id": one.request_id,
+                "raw": one.raw,
+                "text": candidate.text,
+                "finish_reason": one.finish_reason,
+                "reward": float(selection.rewards[i]),
+                "advantage": None,
+                "copied": candidate.text.split() == training.targets[one.request_id].source.split(),
+                "state": selection.state(i),
+            }
+        )
+        named = {f"z:{m[5:]}" if m.startswith("goal:") else f"metric:{m}": v for m, v in candidate.metrics.items()}
+        named["metric:log_likelihood"] = one.log_likelihood
+        measures += [{"step": 1, "sample": i, "measure": name, "value": v} for name, v in named.items()]
+    training.run.append("measures", measures)
+    # last: where there are samples, there are all of both
+    training.run.append("samples", samples)
+
+
+def _figures(
+    candidates: Sequence[Candidate], selection: Selection, recipe: InheritanceRecipe, training: Training
+) -> dict[str, float]:
+    """What is logged with the first step: counts, what selection moved, how metrics go together, the curve in k."""
+    able = [i for own in selection.ranked.values() for i in own]
+    chosen = list(selection.chosen.values())
+    metrics = ["steering_error", "meaning", "length", *(f"goal:{g}" for g in training.goals)]
+    figures = {f"selection:{name}": float(n) for name, n in selection.counts.items()}
+    for metric in metrics:
+        figures[f"pool:{metric}"] = _mean(candidates, able, metric)
+        figures[f"chosen:{metric}"] = _mean(candidates, chosen, metric)
+    matrix = correlations(candidates, metrics)
+    for a, one in enumerate(metrics):
+        for b in range(a + 1, len(metrics)):
+            figures[f"correlation:{one}:{metrics[b]}"] = float(matrix[a, b])
+    sources = {r: t.source for r, t in training.targets.items()}
+    for aim in recipe.objectives:
+        for k, estimate in enumerate(best_of_curve(pools(candidates, selection, aim.metric, sources)), start=1):
+            for end in ("value", "low", "high"):
+                found = getattr(estimate, end)
+                name = f"best_of:{aim.metric}:{k}" + ("" if end == "value" else f":{end}")
+                figures[name] = float("nan") if found is None else found
+    return figures
+
+
+def _mean(candidates: Sequence[Candidate], indices: Sequence[int], metric: str) -> float:
+    values = [candidates[i].metrics[metric] for i in indices if candidates[i].has(metric)]
+    return float(np.mean(values)) if values else float("nan")
