@@ -7,7 +7,15 @@ import shutil
 import polars as pl
 import pytest
 
-from schemas import Adapters, CheckpointTrials, Outcomes, ProbeArms, TrainingLog, TrainingSamples
+from schemas import (
+    Adapters,
+    CheckpointTrials,
+    Outcomes,
+    ProbeArms,
+    TrainingLog,
+    TrainingMeasures,
+    TrainingSamples,
+)
 from steer_assets import compute
 from steer_assets.partitions import all_cells
 from steer_assets.preflight import check_bench
@@ -137,6 +145,62 @@ def test_an_adapter_from_elsewhere_is_a_method_in_one_line(place, tmp_path):
     assert "checkpoint-2" in said
 
 
+INHERITED = {
+    "kind": "inheritance",
+    "preset": "embedded",
+    "samples": 4,
+    "max_new_tokens": 48,
+    "objectives": [{"metric": "length", "direction": "min"}],
+    "floors": [{"metric": "meaning", "least": 0.1}],
+    "epochs": 2,
+    "batch": 4,
+    "checkpoints": 2,
+    "lora": {"rank": 4},
+}
+
+
+def test_active_inheritance_is_trained_tried_and_measured_and_its_control_draws_the_same(place):
+    recipes = {"inherited": INHERITED, "by-chance": {**INHERITED, "select": "random"}}
+    place.bench = {**place.bench, "methods": ["direct", *recipes]}
+    place.configure(
+        methods={n: {"parts": [PROMPT, {"kind": "adapter", "recipe": r, "trial_texts": 3}]} for n, r in recipes.items()}
+    )
+    kept, texts = {}, {}
+    for name in recipes:
+        cell = f"{name}|embedded"
+        status, _ = place.materialize(GRID, cell)
+        assert status["adapters"] == status["checkpoint_trials"] == status["report"] == "written"
+        rows, log = read(place, "adapters", Adapters, cell), read(place, "training_log", TrainingLog, cell)
+        assert rows.height == 2
+        assert rows["step"].max() == log["step"].max()
+        samples = read(place, "training_samples", TrainingSamples, cell)
+        trials = read(place, "checkpoint_trials", CheckpointTrials, cell)
+        assert set(trials["step"]) == {-1, *rows["step"]}
+        # four answers to each request of the pool, none of a text that states are tried on
+        assert samples.group_by("request_id").len()["len"].unique().to_list() == [4]
+        assert not set(samples["request_id"]) & set(trials["request_id"])
+        kept[name], texts[name] = samples.filter(state="kept"), samples["raw"].to_list()
+        assert kept[name]["request_id"].is_unique().all()
+        measures = read(place, "training_measures", TrainingMeasures, cell).filter(measure="metric:meaning")
+        meant = dict(measures.select("sample", "value").iter_rows())
+        assert all(meant[k] >= 0.1 for k in kept[name]["sample"])
+        assert read(place, "probe_arms", ProbeArms, cell)["label"].to_list()[:2] == [
+            "as it is used",
+            "without the adapter",
+        ]
+        page = place.table("report", cell).with_name("report.html").read_text()
+        best = [log.filter(measure=f"best_of:length:4{end}")["value"][0] for end in ("", ":low", ":high")]
+        assert best[1] < best[0] < best[2]
+        said = f"the best of 4 has {best[0]:.2f} [{best[1]:.2f} to {best[2]:.2f}]"
+        assert said in page
+        assert ("by chance: this is the control" in page) == (name == "by-chance")
+        assert "is a trick, not steering" not in page
+        assert set(place.materialize(GRID, cell)[0].values()) == {"unchanged"}
+    assert texts["inherited"] == texts["by-chance"]
+    # rewards are words, negated: the best are shorter than those of chance
+    assert kept["inherited"]["reward"].mean() > kept["by-chance"]["reward"].mean()
+
+
 def checked():
     bench = registry().bench("small")
     check_bench(bench, all_cells(bench))
@@ -161,5 +225,22 @@ def test_what_cannot_be_trained_is_said_by_the_plan(place):
         ({"kind": "magic"}, "unknown recipe 'magic'"),
     ):
         place.configure(methods={"tuned": tuned(**wrong)})
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            checked()
+    aim = {"metric": "length", "direction": "max"}
+    for wrong, said in (
+        ({"objectives": [{**aim, "metric": "goal:nonsense"}]}, "objective 'goal:nonsense': the goal space has"),
+        ({"floors": [{"metric": "goal:nonsense", "least": 0.1}]}, "floor 'goal:nonsense': the goal space has"),
+        ({"objectives": [{**aim, "metric": "happiness"}]}, "unknown metric 'happiness'"),
+        ({"objectives": [{**aim, "direction": "target"}]}, "`value` belongs to `direction: target`"),
+        ({"objectives": [{**aim, "value": 3.0}]}, "`value` belongs to `direction: target`"),
+        ({"objectives": [aim, aim]}, "two objectives by length"),
+        ({"floors": [{"metric": "length"}]}, "give `least`, `most` or both"),
+        ({"floors": [{"metric": "length", "least": 2.0, "most": 1.0}]}, "is above most"),
+        ({"samples": 1}, "nothing to choose from"),
+        ({"trl": {"packing": True}}, "`trl` may not set packing"),
+    ):
+        recipe = {"kind": "adapter", "recipe": {"kind": "inheritance", **wrong}}
+        place.configure(methods={"tuned": {"parts": [PROMPT, recipe]}})
         with pytest.raises(ConfigError, match=re.escape(said)):
             checked()

@@ -29,6 +29,7 @@ COSTS = (
 #: Curves of training: measures of one panel, title, label of the axis.
 CURVES = (
     (("reward",), "Reward", "mean reward of a step"),
+    (("loss",), "Loss", "nats a token"),
     (("kl",), "Away from the model", "KL, nats a token"),
     (("meaning", "length", "copied", "failed"), "Looking for tricks", "mean of a step"),
     (("zero_spread", "clipped"), "What taught nothing", "share"),
@@ -50,6 +51,7 @@ class AdapterSection:
         unlearnt: whether no state has less error there than the model without it.
         ends: a row a measure: its mean over the first and the last tenth of the steps.
         audit: sentences on what was not learnt from.
+        rewarded: whether it was trained by reward, which tricks can raise.
         suffix: of anchors and figures.
     """
 
@@ -61,6 +63,7 @@ class AdapterSection:
     unlearnt: bool
     ends: tuple[dict[str, Any], ...]
     audit: tuple[str, ...]
+    rewarded: bool = True
     suffix: str = ""
 
 
@@ -82,6 +85,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         unlearnt=_unlearnt(states),
         ends=tuple(_ends(log)),
         audit=tuple(_audit(log, samples)),
+        rewarded=log.height > 0 and "reward" in set(log["measure"]),
     )
     return [Section("adapter.html.jinja", content, (("adapter", "Adapter"),), (_curves(log),))]
 
@@ -160,6 +164,24 @@ def _trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -
             f"{samples.height:,} completions of {plural(samples['request_id'].n_unique(), 'request')} of the training "
             "pool; every one is a row of the table training_samples."
         )
+    return [*said, *_drawn(log, recipe)]
+
+
+def _drawn(log: pl.DataFrame, recipe: Mapping[str, Any]) -> list[str]:
+    """What the best of an answer's siblings comes to, where answers were selected before training."""
+    found = {m: v for m, v in log.select("measure", "value").iter_rows() if m.startswith("best_of:")}
+    said = []
+    for aim in recipe.get("objectives", ()):
+        curve = f"best_of:{aim['metric']}:"
+        ks = [int(m[len(curve) :]) for m in found if m.startswith(curve) and m[len(curve) :].isdigit()]
+        most = max(ks, default=0)
+        ends = [[found.get(f"{curve}{k}{end}") for end in ("", ":low", ":high")] for k in (1, most)]
+        one, best = (f"{number(value)} {span(low, high)}" for value, low, high in ends)
+        if most:
+            name = str(aim["metric"]).removeprefix("goal:").replace("_", " ")
+            said.append(f"In {name} an answer has {one} in the mean over requests, and the best of {most} has {best}.")
+    if said and recipe.get("select") == "random":
+        said.append("What was trained on was picked among them by chance: this is the control of the same cost.")
     return said
 
 
@@ -182,17 +204,25 @@ def _unlearnt(states: Sequence[Mapping[str, Any]]) -> bool:
     return bool(bare and worn and worn[0] >= bare[0])
 
 
+def _said(log: pl.DataFrame) -> set[str]:
+    """Measures that say something: the loss of a policy gradient does not."""
+    known = set(log["measure"])
+    return known - {"loss"} if "reward" in known else known
+
+
 def _ends(log: pl.DataFrame) -> list[dict[str, Any]]:
     """Means over the first and the last tenth of the steps."""
     if not log.height:
         return []
     last = int(log["step"].to_numpy().max())
     n = max(1, round(END * last))
-    wanted = ["reward", "kl", "entropy", "tokens", "clipped", "meaning", "length", "copied", "failed", "refused"]
+    known = _said(log)
+    wanted = ["reward", "loss", "token_accuracy", "kl", "entropy", "tokens", "clipped"]
+    wanted += ["meaning", "length", "copied", "failed", "refused"]
     found = []
-    for name in [*wanted, *sorted(m for m in set(log["measure"]) if m.startswith(("reward:", "error:")))]:
+    for name in [*wanted, *sorted(m for m in known if m.startswith(("reward:", "error:")))]:
         rows = log.filter(measure=name)
-        if rows["value"].drop_nulls().len():
+        if name in known and rows["value"].drop_nulls().len():
             first = rows.filter(pl.col("step") <= n)["value"].mean()
             end = rows.filter(pl.col("step") > last - n)["value"].mean()
             found.append({"measure": name, "first": first, "last": end})
@@ -229,7 +259,7 @@ def _curves(log: pl.DataFrame) -> Figure:
     alt = "Lines are means of each step of training"
     if not log.height:
         return Figure("training", "Training, step by step", alt, (), log, "Nothing to draw: it was trained elsewhere.")
-    known = set(log["measure"])
+    known = _said(log)
     panels = []
     for names, title, label in CURVES:
         own = [n for n in names if n in known]
