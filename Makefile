@@ -109,6 +109,7 @@ evidence-engine: .venv/.installed-dev
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grpo > benchmarks/results/grpo.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
 
 evidence-journal: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
