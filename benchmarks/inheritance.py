@@ -6,7 +6,9 @@ request by request, clustered by text. Draws, choice by chance, first weights an
 means over the seeds, request by request, so that intervals are of texts and not of seeds: the range over seeds stands
 beside them.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.inheritance [--seeds 3] [--texts 128]
+    OMP_NUM_THREADS=1 python -m benchmarks.inheritance [--seeds 3] [--texts 128] [--folder RUNS]
+
+With a folder, runs stay there, and what was interrupted is taken up again.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,9 +117,10 @@ def run(bench: Bench, learnt: set[str], held: Training, seed: int, folder: Path)
                 found[metric, way] = known[picked]
                 continue
             place = folder / f"{metric.replace(':', '-')}-{way}"
-            place.mkdir(parents=True)
-            # all are chosen from the same answers: they have the same seeds
-            shutil.copyfile(folder / "draws" / "candidates.jsonl", place / "candidates.jsonl")
+            if not place.exists():
+                place.mkdir(parents=True)
+                # all are chosen from the same answers: they have the same seeds
+                shutil.copyfile(folder / "draws" / "candidates.jsonl", place / "candidates.jsonl")
             states = train(recipe(metric, direction, way, seed), training_on(bench, learnt, place))
             adapter = Adapter.of(states[max(states)])
             backend.add_adapters([adapter])
@@ -132,10 +135,8 @@ def difference(runs: Sequence[dict[tuple[str, str], Any]], aim: str, metric: str
     found = clustered_mean(gaps.mean(axis=0), texts, level=level)
     seeds = np.nanmean(gaps, axis=1)
     value, low, high = (float("nan") if v is None else v for v in (found.value, found.low, found.high))
-    return (
-        f"{value:+8.3f} [{low:+.3f} to {high:+.3f}]  seeds {seeds.min():+.3f} to {seeds.max():+.3f}, "
-        f"{found.n} requests on {found.n_clusters} texts"
-    )
+    spread = f"seeds {seeds.min():+.3f} to {seeds.max():+.3f}, " if len(seeds) > 1 else ""
+    return f"{value:+8.3f} [{low:+.3f} to {high:+.3f}]  {spread}{found.n} requests on {found.n_clusters} texts"
 
 
 def main() -> None:
@@ -143,14 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=128)
+    parser.add_argument("--folder", help="where runs lie; the same seeds and texts take them up again")
     options = parser.parse_args()
-    begun = time.process_time()
     bench = open_bench("tales", options.texts, 4, ())
     every = sorted(set(bench.probe.requests["text"]))
     # an order that has nothing to do with the texts
     every = [every[i] for i in np.random.default_rng(0).permutation(len(every))]
     learnt, aside = set(every[: len(every) // 2]), set(every[len(every) // 2 :])
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as name:
         held = training_on(bench, aside, Path(name) / "held")
         texts = np.array([held.targets[r].source for r in sorted(held.plans)])
         plain = answered(TransformersBackend(load_model(SPEC)), held, None)
@@ -159,8 +160,7 @@ def main() -> None:
     print(
         f"tales, plain request, embedded model; {len(learnt)} texts trained on, {len(aside)} held out, 4 requests "
         f"each; {own.samples} answers a request at temperature {own.temperature:g}, {own.epochs} epochs, "
-        f"batch {own.batch}, rank {own.lora.rank}; {options.seeds} seeds; {time.process_time() - begun:.0f} s of "
-        "processor time"
+        f"batch {own.batch}, rank {own.lora.rank}; seeds: {options.seeds}"
     )
     metrics = [m for m in plain if m != "failed"]
     for aim, direction in AIMS:
