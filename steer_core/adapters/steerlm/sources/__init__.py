@@ -1,0 +1,1 @@
+"""Conversations with labels, and preferences, from local files in the published layouts."""
