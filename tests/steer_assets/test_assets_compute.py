@@ -4,7 +4,6 @@ import pytest
 
 from schemas.specs import ModelSpec
 from steer_assets import compute
-from steer_core.generation import engines
 
 
 class Played:
@@ -34,7 +33,7 @@ def world(monkeypatch):
         said.append(f"{model.name} loaded")
         return kinds[model.name](model.name, said)
 
-    monkeypatch.setattr(engines, "load_engine", load)
+    monkeypatch.setattr(compute, "load_engine", load)
     compute.let_go()
     yield kinds, said
     compute.let_go()

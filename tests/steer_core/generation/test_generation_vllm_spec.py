@@ -160,7 +160,7 @@ def test_a_receipt_of_the_worker_counts_cached_tokens_and_leaves_late_ones():
 def test_what_goes_into_the_other_environment_needs_nothing_of_ours():
     known = {"__future__", "torch", "vllm", "numpy", "safetensors"}
     standard = {"base64", "collections", "dataclasses", "functools", "hashlib", "importlib", "json", "math", "os"}
-    standard |= {"pathlib", "re", "typing"}
+    standard |= {"pathlib", "queue", "re", "sys", "threading", "typing"}
     for name, text in package_files().items():
         tree = ast.parse(text)
         typing_only = {id(n) for i in ast.walk(tree) if _is_typing(i) for n in ast.walk(i)}
