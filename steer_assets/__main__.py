@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--judge", metavar="MODEL", help="a model that says goal by goal whose answers have more of it")
     added = command("review", review, "look at answers on which judge and words disagree, and have the last word")
     added.add_argument("cell", help="method, or method|model")
-    added.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who looks (default: the user)")
+    added.add_argument("--by", metavar="NAME", help="who looks (default: the user)")
     added.add_argument("--spot", type=int, default=0, metavar="N", help="draw N of the other answers as well")
     added.add_argument("--again", action="store_true", help="answers that somebody has looked at as well")
     way = added.add_mutually_exclusive_group()
@@ -233,9 +233,9 @@ def review(bench: BenchSpec, options: argparse.Namespace) -> None:
         print(f"{n} answers in {options.export}: fill in `stays` with yes or no, then `--import` the file")
         return
     if options.take is not None:
-        said = reviewing.take(cell, options.by, options.take, options.again)
+        said = reviewing.take(cell, _reviewer(options.by), options.take, options.again)
     else:
-        said = reviewing.ask(cell, options.by, options.spot, options.again)
+        said = reviewing.ask(cell, _reviewer(options.by), options.spot, options.again)
     left = reviewing.waiting(cell).height
     print(f"{said} rulings kept; {left} answers still wait for a look.")
     if said:
@@ -252,6 +252,18 @@ def _scores(cell: Cell) -> pl.DataFrame:
         raise SteerworksError(f"{cell.key} has no scores yet: steerworks run {cell.method.name}")
     probe = cell.bench.test_probes[0]
     return read_published(url, Steerability).filter(probe=probe)
+
+
+def _reviewer(name: str | None) -> str:
+    """Who looks: as named, or the user.
+
+    Raises:
+        ConfigError: nobody is named, and the system does not know the user either, as in some containers.
+    """
+    try:
+        return name or getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise ConfigError("a ruling needs a name, and the system knows none for this user: give --by NAME") from error
 
 
 def open_(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from steer_core.tables.errors import ConfigError
 SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "probes", "benches")
 #: Names that mean something else: every method or model, and the figure over all goals.
-RESERVED = {"methods": ("all",), "models": ("all",), "goals": ("overall",)}
+RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",)}
 #: Settings of a behavior's source that are paths.
 BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
 
