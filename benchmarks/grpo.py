@@ -20,52 +20,20 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.adapter_world import training_on
 from schemas.recipes import GrpoRecipe
-from schemas.specs import ModelSpec
 from steer_core.adapters.recipe import Training, lora_config, train
 from steer_core.adapters.recipes import grpo
-from steer_core.adapters.rewards import Answer, Rewarder, Target
-from steer_core.adapters.run import RunFolder
-from steer_core.adapters.training import quiet
+from steer_core.adapters.rewards import Answer, Rewarder
+from steer_core.adapters.training import quiet, train_on
 from steer_core.front.bench import Bench, open_bench
-from steer_core.methods.driver import failure_of, requests_from
-from steer_core.methods.load import load_method
-from steer_core.methods.protocol import Artifact
-from steer_core.models import load_model
 
 STEPS, ROUNDS = 6, 3
-SPEC = ModelSpec(name="embedded", source="embedded")
 
 
 def recipe(**more: Any) -> GrpoRecipe:
     """The preset of the embedded model, for a few steps."""
     return GrpoRecipe.model_validate({"preset": "embedded", "steps": STEPS, "checkpoints": 1, **more})
-
-
-def training_on(bench: Bench, folder: Path) -> Training:
-    """What the recipe is given, on the bench's probe under the plain request."""
-    goals = tuple(bench.spec.goals)
-    asked = requests_from(bench.probe.requests, bench.probe.request_goals, goals)
-    method = load_method(bench.registry.method("direct"), SPEC, bench.spec, bench.goals)
-    sources = {r.request_id: r.text for r in asked}
-
-    def failure(request: str, raw: str, finish: str) -> tuple[str, str | None]:
-        text, parsed = method.clean(raw)
-        return text, failure_of(text, finish, parsed, sources[request])
-
-    ends = {r.request_id: [np.nan if g.z_star is None else g.z_star for g in r.goals] for r in asked}
-    return Training(
-        load=lambda: load_model(SPEC),
-        plans={r.request_id: method.step(r, Artifact(), ())[0] for r in asked},  # type: ignore[index]
-        targets={
-            r.request_id: Target(r.text, np.array([g.z0 for g in r.goals]), np.array(ends[r.request_id])) for r in asked
-        },
-        goals=goals,
-        ruler=bench.ruler,
-        failure=failure,
-        run=RunFolder(folder),
-        base="embedded",
-    )
 
 
 def plain(training: Training, settings: GrpoRecipe, given: list[dict[str, Any]] | None = None) -> Any:
@@ -99,7 +67,7 @@ def plain(training: Training, settings: GrpoRecipe, given: list[dict[str, Any]] 
             rollout_func=None if given is None else lambda prompts, t: given[t.state.global_step],
         )
         begun = time.process_time()
-        trainer.train()
+        train_on(trainer, None)
     return trainer, time.process_time() - begun
 
 
@@ -112,7 +80,7 @@ def ours(training: Training, settings: GrpoRecipe) -> float:
     """Processor seconds of our training, loading aside."""
     trainer = grpo._trainer(settings, training, (STEPS,))
     begun = time.process_time()
-    grpo.train_on(trainer, None)
+    train_on(trainer, None)
     return time.process_time() - begun
 
 

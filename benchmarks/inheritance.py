@@ -25,24 +25,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.adapter_world import SPEC, training_on
 from schemas.recipes import InheritanceRecipe
-from schemas.specs import ModelSpec
 from steer_core.adapters.inheritance.candidates import Drawn, draw, measured
 from steer_core.adapters.inheritance.selection import pools, select
 from steer_core.adapters.recipe import Training, train
-from steer_core.adapters.rewards import Target
-from steer_core.adapters.run import RunFolder
 from steer_core.front.bench import Bench, open_bench
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.engines.transformers import TransformersBackend
-from steer_core.methods.driver import failure_of, requests_from
-from steer_core.methods.load import load_method
-from steer_core.methods.protocol import Artifact
 from steer_core.models import load_model
 from steer_core.statistics import best_of_curve, clustered_mean
 
-SPEC = ModelSpec(name="embedded", source="embedded")
 #: What is wanted: metric and direction.
 AIMS = (("length", "min"), ("goal:formality", "max"))
 WAYS = ("best", "random")
@@ -54,32 +48,6 @@ def recipe(metric: str, direction: str, way: str, seed: int) -> InheritanceRecip
     aim = {"metric": metric, "direction": direction}
     return InheritanceRecipe.model_validate(
         {"preset": "embedded", "objectives": [aim], "select": way, "seed": seed, "max_new_tokens": 192}
-    )
-
-
-def training_on(bench: Bench, texts: set[str], folder: Path) -> Training:
-    """What the recipe is given, on the requests of some texts under the plain request."""
-    goals = tuple(bench.spec.goals)
-    asked = [r for r in requests_from(bench.probe.requests, bench.probe.request_goals, goals) if r.text in texts]
-    method = load_method(bench.registry.method("direct"), SPEC, bench.spec, bench.goals)
-    sources = {r.request_id: r.text for r in asked}
-
-    def failure(request: str, raw: str, finish: str) -> tuple[str, str | None]:
-        text, parsed = method.clean(raw)
-        return text, failure_of(text, finish, parsed, sources[request])
-
-    ends = {r.request_id: [np.nan if g.z_star is None else g.z_star for g in r.goals] for r in asked}
-    return Training(
-        load=lambda: load_model(SPEC),
-        plans={r.request_id: method.step(r, Artifact(), ())[0] for r in asked},  # type: ignore[index]
-        targets={
-            r.request_id: Target(r.text, np.array([g.z0 for g in r.goals]), np.array(ends[r.request_id])) for r in asked
-        },
-        goals=goals,
-        ruler=bench.ruler,
-        failure=failure,
-        run=RunFolder(folder),
-        base="embedded",
     )
 
 
@@ -101,7 +69,7 @@ def answered(backend: TransformersBackend, held: Training, adapter: Adapter | No
 def run(bench: Bench, learnt: set[str], held: Training, seed: int, folder: Path) -> dict[tuple[str, str], Any]:
     """(aim, way) -> metrics on the held-out requests after training; also ("pool", aim) -> the curve in k."""
     backend, found = TransformersBackend(load_model(SPEC)), dict[tuple[str, str], Any]()
-    first = training_on(bench, learnt, folder / "draws")
+    first = training_on(bench, folder / "draws", learnt)
     first.run.begin()
     drawn = draw(recipe(*AIMS[0], "best", seed), first, sorted(first.plans), backend)
     candidates = measured(drawn, first)
@@ -121,7 +89,7 @@ def run(bench: Bench, learnt: set[str], held: Training, seed: int, folder: Path)
                 place.mkdir(parents=True)
                 # all are chosen from the same answers: they have the same seeds
                 shutil.copyfile(folder / "draws" / "candidates.jsonl", place / "candidates.jsonl")
-            states = train(recipe(metric, direction, way, seed), training_on(bench, learnt, place))
+            states = train(recipe(metric, direction, way, seed), training_on(bench, place, learnt))
             adapter = Adapter.of(states[max(states)])
             backend.add_adapters([adapter])
             found[metric, way] = known[picked] = answered(backend, held, adapter)
@@ -152,7 +120,7 @@ def main() -> None:
     every = [every[i] for i in np.random.default_rng(0).permutation(len(every))]
     learnt, aside = set(every[: len(every) // 2]), set(every[len(every) // 2 :])
     with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as name:
-        held = training_on(bench, aside, Path(name) / "held")
+        held = training_on(bench, Path(name, aside) / "held")
         texts = np.array([held.targets[r].source for r in sorted(held.plans)])
         plain = answered(TransformersBackend(load_model(SPEC)), held, None)
         runs = [run(bench, learnt, held, seed, Path(name) / str(seed)) for seed in range(options.seeds)]

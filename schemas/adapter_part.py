@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from schemas.kinds import OfKind, read_kind
 from schemas.parts import PartSpec
 from schemas.spec import Spec
 
@@ -22,14 +23,15 @@ class LoraSpec(Spec):
     )
 
 
-class Recipe(Spec):
-    """Base of the ways to train. A subclass declares `kind: Literal["..."] = "..."` and its own settings."""
+class Recipe(OfKind):
+    """Base of the ways to train."""
 
-    KINDS: ClassVar[dict[str, type[Recipe]]] = {}
+    KINDS: ClassVar[dict[str, type[Any]]] = {}
+    WHAT = "recipe"
+    GROUP = "steerworks.recipes"
     #: preset -> its values of settings, which stand where the configuration says nothing.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    kind: str
     preset: str | None = Field(None, description="A set of defaults: see the recipe's presets")
     lora: LoraSpec = Field(default_factory=lambda: LoraSpec.model_validate({}))
     seed: int = Field(0, ge=0, description="Of first weights, order and sampling")
@@ -50,25 +52,10 @@ class Recipe(Spec):
             raise ValueError(f"unknown preset {name!r}; recipe {cls.model_fields['kind'].default!r} has: {known}")
         return {**cls.PRESETS[name], **value}
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """A subclass reads the recipes of its kind from now on."""
-        super().__pydantic_init_subclass__(**kwargs)
-        Recipe.KINDS[str(cls.model_fields["kind"].default)] = cls
-
 
 def read_recipe(value: Any) -> Any:
-    """The spec of a recipe, read by its kind; what is no mapping is left to be refused.
-
-    Raises:
-        ValueError: no recipe of that name; lists those there are.
-    """
-    if not isinstance(value, Mapping):
-        return value
-    kind = value.get("kind")
-    if kind not in Recipe.KINDS:
-        raise ValueError(f"unknown recipe {kind!r}; there are: {', '.join(sorted(Recipe.KINDS))}")
-    return Recipe.KINDS[kind].model_validate(dict(value))
+    """The spec of a recipe (`read_kind`)."""
+    return read_kind(Recipe, value)
 
 
 class AdapterPart(PartSpec):

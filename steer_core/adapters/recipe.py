@@ -11,6 +11,7 @@ It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from steer_core.adapters.run import RunFolder
 from steer_core.adapters.training import Observe
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
+from steer_core.tables.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,23 @@ def recipe_module(kind: str) -> Any:
     return extensions.load("recipes", kind, what="recipe")
 
 
+def lacking(recipe: Recipe) -> str | None:
+    """What training by a recipe needs and is not installed, in words; None where all is there."""
+    for package in ("trl", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            return f"recipe {recipe.kind!r} needs {package}: pip install 'steerworks[train]'"
+    return None
+
+
 def train(recipe: Recipe, training: Training) -> dict[int, Path]:
     """Train by a recipe, or go on where a run of the same folder stopped.
 
     Raises:
-        ConfigError, SteerworksError: as the recipe says.
+        ConfigError: what it needs is not installed; or as the recipe says.
+        SteerworksError: as the recipe says.
     """
+    if (missing := lacking(recipe)) is not None:
+        raise ConfigError(missing)
     found: dict[int, Path] = recipe_module(recipe.kind).train(recipe, training)
     return found
 

@@ -216,6 +216,15 @@ def test_what_cannot_be_trained_is_said_by_the_plan(place):
     )
     with pytest.raises(ConfigError, match="one prompt and one answer"):
         [c.why_impossible() for c in all_cells(registry().bench("small"))]
+    here = {"parts": [PROMPT, {"kind": "adapter", "folder": "runs/my-lora"}]}
+    place.configure(methods={"tuned": here})
+    with pytest.raises(ConfigError, match="'runs/my-lora' is relative"):
+        checked()
+    place.configure(methods={"tuned": tuned()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=re.escape("needs trl: pip install 'steerworks[train]'")):
+            checked()
     for wrong, said in (
         ({"rewards": {"goal:nonsense": 1.0}}, "reward 'goal:nonsense': the goal space has"),
         ({"rewards": {"happiness": 1.0}}, "unknown reward 'happiness'"),
@@ -228,6 +237,15 @@ def test_what_cannot_be_trained_is_said_by_the_plan(place):
         with pytest.raises(ConfigError, match=re.escape(said)):
             checked()
     aim = {"metric": "length", "direction": "max"}
+    here = {"parts": [PROMPT, {"kind": "adapter", "folder": "runs/my-lora"}]}
+    place.configure(methods={"tuned": here})
+    with pytest.raises(ConfigError, match="'runs/my-lora' is relative"):
+        checked()
+    place.configure(methods={"tuned": tuned()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=re.escape("needs trl: pip install 'steerworks[train]'")):
+            checked()
     for wrong, said in (
         ({"objectives": [{**aim, "metric": "goal:nonsense"}]}, "objective 'goal:nonsense': the goal space has"),
         ({"floors": [{"metric": "goal:nonsense", "least": 0.1}]}, "floor 'goal:nonsense': the goal space has"),

@@ -10,7 +10,7 @@ from fake_endpoint import Servers
 
 from schemas import GoalAgreement, GroundednessSummary, SettledGroundedness
 from steer_assets import compute, review
-from steer_assets.__main__ import main
+from steer_assets.__main__ import _parser, _reviewer, main
 from steer_assets.partitions import named_cell
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
@@ -156,6 +156,14 @@ def test_a_cell_is_compared_with_another_on_the_same_requests(judged, capsys):
     assert main(["compare", "direct", "rewrite", "--bench", "small", "--judge", "far"]) == 0
     said = capsys.readouterr().out
     assert "direct|far beside rewrite|far, two at a time, by far" in said
+
+
+def test_without_a_user_of_its_own_a_system_reads_all_commands_and_a_ruling_asks_for_a_name(monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(OSError("no username set")))
+    assert _parser().parse_args(["review", "direct"]).by is None
+    assert _reviewer("ada") == "ada"
+    with pytest.raises(ConfigError, match="give --by NAME"):
+        _reviewer(None)
 
 
 def test_what_cannot_be_reviewed_or_compared_is_said(judged, capsys):

@@ -15,7 +15,7 @@ import polars as pl
 import schemas.recipes  # noqa: F401  (the recipes that configurations may name)
 from schemas.adapter_part import AdapterPart
 from schemas.specs import BenchSpec, ModelSpec
-from steer_core.adapters.recipe import recipe_module
+from steer_core.adapters.recipe import lacking, recipe_module
 from steer_core.adapters.rewards import unknown_goals
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
@@ -127,6 +127,8 @@ class Worn(PlainPart):
             recipe_module(self.spec.recipe.kind)
         except SteerworksError as error:
             yield str(error)
+        if (missing := lacking(self.spec.recipe)) is not None:
+            yield missing
         yield from unknown_goals(self.spec.recipe, bench.goals)
         if model.engine != "transformers":
             kind = self.spec.recipe.kind
