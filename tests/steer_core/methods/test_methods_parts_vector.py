@@ -297,7 +297,7 @@ def test_parts_that_do_not_combine_are_refused_by_name(parts, message):
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown kind 'wizard' of part; there are: .*prompt, vector"):
+    with pytest.raises(ValueError, match="unknown kind of part 'wizard'; there are: .*prompt, vector"):
         load({"kind": "wizard"})
 
 
