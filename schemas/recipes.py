@@ -77,6 +77,15 @@ class GrpoRecipe(Recipe):
     temperature: float = Field(1.0, gt=0.0)
     min_p: float = Field(0.2, ge=0.0, lt=1.0)
     max_new_tokens: int = Field(1024, gt=0)
+    weights: Literal["none", "linear", "nonlinear"] = Field(
+        "none",
+        description="Of requests in the loss: density ratio uniform : pool of their texts in goal space, as a probe's "
+        "`weighting`. A pool that was drawn by such weights has them already",
+    )
+    margin: float = Field(
+        0.0, ge=0.0, description="Weight of the term that makes gaps in log-likelihood proportional to gaps in reward"
+    )
+    margin_scale: float = Field(0.5, gt=0.0, description="Reward that a nat of such a gap is worth")
     most_drift: float = Field(
         0.02, gt=0.0, description="Mean difference (nats) of sampled and trained log-probabilities that stops the run"
     )
@@ -99,6 +108,10 @@ class GrpoRecipe(Recipe):
             raise ValueError("all rewards have weight 0: nothing would be learnt")
         if self.drawn is not None and self.drawn <= self.completions:
             raise ValueError(f"drawn = {self.drawn} of which completions = {self.completions} are kept: draw more")
+        if self.margin and not self.beta:
+            raise ValueError("`margin` is taken from the model without the adapter, and `beta: 0` leaves that out")
+        if self.margin and int(self.trl.get("gradient_accumulation_steps", 1)) > 1:
+            raise ValueError("`margin` needs whole groups in one pass: leave `gradient_accumulation_steps` out")
         if self.too_bad is not None and self.too_bad <= self.good_enough:
             raise ValueError("`too_bad` must be above `good_enough`")
         if own := sorted(set(self.trl) & OWN):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,21 @@ class Books:
         rewarder: scores completions.
         failure: see `Failure`.
         run: where rows go.
+        weights: request id -> its weight in the loss; requests that are left out have 1.
 
     Attributes:
         figures: of the step under way, for the log.
     """
 
-    def __init__(self, recipe: GrpoRecipe, rewarder: Rewarder, failure: Failure, run: RunFolder) -> None:
-        self.recipe, self.run = recipe, run
+    def __init__(
+        self,
+        recipe: GrpoRecipe,
+        rewarder: Rewarder,
+        failure: Failure,
+        run: RunFolder,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.recipe, self.run, self._weights = recipe, run, weights or {}
         self._rewarder, self._failure = rewarder, failure
         self.figures: dict[str, float] = {}
         self._answers: list[Answer] = []
@@ -62,17 +70,28 @@ class Books:
         return function
 
     def keep(self, out: dict[str, Any], requests: Sequence[str], step: int) -> dict[str, Any]:
-        """Choose what is trained on, and write every completion down."""
+        """Choose what is trained on, weigh it, and write every completion down.
+
+        Returns:
+            `out` with, for each completion that is trained on, `weight`, `total` (reward; NaN: none) and `group`.
+        """
+        import torch
+
         assert self._scored is not None  # rewards were asked for
         total = self._rewarder.total(self._scored)
         groups = total.reshape(-1, self.recipe.drawn or self.recipe.completions)
+        like = out["advantages"]
+        out["weight"] = torch.tensor(
+            [self._weights.get(r, 1.0) for r in requests], dtype=like.dtype, device=like.device
+        )
+        out["total"] = torch.tensor(total, dtype=like.dtype, device=like.device)
+        out["group"] = torch.arange(len(total), device=like.device) // groups.shape[1]
+        out["advantages"] = like * out["weight"]
         advantages = out["advantages"].tolist()
         kept = self._kept(groups)
         self._audit(groups, total, step)
         self._note(requests, total, advantages, set(kept), step)
         if len(kept) < len(total):
-            import torch
-
             index = torch.tensor(kept, device=out["advantages"].device)
             for key, value in out.items():
                 if torch.is_tensor(value) and value.dim() and value.shape[0] == len(total):

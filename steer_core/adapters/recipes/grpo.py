@@ -12,15 +12,18 @@ What trl does not do and this adds, by subclassing alone:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from schemas.recipes import GrpoRecipe
 from schemas.specs import Decoding
 from steer_core.adapters.books import Books
+from steer_core.adapters.margin import margin_loss
 from steer_core.adapters.recipe import Training, lora_config
-from steer_core.adapters.rewards import Rewarder
+from steer_core.adapters.rewards import Rewarder, Target
 from steer_core.adapters.rollouts import Rollouts
 from steer_core.adapters.run import kept_steps
 from steer_core.adapters.training import (
@@ -34,6 +37,7 @@ from steer_core.adapters.training import (
 )
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models.loading import LoadedModel
+from steer_core.probes.weights import density_weights
 from steer_core.tables.errors import ConfigError
 
 #: Columns of the trainer's own log that become rows, and what they are called here.
@@ -94,6 +98,17 @@ def _order(recipe: GrpoRecipe, requests: Sequence[str]) -> list[str]:
     return [requests[i] for i in order(len(requests), wanted, recipe.seed)]
 
 
+def weights_of(recipe: GrpoRecipe, targets: Mapping[str, Target]) -> dict[str, float]:
+    """Request id -> its weight in the loss, 1 in the mean over texts; empty where all weigh the same."""
+    if recipe.weights == "none":
+        return {}
+    places = {t.source: t.z0 for t in targets.values()}
+    texts = sorted(places)
+    found = density_weights(np.stack([places[t] for t in texts]), recipe.weights, np.random.default_rng(recipe.seed))
+    of = dict(zip(texts, (found.weights * len(texts)).tolist(), strict=True))
+    return {request: of[target.source] for request, target in targets.items()}
+
+
 def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
     """Arguments of trl's `GRPOConfig`.
 
@@ -143,7 +158,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
     except (TypeError, ValueError) as error:
         raise ConfigError(f"recipe `grpo`: trl refuses its settings: {error}") from error
     rewarder = Rewarder(recipe, training.goals, training.targets, training.ruler)
-    books = Books(recipe, rewarder, training.failure, run)
+    books = Books(recipe, rewarder, training.failure, run, weights_of(recipe, training.targets))
 
     class Trainer(no_model_card_of(GRPOTrainer)):  # type: ignore[misc]
         """trl's trainer with our books."""
@@ -154,7 +169,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
 
         def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
             found = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-            self._last_log_probs = found[0].detach()
+            self._last_log_probs = found[0]
             return found
 
         def _compute_loss(self, model: Any, inputs: Any) -> Any:
@@ -162,8 +177,14 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
             # later inner steps train another policy than the one that was sampled from
             if self._step % (self.args.steps_per_generation * self.num_iterations) < self.args.steps_per_generation:
                 mask = inputs["completion_mask"].bool()
-                drift = (self._last_log_probs - inputs["sampling_per_token_logps"]).abs()[mask]
+                drift = (self._last_log_probs.detach() - inputs["sampling_per_token_logps"]).abs()[mask]
                 books.drift(float(drift.mean()), float(drift.max()), self.state.global_step + 1)
+            if recipe.margin:
+                ratio = (self._last_log_probs - inputs["ref_per_token_logps"]) * inputs["completion_mask"]
+                asked = inputs["total"], inputs["group"], inputs["weight"]
+                margin = margin_loss(ratio.sum(dim=1), *asked, recipe.margin_scale)
+                books.figures["margin"] = float(margin.detach())
+                loss = loss + recipe.margin * margin
             return loss
 
     def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
