@@ -45,6 +45,7 @@ class CellTables:
         probe_arms: `schemas.ProbeArms`; None where the method has its headline alone.
         summary_of_arms: set by `of_probe`: the summary with all arms, where `summary` has the headline's.
         scores_of_arms: likewise, of `steerability`.
+        outcomes_of_arms: likewise, of `outcomes`.
         fitted: tables that the method's parts were fitted to, by name; kinds that the method lacks have none, and the
             sections made from them (`steer_core.reports.sections`) are then absent.
         sweep_arms: `schemas.SweepArms`; this and what follows is None or empty where nothing was swept.
@@ -88,6 +89,7 @@ class CellTables:
     probe_arms: pl.DataFrame | None = None
     summary_of_arms: pl.DataFrame | None = None
     scores_of_arms: pl.DataFrame | None = None
+    outcomes_of_arms: pl.DataFrame | None = None
     fitted: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     sweep_arms: pl.DataFrame | None = None
     arm_summary: pl.DataFrame | None = None
@@ -178,6 +180,7 @@ def of_probe(tables: CellTables, probe: str) -> CellTables:
         movements=tables.movements.filter(used),
         summary=tables.summary.filter(used),
         summary_of_arms=tables.summary.filter(here),
+        outcomes_of_arms=tables.outcomes.filter(here),
         scores_of_arms=tables.steerability.filter(here),
         comparisons=tables.comparisons.filter(used),
         control_steerability={name: rows.filter(used) for name, rows in tables.control_steerability.items()},

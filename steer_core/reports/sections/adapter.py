@@ -20,11 +20,14 @@ from steer_core.statistics import PairedContrast, paired_contrast
 
 #: Label of the arm without the adapter (`methods.parts.adapter`).
 BARE = "without the adapter"
-#: What an adapter may cost: column of the scores, in words, whether more is worse.
+#: Words of an answer, where it is one.
+WORDS = "words"
+#: What an adapter may cost: column of the scores, in words, whether more is worse (None: neither).
 COSTS = (
     ("orthogonality", "share of the move that is off the road", True),
     ("meaning_content", "content words shared with the source", False),
     ("meaning_chrf", "characters shared with the source (chrF)", False),
+    (WORDS, "words of an answer", None),
 )
 #: Curves of training: measures of one panel, title, label of the axis.
 CURVES = (
@@ -97,9 +100,13 @@ def _own(tables: CellTables, name: str, label: str) -> pl.DataFrame:
 
 def _beside_bare(tables: CellTables, label: str) -> dict[str, PairedContrast]:
     """Scores of the method less those of the same method without the adapter, paired by request, on the probe."""
-    arms, scores = filled(tables.probe_arms), filled(tables.scores_of_arms)
-    if arms is None or scores is None:
+    arms, scores, outcomes = map(filled, (tables.probe_arms, tables.scores_of_arms, tables.outcomes_of_arms))
+    if arms is None or scores is None or outcomes is None:
         return {}
+    written = outcomes.filter(pl.col("failure").is_null()).select(
+        "arm_id", "request_id", pl.col("text").str.count_matches(r"\S+").alias(WORDS)
+    )
+    scores = scores.join(written, on=("arm_id", "request_id"), how="left")
     bare = arms.filter(pl.col("part") == label, pl.col("label") == BARE)["arm_id"]
     if not bare.len():
         return {}
@@ -144,8 +151,9 @@ def _costs(pairs: Mapping[str, PairedContrast]) -> list[str]:
             same.append(words)
             continue
         worse = (pair.difference > 0) == more_is_worse
+        does = "changes" if more_is_worse is None else "costs" if worse else "gains"
         found.append(
-            f"It {'costs' if worse else 'gains'}: {words} {number(pair.control_value)} → {number(pair.value)} "
+            f"It {does}: {words} {number(pair.control_value)} → {number(pair.value)} "
             f"({signed(pair.difference)} {span(pair.low, pair.high)}; where both answered)."
         )
     return [*found, *([f"No difference was found in: {', '.join(same)}."] if same else [])]
