@@ -41,6 +41,10 @@ class Recipe(OfKind):
         """(what it is, name) of what the recipe looks at; of a name `goal:NAME` the bench must have the goal."""
         return ()
 
+    def draws(self, requests: int) -> tuple[int, int]:
+        """Answers that training on so many requests draws at most, and the tokens of all of them at most."""
+        return 0, 0
+
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, value: Any) -> Any:

@@ -23,15 +23,18 @@ class GrpoRecipe(Recipe):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "embedded": {
             "steps": 75,
-            "learning_rate": 2e-3,
+            "learning_rate": 1.2e-3,
+            "schedule": "linear",
+            "weight_decay": 0.0,
             "scale": "group",
             "prompts_per_step": 8,
             "completions": 8,
             "beta": 0.01,
-            "max_new_tokens": 96,
+            "temperature": 0.8,
+            "max_new_tokens": 160,
             "min_p": 0.0,
             "warmup": 0.05,
-            "checkpoints": 4,
+            "checkpoints": 3,
             "lora": {"rank": 16, "alpha": 32.0},
         }
     }
@@ -96,6 +99,11 @@ class GrpoRecipe(Recipe):
     def named(self) -> tuple[tuple[str, str], ...]:
         """Its rewards."""
         return tuple(("reward", name) for name in self.rewards)
+
+    def draws(self, requests: int) -> tuple[int, int]:
+        """All completions of all steps, trained on or not, however many requests there are."""
+        answers = -(-self.steps // self.inner_steps) * self.prompts_per_step * (self.drawn or self.completions)
+        return answers, answers * self.max_new_tokens
 
     @model_validator(mode="after")
     def _can_be_run(self) -> GrpoRecipe:
@@ -222,6 +230,10 @@ class InheritanceRecipe(Recipe):
         """Metrics of objectives and floors."""
         aims = tuple(("objective", o.metric) for o in self.objectives)
         return aims + tuple(("floor", f.metric) for f in self.floors)
+
+    def draws(self, requests: int) -> tuple[int, int]:
+        """`samples` answers of each request."""
+        return self.samples * requests, self.samples * requests * self.max_new_tokens
 
     @model_validator(mode="after")
     def _can_be_run(self) -> InheritanceRecipe:

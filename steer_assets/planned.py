@@ -83,9 +83,10 @@ def _unfitted(work: Work) -> list[dict[str, object]]:
     for module in fitting_kinds(bench).values():
         for part in (p for p in parts_of(method) if p.spec.kind == kind_of(module)):
             for step in module.FITS:
-                if step.calls is not None:
-                    calls = step.calls(part, fit)
-                    rows.append(_row(cell, f"fit, {step.name} of {part.label}", calls, calls * length, speed))
+                calls = 0 if step.calls is None else step.calls(part, fit)
+                if calls:
+                    tokens = calls * length if step.new_tokens is None else step.new_tokens(part, fit)
+                    rows.append(_row(cell, f"fit, {step.name} of {part.label}", calls, tokens, speed))
     base = method.base if isinstance(method, Composed) else method
     planned = _preview(work, base, bench.test_probes)
     if parts_of(method):

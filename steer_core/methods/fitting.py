@@ -94,6 +94,7 @@ class FitStep:
         before: whether it also reads what the parts before were fitted to, of whatever kind: it asks under them.
         calls_model: whether it asks the model, or reads it.
         calls: answers that the step asks for at most, for a plan; None where it asks for none.
+        new_tokens: tokens of all of them at most; None: each may be as long as the bench allows.
         once: taken for the first part of the kind only: its rows are the same for all.
         kinds: further kinds, for whoever draws the step.
     """
@@ -108,6 +109,7 @@ class FitStep:
     before: bool = False
     calls_model: bool = False
     calls: Callable[[Part, FitContext], int] | None = None
+    new_tokens: Callable[[Part, FitContext], int] | None = None
     once: bool = False
     kinds: tuple[str, ...] = ()
 

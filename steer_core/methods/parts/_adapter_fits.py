@@ -243,6 +243,13 @@ def _tell(cell: FitContext, label: str, trials: pl.DataFrame) -> None:
         )
 
 
+def _draws(part: Part, cell: FitContext) -> tuple[int, int]:
+    """Answers that training draws at most, and their tokens."""
+    spec, probe = _spec(part), cell.bench.probe(str(cell.bench.train_probe))
+    texts = max(probe.n_texts - spec.trial_texts, 0)
+    return (0, 0) if spec.recipe is None else spec.recipe.draws(texts * probe.n_goals_per_text)
+
+
 def _trial_calls(part: Part, cell: FitContext) -> int:
     spec = _spec(part)
     probe = cell.bench.probe(str(cell.bench.train_probe))
@@ -265,6 +272,8 @@ FITS = (
         settings=lambda part: [_spec(part).folder, _recipe_settings(part), _spec(part).trial_texts],
         follows=_follows,
         calls_model=True,
+        calls=lambda part, cell: _draws(part, cell)[0],
+        new_tokens=lambda part, cell: _draws(part, cell)[1],
         kinds=("huggingface",),
     ),
     FitStep(

@@ -1,0 +1,79 @@
+"""GRPO on the embedded model, trained and measured by the bench `tuning`: what its pages say, and the time it took.
+
+    python -m benchmarks.tuning [--folder PLACE] [--threads 2]
+
+Bench and methods are those of `examples/adapters`: the plain request without and with an adapter, and a method of
+prompt, adapter and vector. The state is picked on texts of the pool that nothing was trained on; the probe is opened
+once, at the end. With a folder, what stands there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tempfile
+import time
+from contextlib import nullcontext
+from html import unescape
+from pathlib import Path
+
+METHODS = ("copy", "direct", "direct-tuned", "tuned-and-pushed")
+
+
+def main() -> None:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", help="where tables and pages lie, and stay")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as folder:
+        place = Path(folder).resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        os.environ |= {
+            "DAGSTER_HOME": str(place),
+            "STEERWORKS_ROOT": str(place / "root"),
+            "STEERWORKS_CONFIG": f"config{os.pathsep}examples/adapters",
+        }
+        _measure(place, options.threads)
+
+
+def _measure(place: Path, threads: int) -> None:
+    import torch
+
+    from steer_assets.assets import nodes_of
+    from steer_assets.nodes import CELLS, SHARED
+    from steer_assets.partitions import chosen_cells
+    from steer_assets.running import Runner
+    from steer_assets.settings import registry
+
+    torch.set_num_threads(threads)
+    bench = registry().bench("tuning")
+    runner = Runner(bench.name)
+    runner.run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED], None)
+    names = [n.name for n in nodes_of(bench).all if n.group == CELLS]
+    for cell in chosen_cells(bench, list(METHODS)):
+        wall, cpu = time.perf_counter(), time.process_time()
+        if runner.run(cell.key, names, cell):
+            raise SystemExit(f"{cell.key} failed")
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        print(f"{cell.key}: {wall:.0f} s, {cpu:.0f} s of processor time, all of it")
+        page = next((place / "root" / "tuning" / "report").glob(f"**/method={cell.method.name}/report.html"))
+        for paragraph in _section(page.read_text(), "adapter"):
+            print(f"    {paragraph}")
+
+
+def _section(page: str, name: str) -> list[str]:
+    """Paragraphs and table rows of a section, as plain text; none where the page has no such section."""
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.S)
+    if found is None:
+        return []
+    body = re.sub(r"<(svg|figure|details)\b.*?</\1>", "", found[1], flags=re.S)
+    pieces = re.findall(r"<(p|tr)\b[^>]*>(.*?)</\1>", body, re.S)
+    texts = (re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", text))).strip() for _, text in pieces)
+    return [text for text in texts if text]
+
+
+if __name__ == "__main__":
+    main()
