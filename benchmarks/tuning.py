@@ -1,10 +1,11 @@
-"""GRPO on the embedded model, trained and measured by the bench `tuning`: what its pages say, and the time it took.
+"""Adapters that are trained and measured as cells of a bench: what their pages say, and the time it took.
 
-    python -m benchmarks.tuning [--folder PLACE] [--threads 2]
+    python -m benchmarks.tuning [--bench tuning] [--folder PLACE] [--threads 2]
 
-Bench and methods are those of `examples/adapters`: the plain request without and with an adapter, and a method of
-prompt, adapter and vector. The state is picked on texts of the pool that nothing was trained on; the probe is opened
-once, at the end. With a folder, what stands there is not made again.
+`tuning` (`examples/adapters`): the embedded model under the plain request, without and with an adapter of GRPO, and a
+method of prompt, adapter and vector. `english-tuned` (`examples/english`): a real model, likewise without the last. The
+state is picked on texts of the pool that nothing was trained on; the probe is opened once, at the end. With a folder,
+what stands there is not made again.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from contextlib import nullcontext
 from html import unescape
 from pathlib import Path
 
-METHODS = ("copy", "direct", "direct-tuned", "tuned-and-pushed")
-
 
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", default="tuning")
     parser.add_argument("--folder", help="where tables and pages lie, and stay")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -34,12 +34,12 @@ def main() -> None:
         os.environ |= {
             "DAGSTER_HOME": str(place),
             "STEERWORKS_ROOT": str(place / "root"),
-            "STEERWORKS_CONFIG": f"config{os.pathsep}examples/adapters",
+            "STEERWORKS_CONFIG": os.pathsep.join(("config", "examples/adapters", "examples/english")),
         }
-        _measure(place, options.threads)
+        _measure(options.bench, place, options.threads)
 
 
-def _measure(place: Path, threads: int) -> None:
+def _measure(name: str, place: Path, threads: int) -> None:
     import torch
 
     from steer_assets.assets import nodes_of
@@ -49,17 +49,17 @@ def _measure(place: Path, threads: int) -> None:
     from steer_assets.settings import registry
 
     torch.set_num_threads(threads)
-    bench = registry().bench("tuning")
+    bench = registry().bench(name)
     runner = Runner(bench.name)
     runner.run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED], None)
     names = [n.name for n in nodes_of(bench).all if n.group == CELLS]
-    for cell in chosen_cells(bench, list(METHODS)):
+    for cell in chosen_cells(bench, list(bench.methods)):
         wall, cpu = time.perf_counter(), time.process_time()
         if runner.run(cell.key, names, cell):
             raise SystemExit(f"{cell.key} failed")
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(f"{cell.key}: {wall:.0f} s, {cpu:.0f} s of processor time, all of it")
-        page = next((place / "root" / "tuning" / "report").glob(f"**/method={cell.method.name}/report.html"))
+        page = next((place / "root" / name / "report").glob(f"**/method={cell.method.name}/report.html"))
         for paragraph in _section(page.read_text(), "adapter"):
             print(f"    {paragraph}")
 

@@ -26,6 +26,7 @@ from steer_core.adapters.recipe import Training, lora_config
 from steer_core.adapters.rewards import Rewarder, Target
 from steer_core.adapters.rollouts import Rollouts
 from steer_core.adapters.run import kept_steps
+from steer_core.adapters.tight import ROWS, in_chunks
 from steer_core.adapters.training import (
     book_of,
     no_model_card_of,
@@ -167,10 +168,30 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
             out = super()._generate_and_score_completions(inputs)
             return books.keep(out, [row["prompt"] for row in inputs], self.state.global_step + 1)
 
-        def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-            found = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        def _get_per_token_logps_and_entropies(
+            self,
+            model: Any,
+            input_ids: Any,
+            attention_mask: Any,
+            logits_to_keep: int,
+            batch_size: int | None = None,
+            compute_entropy: bool = False,
+            compute_aux_loss: bool = False,
+            **more: Any,
+        ) -> Any:
+            """As the trainer's, in chunks of rows of about one length."""
+            theirs = super()._get_per_token_logps_and_entropies
+            balance = []
+
+            def passed(ids: Any, mask: Any, keep: int) -> tuple[Any, ...]:
+                *found, loss = theirs(model, ids, mask, keep, None, compute_entropy, compute_aux_loss)
+                balance.append(loss)
+                return tuple(f for f in found if f is not None)
+
+            found = in_chunks(passed, input_ids, attention_mask, logits_to_keep, min(batch_size or ROWS, ROWS))
             self._last_log_probs = found[0]
-            return found
+            mean = sum(balance) / len(balance) if compute_aux_loss else None
+            return found[0], found[1] if compute_entropy else None, mean
 
         def _compute_loss(self, model: Any, inputs: Any) -> Any:
             loss = super()._compute_loss(model, inputs)
