@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,8 +108,14 @@ def book_of(
     class Book(TrainerCallback):
         """Saves at the steps that are kept, and now and then between them."""
 
+        begun = 0.0
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.begun = time.perf_counter()
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             often = max(1, state.max_steps // RESUMABLE)
+            further["seconds"] = time.perf_counter() - self.begun
             control.should_save = state.global_step in kept or state.global_step % often == 0
             return control
 

@@ -22,12 +22,12 @@ from steer_core.statistics import PairedContrast, paired_contrast
 BARE = "without the adapter"
 #: Words of an answer, where it is one.
 WORDS = "words"
-#: What an adapter may cost: column of the scores, in words, whether more is worse (None: neither).
+#: What an adapter may cost: column of the scores, in words, whether more is worse (None: neither), digits.
 COSTS = (
-    ("orthogonality", "share of the move that is off the road", True),
-    ("meaning_content", "content words shared with the source", False),
-    ("meaning_chrf", "characters shared with the source (chrF)", False),
-    (WORDS, "words of an answer", None),
+    ("orthogonality", "share of the move that is off the road", True, 3),
+    ("meaning_content", "content words shared with the source", False, 3),
+    ("meaning_chrf", "characters shared with the source (chrF)", False, 3),
+    (WORDS, "words of an answer", None, 1),
 )
 #: Curves of training: measures of one panel, title, label of the axis.
 CURVES = (
@@ -110,7 +110,7 @@ def _beside_bare(tables: CellTables, label: str) -> dict[str, PairedContrast]:
     bare = arms.filter(pl.col("part") == label, pl.col("label") == BARE)["arm_id"]
     if not bare.len():
         return {}
-    columns = ["error_worst", *(c for c, _, _ in COSTS)]
+    columns = ["error_worst", *(c for c, *_ in COSTS)]
     both = scores.filter(arm_id=HEADLINE).join(
         scores.filter(arm_id=bare[0]).select("request_id", *(pl.col(c).alias(f"{c}_bare") for c in columns)),
         on="request_id",
@@ -143,7 +143,7 @@ def _claim(pair: PairedContrast | None) -> str:
 def _costs(pairs: Mapping[str, PairedContrast]) -> list[str]:
     """What else differs beyond its interval; and what does not, named."""
     found, same = [], []
-    for column, words, more_is_worse in COSTS:
+    for column, words, more_is_worse, digits in COSTS:
         pair = pairs.get(column)
         if pair is None or pair.difference is None or pair.low is None or pair.high is None:
             continue
@@ -153,8 +153,8 @@ def _costs(pairs: Mapping[str, PairedContrast]) -> list[str]:
         worse = (pair.difference > 0) == more_is_worse
         does = "changes" if more_is_worse is None else "costs" if worse else "gains"
         found.append(
-            f"It {does}: {words} {number(pair.control_value)} → {number(pair.value)} "
-            f"({signed(pair.difference)} {span(pair.low, pair.high)}; where both answered)."
+            f"It {does}: {words} {number(pair.control_value, digits)} → {number(pair.value, digits)} "
+            f"({signed(pair.difference, digits)} {span(pair.low, pair.high, digits)}; where both answered)."
         )
     return [*found, *([f"No difference was found in: {', '.join(same)}."] if same else [])]
 
@@ -166,7 +166,9 @@ def _trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -
         return [f"From elsewhere: {plural(adapters.height, 'state')}, {size}."]
     recipe = json.loads(row["recipe"])
     steps = int(log["step"].to_numpy().max()) if log.height else 0
-    said = [f"Trained by {recipe['kind']}: {plural(steps, 'step')}, {size}, seed {recipe['seed']}."]
+    seconds = float(log.filter(measure="seconds")["value"].sum()) if log.height else 0.0
+    took = f" in {number(seconds, 0)} s" if seconds else ""
+    said = [f"Trained by {recipe['kind']}: {plural(steps, 'step')}{took}, {size}, seed {recipe['seed']}."]
     if samples.height:
         said.append(
             f"{samples.height:,} completions of {plural(samples['request_id'].n_unique(), 'request')} of the training "

@@ -35,6 +35,7 @@ def test_every_step_is_written_down_and_agrees_with_the_sampler(whole):
     assert sorted(states) == [3, 6]
     log = {(r["step"], r["measure"]): r["value"] for r in run.rows("log")}
     measures = {m for _, m in log}
+    assert all(log[s, "seconds"] > 0 for s in range(1, 7))
     assert {"loss", "reward", "kl", "learning_rate", "drift", "zero_spread", "meaning", "copied"} <= measures
     assert all((s, m) in log for s in range(1, 7) for m in measures)
     assert max(log[s, "drift"] for s in range(1, 7)) < 1e-4

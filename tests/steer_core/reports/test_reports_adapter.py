@@ -28,7 +28,7 @@ def frames(rng, base, *, gain=0.0, words=0, lost=0):
                     "request_id": requests,
                     "text_id": np.repeat([f"t{t}" for t in range(TEXTS)], EACH),
                     "error_worst": hard + effect + rng.normal(0, 0.1, len(requests)) - better,
-                    **{c: 0.5 + effect + rng.normal(0, 0.1, len(requests)) for c, _, _ in COSTS if c != "words"},
+                    **{c: 0.5 + effect + rng.normal(0, 0.1, len(requests)) for c, *_ in COSTS if c != "words"},
                 }
             )
         )
@@ -66,7 +66,7 @@ def test_a_gain_is_found_and_what_it_cost_is_said_with_words_of_answers_alone(ba
     assert _claim(pair["error_worst"]).startswith("With the adapter the model steers better than without it")
     said = " ".join(_costs(pair))
     # six answers of a thousand words are truncated, so no answers: they are left out
-    assert "It changes: words of an answer 23" in said
+    assert "It changes: words of an answer 23." in said
     assert (pair["words"].n, pair["words"].value) == (TEXTS * EACH - 6, pytest.approx(28, abs=0.6))
     worse = _beside_bare(frames(rng, base, gain=-0.08), "adapter")
     assert _claim(worse["error_worst"]).startswith("With the adapter the model steers worse than without it")
