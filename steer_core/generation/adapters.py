@@ -224,7 +224,8 @@ class Wardrobe:
         """The adapter's own weights; weights of the base model that PEFT saved with it must be those of this one."""
         import torch
 
-        base = dict(self._model.named_parameters())
+        # tied embeddings stand under both their names
+        base = dict(self._model.named_parameters(remove_duplicate=False))
         base = {name.replace(".base_layer", ""): p for name, p in base.items() if "lora_" not in name}
         own = {}
         for name, tensor in state.items():

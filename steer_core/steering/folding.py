@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import load_operator
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
+from steer_core.tables.folders import new_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,11 +83,8 @@ def fold(
             give the logits of the hooks.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise SteerworksError(f"{target} is in use; name a new folder for the folded checkpoint")
-    model, changed = _folded_model(loaded, interventions, vectors)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with new_folder(target, "the folded checkpoint") as aside:
+        model, changed = _folded_model(loaded, interventions, vectors)
         model.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
         difference = _difference(loaded, interventions, vectors, aside)
@@ -100,12 +96,6 @@ def fold(
                 "architecture cannot be folded; steer it with hooks"
             )
         _write_manifest(aside, loaded, interventions, vectors, changed)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            target.rmdir()
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Folded(target, loaded.model.config.model_type, model.config.model_type, changed, difference)
 
 

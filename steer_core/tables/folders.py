@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from steer_core.tables.errors import TableError
+from steer_core.tables.errors import SteerworksError, TableError
 from steer_core.tables.files import filesystem, is_local, join
 
 
@@ -71,3 +74,29 @@ def fetched(url: str) -> Path:
             # somebody else was faster
             shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+@contextmanager
+def new_folder(target: Path, what: str) -> Iterator[Path]:
+    """A folder to write to, which takes the target's name in one move when all of it is written.
+
+    Args:
+        target: what it is called in the end; must not exist, or be empty.
+        what: what goes there, in words.
+
+    Raises:
+        SteerworksError: the target is in use, or cannot be written to; nothing of it is left.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SteerworksError(f"{target} is in use; name a new folder for {what}")
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if target.exists():
+            target.rmdir()
+        aside.rename(target)
+    except OSError as error:
+        raise SteerworksError(f"{target} could not be written: {error}. Nothing of it is left") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
