@@ -192,7 +192,11 @@ def _checks(node: Node, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     kept = f"Every table keeps its contract: {', '.join(node.outputs)}"
     return [
         dg.AssetCheckSpec("contract", asset=key, blocking=True, description=kept),
-        *(dg.AssetCheckSpec(s.name, asset=key, description=s.description) for t in node.tables for s in t.science),
+        *(
+            dg.AssetCheckSpec(s.name, asset=key, description=s.description, blocking=s.blocking)
+            for t in node.tables
+            for s in t.science
+        ),
     ]
 
 

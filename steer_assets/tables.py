@@ -68,12 +68,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Science:
-    """A check on what the rows say; `judge` returns (passed, metadata), or None where the check does not apply."""
+    """A check on what the rows say; `judge` returns (passed, metadata), or None where the check does not apply.
+
+    Where one that is `blocking` fails, nothing that reads the table is made.
+    """
 
     name: str
     description: str
     judge: Callable[[Work, Mapping[str, pl.DataFrame]], tuple[bool, dict[str, Any]] | None]
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    blocking: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import graphlib
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,13 +17,14 @@ from steer_assets import progress
 from steer_assets.assets.calling import answer, asking, follows_from, method_of, own_parts
 from steer_assets.assets.contrasts import behaviors_of, source_of
 from steer_assets.compute import training_on
+from steer_assets.io import read_published, table_url
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.nodes import CELLS, Node
 from steer_assets.settings import registry
-from steer_assets.tables import TableSpec, Work, table
+from steer_assets.tables import Science, TableSpec, Work, table
 from steer_core import extensions
 from steer_core.methods import driver, fitting
-from steer_core.methods.fitting import POOL, FitContext, FitStep, gather
+from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, gather
 from steer_core.methods.load import code_digest
 from steer_core.methods.part import Part
 from steer_core.methods.protocol import Artifact
@@ -155,11 +157,29 @@ def _declared(step: FitStep, kind: str) -> TableSpec:
         fan_in={},
         lenient=frozenset(),
         applies=lambda work: bool(own(work)),
-        science=(),
+        science=tuple(map(_science, step.checks)),
         metadata=None,
         intact=None,
         reads=lambda bench: tuple(dict.fromkeys((*step.needs, *(_fitted_before(bench, kind) if step.before else ())))),
     )
+
+
+def _science(check: FitCheck) -> Science:
+    """A check of a step as one of its node."""
+
+    def judge(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]]:
+        from steer_assets.assets import nodes_of
+
+        nodes = nodes_of(work.bench)
+        cells = {name: work.here.key if nodes.maker(name).grid else None for name in check.needs}
+        read = {
+            name: read_published(table_url(work.root, work.bench.name, name, cell), nodes.maker(name).outputs[name])
+            for name, cell in cells.items()
+        }
+        passed, said = check.judge(work.bench, {**frames, **read})
+        return passed, {"found": said}
+
+    return Science(check.name, check.description, judge, blocking=True)
 
 
 def pool_method(work: Work) -> MethodSpec | None:

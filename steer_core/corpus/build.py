@@ -43,9 +43,10 @@ def build_corpus(spec: CorpusSpec) -> pl.DataFrame:
         frames.append(kept.head(first) if first is not None else kept)
     rows = pl.concat(frames).unique(subset="text", keep="first", maintain_order=True)
     if spec.deduplicate:
-        folded = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ")
         rows = (
-            rows.with_columns(folded=folded).unique(subset="folded", keep="first", maintain_order=True).drop("folded")
+            rows.with_columns(folded=folded(pl.col("text")))
+            .unique(subset="folded", keep="first", maintain_order=True)
+            .drop("folded")
         )
     if not rows.height:
         raise SteerworksError(
@@ -56,6 +57,11 @@ def build_corpus(spec: CorpusSpec) -> pl.DataFrame:
         text_id=pl.Series(ids, dtype=pl.String),
         split=pl.Series([_side(i, spec) for i in ids], dtype=pl.String),
     ).select(_COLUMNS)
+
+
+def folded(text: pl.Expr) -> pl.Expr:
+    """What texts are told apart by: case and white space make no other text."""
+    return text.str.strip_chars().str.to_lowercase().str.replace_all(r"\s+", " ")
 
 
 def _side(text_id: str, spec: CorpusSpec) -> str:

@@ -78,6 +78,23 @@ class FitContext:
     observe: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
 
 
+@dataclass(frozen=True)
+class FitCheck:
+    """What must be true of a step's tables before anything is made from them.
+
+    Attributes:
+        name: what it is called.
+        description: what it shows.
+        needs: tables that it reads, beside the step's own.
+        judge: from the bench and the tables to whether it holds, and the finding as a sentence.
+    """
+
+    name: str
+    description: str
+    needs: tuple[str, ...]
+    judge: Callable[[BenchSpec, Tables], tuple[bool, str]]
+
+
 @dataclass(frozen=True, eq=False)
 class FitStep:
     """One step of fitting the parts of a kind.
@@ -97,6 +114,7 @@ class FitStep:
         new_tokens: tokens of all of them at most; None: each may be as long as the bench allows.
         once: taken for the first part of the kind only: its rows are the same for all.
         kinds: further kinds, for whoever draws the step.
+        checks: of its tables; where one fails, nothing further is made of the cell.
     """
 
     name: str
@@ -112,6 +130,7 @@ class FitStep:
     new_tokens: Callable[[Part, FitContext], int] | None = None
     once: bool = False
     kinds: tuple[str, ...] = ()
+    checks: tuple[FitCheck, ...] = ()
 
     def run(self, parts: list[Part], cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
         """Rows of the outputs, for all parts of the kind together."""

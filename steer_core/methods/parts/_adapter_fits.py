@@ -14,15 +14,17 @@ from schemas.adapter_part import AdapterPart, Recipe
 from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMeasures, TrainingSamples
 from schemas.digest import canonical_json, digest_json
 from schemas.evaluation import HEADLINE
+from schemas.specs import BenchSpec
 from steer_core.adapters.recipe import Training, recipe_module, train
 from steer_core.adapters.rewards import Target
 from steer_core.adapters.run import RunFolder
+from steer_core.adapters.split import split_by_text
 from steer_core.adapters.states import State, keep_state, state_of, states_in
 from steer_core.evaluation.scoring import evaluate
 from steer_core.generation.journalled import printable
 from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import failure_of, requests_from, run_method
-from steer_core.methods.fitting import POOL, FitContext, FitStep, Tables, asked_under, gather, give
+from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under, gather, give
 from steer_core.methods.part import Arm, Composed, Part
 from steer_core.methods.protocol import Artifact, Choose, Item, Method, Request
 from steer_core.models.loading import fingerprint_of, load_model
@@ -49,11 +51,13 @@ def pool_of(cell: FitContext, tables: Tables, trial_texts: int) -> tuple[pl.Data
         ConfigError: there are not enough texts, or a text of the pool stands in a test probe.
     """
     pool = tables["requests"].filter(pl.col("probe") == cell.bench.train_probe)
-    tested = tables["requests"].filter(pl.col("probe").is_in(cell.bench.test_probes))["text_id"]
-    if leaked := sorted(set(pool["text_id"]) & set(tested)):
+    split = split_by_text(
+        tables["requests"], TrainingSamples.empty(), str(cell.bench.train_probe), cell.bench.test_probes
+    )
+    if split.shared:
         raise ConfigError(
-            f"{len(leaked)} texts of the training pool stand in a test probe as well (first: {leaked[0]}): what is "
-            "trained on them would be tested on them"
+            f"{len(split.shared)} texts of the training pool stand in a test probe as well (first: "
+            f"{split.shared[0][0]}): what is trained on them would be tested on them"
         )
     # ids are hashes: the first of them are a draw
     texts = sorted(set(pool["text_id"]))
@@ -257,6 +261,11 @@ def _trial_calls(part: Part, cell: FitContext) -> int:
     return (states + 1) * spec.trial_texts * probe.n_goals_per_text
 
 
+def _split(bench: BenchSpec, tables: Tables) -> tuple[bool, str]:
+    found = split_by_text(tables["requests"], tables["training_samples"], str(bench.train_probe), bench.test_probes)
+    return found.holds, found.said()
+
+
 FITS = (
     FitStep(
         "adapters",
@@ -275,6 +284,14 @@ FITS = (
         calls=lambda part, cell: _draws(part, cell)[0],
         new_tokens=lambda part, cell: _draws(part, cell)[1],
         kinds=("huggingface",),
+        checks=(
+            FitCheck(
+                "split_by_text",
+                "No text of a test probe is in the training pool, or among what completions were drawn for",
+                ("requests",),
+                _split,
+            ),
+        ),
     ),
     FitStep(
         "checkpoint_trials",
