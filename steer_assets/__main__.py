@@ -6,6 +6,7 @@ steerworks run copy direct             bring cells up to date
 steerworks compare direct rewrite      one cell against another, request by request
 steerworks review direct               have the last word on answers that the judge doubts
 steerworks open direct                 its page, in the browser
+steerworks export-adapter tuned --to FOLDER   the adapter that it wears, as a folder that others load
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
@@ -84,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     added = command("open", open_, "open a cell's page in the browser; without a cell the leaderboard")
     added.add_argument("cell", nargs="?", help="method, or method|model")
     added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
+    added = command("export-adapter", export_adapter, "write the adapter that a cell wears, with a model card")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder to write to")
+    added.add_argument(
+        "--as",
+        dest="form",
+        choices=["peft", "merged", "vllm"],
+        default="peft",
+        help="a PEFT folder (default), a checkpoint with the adapter in its weights, or a PEFT folder for vLLM",
+    )
     command("judges", judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("stills", stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
@@ -282,6 +293,21 @@ def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
         if not is_local(fs):
             raise SteerworksError(f"{page} is not on this machine: copy its folder here to read it")
         webbrowser.open(Path(path).resolve().as_uri())
+
+
+def export_adapter(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Write the adapter that a cell wears."""
+    from transformers.utils import logging
+
+    from steer_assets.exporting import export_cell
+
+    logging.disable_progress_bar()
+    exported, notes = export_cell(named_cell(bench, options.cell), options.to, options.form)
+    print(exported.folder)
+    if exported.difference is not None:
+        print(f"its logits differ from those of the adapter as it is worn by {exported.difference:.1e} of their spread")
+    for note in notes:
+        print(note)
 
 
 def judges(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,28 @@ def vllm_rank(settings: Mapping[str, Any]) -> int | None:
     return next((r for r in VLLM_RANKS if r >= rank), None)
 
 
+def no_place_in_vllm(settings: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Why vLLM cannot serve an adapter, in words; None where it can.
+
+    Args:
+        settings: PEFT settings.
+        names: of its weights.
+    """
+    if odd := sorted(k for k in names if not k.endswith((".lora_A.weight", ".lora_B.weight"))):
+        return f"has weights that vLLM has no place for ({odd[0]})"
+    if vllm_rank(settings) is None:
+        return f"has a rank above {VLLM_RANKS[-1]}, which vLLM has no room for"
+    return None
+
+
+def weight_names(adapter: Adapter) -> tuple[str, ...]:
+    """Names of an adapter's weights."""
+    from safetensors import safe_open
+
+    with safe_open(str(adapter.folder / WEIGHTS), framework="numpy") as file:
+        return tuple(file.keys())
+
+
 def base_name(spec: ModelSpec) -> str | None:
     """What a base model is called everywhere; None for one in a folder of this machine."""
     return spec.source if spec.kind in ("hub", "embedded", "package") else None
@@ -120,14 +142,8 @@ def uniform(
     Raises:
         ConfigError: it has weights other than A and B, or a rank that vLLM has no room for.
     """
-    if odd := sorted(k for k in state if not k.endswith((".lora_A.weight", ".lora_B.weight"))):
-        raise ConfigError(
-            f"adapter {where} has weights that vLLM has no place for ({odd[0]}): export it as `merged`, and serve that"
-        )
-    if vllm_rank(settings) is None:
-        raise ConfigError(
-            f"adapter {where} has a rank above {VLLM_RANKS[-1]}, which vLLM has no room for: export it as `merged`"
-        )
+    if (why := no_place_in_vllm(settings, state)) is not None:
+        raise ConfigError(f"adapter {where} {why}: export it as `merged`, and serve that")
     ranks, alphas = settings.get("rank_pattern") or {}, settings.get("alpha_pattern") or {}
     if not ranks and not alphas:
         return dict(settings), dict(state)

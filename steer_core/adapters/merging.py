@@ -66,7 +66,8 @@ def _tokens(loaded: LoadedModel) -> Tensor:
     import torch
 
     vocabulary = loaded.model.config.get_text_config().vocab_size
-    return (torch.arange(24) * 7919 % vocabulary).unsqueeze(0).to(loaded.device)
+    tokens: Tensor = (torch.arange(24) * 7919 % vocabulary).unsqueeze(0).to(loaded.device)
+    return tokens
 
 
 def _logits(model: Any, tokens: Tensor, worn: str | None = None) -> Any:

@@ -9,26 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from schemas.evaluation import HEADLINE
-from steer_core.evaluation.columns import to_array
+from steer_core.reports.adapter_worth import BARE, beside_bare, claim, costs
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, Figure, Panel
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, signed, slug_words, span
+from steer_core.reports.numbers import number, percent, plural, slug_words, span
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
-from steer_core.statistics import PairedContrast, paired_contrast
 
-#: Label of the arm without the adapter (`methods.parts.adapter`).
-BARE = "without the adapter"
-#: Words of an answer, where it is one.
-WORDS = "words"
-#: What an adapter may cost: column of the scores, in words, whether more is worse (None: neither), digits.
-COSTS = (
-    ("orthogonality", "share of the move that is off the road", True, 3),
-    ("meaning_content", "content words shared with the source", False, 3),
-    ("meaning_chrf", "characters shared with the source (chrF)", False, 3),
-    (WORDS, "words of an answer", None, 1),
-)
 #: Curves of training: measures of one panel, title, label of the axis.
 CURVES = (
     (("reward",), "Reward", "mean reward of a step"),
@@ -78,12 +65,12 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
     label = str(adapters["part"][0])
     log, trials = (_own(tables, name, label) for name in ("training_log", "checkpoint_trials"))
     samples = _own(tables, "training_samples", label)
-    pair = _beside_bare(tables, label)
+    pair = beside_bare(tables.probe_arms, tables.scores_of_arms, tables.outcomes_of_arms, label)
     content = AdapterSection(
         label="",
-        claim=_claim(pair.get("error_worst")),
-        costs=tuple(_costs(pair)),
-        trained=tuple(_trained(adapters, log, samples)),
+        claim=claim(pair),
+        costs=tuple(costs(pair)),
+        trained=tuple(trained(adapters, log, samples)),
         states=(states := tuple(_states(adapters, trials))),
         unlearnt=_unlearnt(states),
         ends=tuple(_ends(log)),
@@ -98,68 +85,14 @@ def _own(tables: CellTables, name: str, label: str) -> pl.DataFrame:
     return pl.DataFrame() if rows is None or rows.is_empty() else rows.filter(pl.col("part") == label)
 
 
-def _beside_bare(tables: CellTables, label: str) -> dict[str, PairedContrast]:
-    """Scores of the method less those of the same method without the adapter, paired by request, on the probe."""
-    arms, scores, outcomes = map(filled, (tables.probe_arms, tables.scores_of_arms, tables.outcomes_of_arms))
-    if arms is None or scores is None or outcomes is None:
-        return {}
-    written = outcomes.filter(pl.col("failure").is_null()).select(
-        "arm_id", "request_id", pl.col("text").str.count_matches(r"\S+").alias(WORDS)
-    )
-    scores = scores.join(written, on=("arm_id", "request_id"), how="left")
-    bare = arms.filter(pl.col("part") == label, pl.col("label") == BARE)["arm_id"]
-    if not bare.len():
-        return {}
-    columns = ["error_worst", *(c for c, *_ in COSTS)]
-    both = scores.filter(arm_id=HEADLINE).join(
-        scores.filter(arm_id=bare[0]).select("request_id", *(pl.col(c).alias(f"{c}_bare") for c in columns)),
-        on="request_id",
-    )
-    texts = both["text_id"].to_numpy()
-    # the claim is one; of the costs there are several, and one false one in twenty pages is meant for all of them
-    levels = {"error_worst": 0.95}
-    return {
-        c: paired_contrast(
-            to_array(both[c]), to_array(both[f"{c}_bare"]), texts, level=levels.get(c, 1.0 - 0.05 / len(COSTS))
-        )
-        for c in columns
-    }
+def trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -> list[str]:
+    """How an adapter was trained, in sentences.
 
-
-def _claim(pair: PairedContrast | None) -> str:
-    if pair is None or pair.difference is None:
-        return ""
-    size = f"{signed(pair.difference, 3)} {span(pair.low, pair.high, 3)} of error, {plural(pair.n, 'request')} on "
-    size += f"{plural(pair.n_clusters, 'text')}"
-    if pair.low is None or pair.high is None:
-        return f"Too few texts to say what the adapter is worth ({size})."
-    if pair.high < 0:
-        return f"With the adapter the model steers better than without it, under the same prompt: {size}."
-    if pair.low > 0:
-        return f"With the adapter the model steers worse than without it, under the same prompt: {size}."
-    return f"With and without the adapter cannot be told apart under the same prompt: {size}."
-
-
-def _costs(pairs: Mapping[str, PairedContrast]) -> list[str]:
-    """What else differs beyond its interval; and what does not, named."""
-    found, same = [], []
-    for column, words, more_is_worse, digits in COSTS:
-        pair = pairs.get(column)
-        if pair is None or pair.difference is None or pair.low is None or pair.high is None:
-            continue
-        if pair.low <= 0.0 <= pair.high:
-            same.append(words)
-            continue
-        worse = (pair.difference > 0) == more_is_worse
-        does = "changes" if more_is_worse is None else "costs" if worse else "gains"
-        found.append(
-            f"It {does}: {words} {number(pair.control_value, digits)} → {number(pair.value, digits)} "
-            f"({signed(pair.difference, digits)} {span(pair.low, pair.high, digits)}; where both answered)."
-        )
-    return [*found, *([f"No difference was found in: {', '.join(same)}."] if same else [])]
-
-
-def _trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) -> list[str]:
+    Args:
+        adapters: rows of `adapters`, of one part.
+        log: rows of `training_log`, of the same part.
+        samples: rows of `training_samples`, likewise.
+    """
     row = adapters.row(0, named=True)
     size = f"rank {row['rank']}, {row['parameters']:,} numbers"
     if not row["recipe_hash"]:

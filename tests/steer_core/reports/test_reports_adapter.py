@@ -8,7 +8,7 @@ import pytest
 from fixture_tables import cell_tables
 
 from schemas.evaluation import HEADLINE
-from steer_core.reports.sections.adapter import BARE, COSTS, _beside_bare, _claim, _costs
+from steer_core.reports.adapter_worth import BARE, COSTS, beside_bare, claim, costs
 
 TEXTS, EACH = 32, 4
 
@@ -28,7 +28,11 @@ def frames(rng, base, *, gain=0.0, words=0, lost=0):
                     "request_id": requests,
                     "text_id": np.repeat([f"t{t}" for t in range(TEXTS)], EACH),
                     "error_worst": hard + effect + rng.normal(0, 0.1, len(requests)) - better,
-                    **{c: 0.5 + effect + rng.normal(0, 0.1, len(requests)) for c, *_ in COSTS if c != "words"},
+                    **{
+                        c: 0.5 + effect + rng.normal(0, 0.1, len(requests))
+                        for c, *_ in COSTS
+                        if c not in ("words", "failed")
+                    },
                 }
             )
         )
@@ -43,6 +47,10 @@ def frames(rng, base, *, gain=0.0, words=0, lost=0):
     return replace(base, probe_arms=arms, scores_of_arms=pl.concat(rows), outcomes_of_arms=pl.concat(written))
 
 
+def beside(tables):
+    return beside_bare(tables.probe_arms, tables.scores_of_arms, tables.outcomes_of_arms, "adapter")
+
+
 @pytest.fixture(scope="module")
 def base():
     return cell_tables(n_texts=2, per_text=2)
@@ -50,30 +58,30 @@ def base():
 
 def test_an_adapter_that_does_nothing_is_seldom_said_to_do_something(base):
     """The null: 95 % intervals of the claim, and of all costs together, say something of nothing one time in twenty."""
-    rng, claimed, costs, n = np.random.default_rng(0), 0, 0, 400
+    rng, claimed, differing, n = np.random.default_rng(0), 0, 0, 400
     for _ in range(n):
-        pair = _beside_bare(frames(rng, base), "adapter")
-        claimed += "cannot be told apart" not in _claim(pair["error_worst"])
-        costs += any(said.startswith("It ") for said in _costs(pair))
+        pair = beside(frames(rng, base))
+        claimed += "cannot be told apart" not in claim(pair)
+        differing += any(said.startswith("It ") for said in costs(pair))
     # four standard errors above .05
     assert claimed / n <= 0.05 + 4 * (0.05 * 0.95 / n) ** 0.5
-    assert costs / n <= 0.05 + 4 * (0.05 * 0.95 / n) ** 0.5
+    assert differing / n <= 0.05 + 4 * (0.05 * 0.95 / n) ** 0.5
 
 
 def test_a_gain_is_found_and_what_it_cost_is_said_with_words_of_answers_alone(base):
     rng = np.random.default_rng(1)
-    pair = _beside_bare(frames(rng, base, gain=0.08, words=5, lost=6), "adapter")
-    assert _claim(pair["error_worst"]).startswith("With the adapter the model steers better than without it")
-    said = " ".join(_costs(pair))
+    pair = beside(frames(rng, base, gain=0.08, words=5, lost=6))
+    assert claim(pair).startswith("With the adapter the model steers better than without it")
+    said = " ".join(costs(pair))
     # six answers of a thousand words are truncated, so no answers: they are left out
     assert "It changes: words of an answer 23." in said
     assert (pair["words"].n, pair["words"].value) == (TEXTS * EACH - 6, pytest.approx(28, abs=0.6))
-    worse = _beside_bare(frames(rng, base, gain=-0.08), "adapter")
-    assert _claim(worse["error_worst"]).startswith("With the adapter the model steers worse than without it")
+    worse = beside(frames(rng, base, gain=-0.08))
+    assert claim(worse).startswith("With the adapter the model steers worse than without it")
 
 
 def test_without_the_arm_nothing_is_claimed(base):
     whole = frames(np.random.default_rng(2), base)
-    assert _beside_bare(replace(whole, probe_arms=whole.probe_arms.head(1)), "adapter") == {}
-    assert _beside_bare(replace(whole, outcomes_of_arms=None), "adapter") == {}
-    assert _claim(None) == ""
+    assert beside(replace(whole, probe_arms=whole.probe_arms.head(1))) == {}
+    assert beside(replace(whole, outcomes_of_arms=None)) == {}
+    assert claim({}) == ""
