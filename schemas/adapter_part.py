@@ -63,12 +63,18 @@ def read_recipe(value: Any) -> Any:
 
 
 class AdapterPart(PartSpec):
-    """An adapter that the model wears: one from a folder, or one that is trained on the training pool."""
+    """An adapter that the model wears: one from a folder or the hub, or one that is trained on the training pool."""
 
     kind: Literal["adapter"] = "adapter"
     folder: str | None = Field(
         None, description="What PEFT's `save_pretrained` wrote, or a folder of such folders: checkpoints of one run"
     )
+    hub: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Repository of the Hugging Face hub, `org/name`, with what a `folder` holds",
+    )
+    revision: str | None = Field(None, min_length=1, description="Commit, tag or branch of it; required for `hub`")
     recipe: Annotated[SerializeAsAny[Recipe], BeforeValidator(read_recipe)] | None = Field(
         None, description="How it is trained"
     )
@@ -80,8 +86,15 @@ class AdapterPart(PartSpec):
 
     @model_validator(mode="after")
     def _one_origin(self) -> AdapterPart:
-        if (self.folder is None) == (self.recipe is None):
-            raise ValueError("an adapter is either in a `folder` or trained by a `recipe`: give one of the two")
+        if sum(origin is not None for origin in (self.folder, self.hub, self.recipe)) != 1:
+            raise ValueError(
+                "an adapter is in a `folder`, on the `hub`, or trained by a `recipe`: give exactly one of them"
+            )
         if self.folder is not None and not self.folder.startswith(("/", "~")):
-            raise ValueError(f"folder {self.folder!r} is relative, and to what is not said: write the whole path")
+            raise ValueError(
+                f"folder {self.folder!r} is relative, and to what is not said: write the whole path; a repository of "
+                "the hub is a `hub`"
+            )
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("`hub` and `revision` belong together: a repository changes, a commit does not")
         return self

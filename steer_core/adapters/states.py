@@ -109,11 +109,21 @@ def keep_state(source: Path, target: Path, base: str) -> None:
     settings = json.loads((source / CONFIG).read_text(encoding="utf-8"))
     settings = {k: sorted(v) if isinstance(v, list) and _words(v) else v for k, v in settings.items()}
     settings["base_model_name_or_path"] = base
+    _put(target, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode("utf-8"), source / WEIGHTS)
+
+
+def copy_state(source: Path, target: Path) -> None:
+    """Copy what an adapter consists of, byte by byte: it keeps its digest."""
+    _put(target, (source / CONFIG).read_bytes(), source / WEIGHTS)
+
+
+def _put(target: Path, settings: bytes, weights: Path) -> None:
+    """Write an adapter's two files aside, and put the folder in its place."""
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    (aside / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.copyfile(source / WEIGHTS, aside / WEIGHTS)
+    (aside / CONFIG).write_bytes(settings)
+    shutil.copyfile(weights, aside / WEIGHTS)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
 

@@ -15,6 +15,7 @@ from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMe
 from schemas.digest import canonical_json, digest_json
 from schemas.evaluation import HEADLINE
 from schemas.specs import BenchSpec
+from steer_core.adapters.hub import states_of_hub
 from steer_core.adapters.recipe import Training, recipe_module, train
 from steer_core.adapters.rewards import Target
 from steer_core.adapters.run import RunFolder
@@ -71,12 +72,16 @@ def pool_of(cell: FitContext, tables: Tables, trial_texts: int) -> tuple[pl.Data
 
 
 def _adapters(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
-    """Trains the adapter on the training pool, or reads the one from a folder; each state that is kept is a row."""
+    """Trains the adapter on the training pool, or reads one from elsewhere; each state that is kept is a row."""
     spec = _spec(part)
     if spec.recipe is not None:
         return _trained(part, spec.recipe, cell, tables)
-    states = states_in(Path(str(spec.folder)).expanduser())
-    rows = _rows(part.label, states, cell, [str(s.adapter.folder) for s in states], recipe=None, hashes=("", ""))
+    if spec.hub is not None:
+        states, folders = states_of_hub(spec.hub, str(spec.revision), cell.folders, STATES)
+    else:
+        states = states_in(Path(str(spec.folder)).expanduser())
+        folders = [str(s.adapter.folder) for s in states]
+    rows = _rows(part.label, states, cell, folders, recipe=None, hashes=("", ""))
     return rows, TrainingLog.empty(), TrainingSamples.empty(), TrainingMeasures.empty()
 
 
@@ -278,7 +283,7 @@ FITS = (
         POOL,
         _adapters,
         VERSION,
-        settings=lambda part: [_spec(part).folder, _recipe_settings(part), _spec(part).trial_texts],
+        settings=lambda part: [_origin(_spec(part)), _recipe_settings(part), _spec(part).trial_texts],
         follows=_follows,
         calls_model=True,
         calls=lambda part, cell: _draws(part, cell)[0],
@@ -306,6 +311,10 @@ FITS = (
         kinds=("huggingface",),
     ),
 )
+
+
+def _origin(spec: AdapterPart) -> Any:
+    return spec.folder if spec.hub is None else {"hub": spec.hub, "revision": spec.revision}
 
 
 def _recipe_settings(part: Part) -> Any:
