@@ -63,7 +63,7 @@ def read_recipe(value: Any) -> Any:
 
 
 class AdapterPart(PartSpec):
-    """An adapter that the model wears: one from a folder or the hub, or one that is trained on the training pool."""
+    """An adapter that the model wears: from a folder, the hub or a server, or trained on the training pool."""
 
     kind: Literal["adapter"] = "adapter"
     folder: str | None = Field(
@@ -75,6 +75,11 @@ class AdapterPart(PartSpec):
         description="Repository of the Hugging Face hub, `org/name`, with what a `folder` holds",
     )
     revision: str | None = Field(None, min_length=1, description="Commit, tag or branch of it; required for `hub`")
+    served: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        description="What the vLLM server at the model's `vllm.address` calls it: one that it lists already",
+    )
     recipe: Annotated[SerializeAsAny[Recipe], BeforeValidator(read_recipe)] | None = Field(
         None, description="How it is trained"
     )
@@ -86,9 +91,10 @@ class AdapterPart(PartSpec):
 
     @model_validator(mode="after")
     def _one_origin(self) -> AdapterPart:
-        if sum(origin is not None for origin in (self.folder, self.hub, self.recipe)) != 1:
+        if sum(origin is not None for origin in (self.folder, self.hub, self.served, self.recipe)) != 1:
             raise ValueError(
-                "an adapter is in a `folder`, on the `hub`, or trained by a `recipe`: give exactly one of them"
+                "an adapter is in a `folder`, on the `hub`, `served` by a server, or trained by a `recipe`: give "
+                "exactly one of them"
             )
         if self.folder is not None and not self.folder.startswith(("/", "~")):
             raise ValueError(

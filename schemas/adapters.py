@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from schemas.contract import Contract, column
 
 
-class Adapters(Contract, table="adapters", key=("part", "step")):
-    """A state of an adapter: one that was trained here, step by step, or one from elsewhere."""
+class Adapters(Contract, table="adapters", key=("part", "step"), version=2):
+    """A state of an adapter: one that was trained here, step by step, one from elsewhere, or one that a server has."""
 
     places = ("folder",)
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 had no adapters whose numbers nobody here knows."""
+        return rows if version == 1 else None
 
     part: str = column(description="Label of the part that wears it")
     step: int = column(ge=0, description="Optimiser step; of an adapter from elsewhere as its folder says, or 0")
     label: str = column(description="What it is called")
     adapter: str = column(description="Digest of its settings and weights: what plans refer to it by")
-    folder: str = column(description="Where it lies, below the bench's folder, or an absolute path")
+    folder: str = column(
+        description="Where it lies, below the bench's folder, or an absolute path; `served://NAME`: on a server"
+    )
     base: str = column(description="Fingerprint of the model that it is worn by")
     recipe: str = column(description="The recipe as JSON; of an adapter from elsewhere what it says of itself")
     recipe_hash: str = column(description="Hash of the recipe; empty for an adapter from elsewhere")
     data_hash: str = column(description="Hash of what it was trained on; likewise")
-    rank: int = column(ge=1, description="Rank of the update")
-    parameters: int = column(ge=1, description="Numbers in it")
-    norm: float = column(ge=0.0, description="Norm of all its weights")
+    rank: int = column(nullable=True, ge=1, description="Rank of the update; null, like the next two, on a server")
+    parameters: int = column(nullable=True, ge=1, description="Numbers in it")
+    norm: float = column(nullable=True, ge=0.0, description="Norm of all its weights")
 
 
 class TrainingLog(Contract, table="training_log", key=("part", "step", "measure")):

@@ -54,6 +54,8 @@ def export_cell(cell: Cell, folder: str | Path, form: str) -> tuple[Exported, tu
     """
     there = _Tables.of(cell)
     label, row = _worn(there)
+    if row["rank"] is None:
+        raise SteerworksError(f"the adapter of {cell.key} is on a server ({row['folder']}): its files are not here")
     adapter = Adapter.of(fetched(str(row["folder"])))
     if adapter.digest != row["adapter"]:
         raise SteerworksError(

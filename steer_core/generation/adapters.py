@@ -40,11 +40,13 @@ class Adapter:
         digest: digest of its settings and weights: what plans refer to it by.
         folder: where it lies.
         base: the model that it says it was trained on; None where it does not say.
+        served: what a server that has it already calls it; None: its files are at hand.
     """
 
     digest: str
     folder: Path
     base: str | None
+    served: str | None = None
 
     @classmethod
     def of(cls, folder: str | Path) -> Adapter:
@@ -175,6 +177,8 @@ class Wardrobe:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        if adapter.served is not None:
+            raise SteerworksError(f"adapter {adapter.served!r} is on a server, and its weights are not here")
         if not self._layers and any(isinstance(m, LoraLayer) for m in self._model.modules()):
             raise SteerworksError(
                 "the model wears an adapter of its own, which rows could not take off: load the base model without it"

@@ -1,10 +1,12 @@
 """The adapter that a cell wears, exported by the command line; and the split by text, shown from tables."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
 import torch
+import yaml
 from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
@@ -12,10 +14,15 @@ from transformers import AutoModelForCausalLM
 from schemas import Adapters, CheckpointTrials, Outcomes, TrainingSamples
 from steer_assets import compute
 from steer_assets.__main__ import main
+from steer_assets.partitions import all_cells
+from steer_assets.preflight import check_bench
+from steer_assets.settings import SHIPPED_CONFIG, registry
 from steer_core.generation.adapters import Adapter
 from steer_core.models.embedded import weights_folder
+from steer_core.tables.errors import ConfigError
 from steer_core.tables.snapshot import publish_table, read_footer, read_table
 from tests.steer_core.adapters.export_world import write_adapter
+from tests.steer_core.generation.served_world import LISTED, attached, serving
 
 SHARED, GRID, CELL = "group:small_shared", "group:small_cells", "tuned|embedded"
 PROMPT = {"kind": "prompt", "strategy": "direct"}
@@ -175,3 +182,48 @@ def test_an_adapter_from_elsewhere_that_was_not_measured_says_so(place, tmp_path
     assert exported(place, tmp_path / "changed") == 2
     assert "is not the one that was recorded" in capsys.readouterr().err
     assert not (tmp_path / "changed").exists()
+
+
+def test_an_adapter_that_a_server_lists_is_a_method_in_one_line(place, tmp_path, capsys):
+    models = yaml.safe_load((SHIPPED_CONFIG / "models.yaml").read_text())
+    cell = "tuned|there"
+    with serving(LISTED) as (address, asked):
+        spec = attached(address).model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        (place.folder / "models.yaml").write_text(yaml.safe_dump({**models, "there": spec}))
+        place.configure(
+            methods={"tuned": {"parts": [PROMPT, {"kind": "adapter", "served": "formal", "trial_texts": 3}]}},
+            models=["there"],
+        )
+        place.materialize(GRID, cell)
+    rows = read(place, "adapters", Adapters, cell)
+    assert rows.select("label", "folder", "rank", "recipe_hash").rows() == [("formal", "served://formal", None, "")]
+    assert {b["model"] for p, b in asked if p == "/v1/completions"} == {"formal", "there"}
+    assert not [p for p, _ in asked if "lora" in p]
+    page = place.table("report", cell).with_name("report.html").read_text()
+    assert "is taken on trust" in page
+    assert exported(place, tmp_path / "out", cell=cell) == 2
+    assert "is on a server (served://formal): its files are not here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_of_the_hub_is_measured_from_a_copy_and_fetched_once(place, tmp_path, monkeypatch):
+    cache, asked = write_adapter(tmp_path / "cache").folder, []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *names, **_: asked.append(names) or str(cache))
+    part = {"kind": "adapter", "hub": "org/lora", "revision": "0123abcd", "trial_texts": 3}
+    place.configure(methods={"tuned": {"parts": [PROMPT, part]}})
+    status, _ = place.materialize(GRID, CELL)
+    assert status["adapters"] == status["responses"] == status["report"] == "written"
+    rows = read(place, "adapters", Adapters)
+    assert rows["label"].to_list() == ["org/lora@0123abcd"]
+    kept = place.root / "small" / rows["folder"][0]
+    assert Adapter.of(kept).digest == rows["adapter"][0] == Adapter.of(cache).digest
+    shutil.rmtree(cache)
+    assert set(place.materialize(GRID, CELL)[0].values()) == {"unchanged"}
+    assert asked == [("org/lora",)]
+
+
+def test_an_adapter_of_a_server_is_refused_where_there_is_no_such_server(place):
+    place.configure(methods={"tuned": {"parts": [PROMPT, {"kind": "adapter", "served": "formal"}]}})
+    bench = registry().bench("small")
+    with pytest.raises(ConfigError, match=r"'formal' is `served`, and embedded has no server that runs already"):
+        check_bench(bench, all_cells(bench))

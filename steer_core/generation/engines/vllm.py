@@ -27,6 +27,7 @@ from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.servers.asked import scoring_body
 from steer_core.generation.servers.completions import Completions, Prepared, receipts_of
+from steer_core.generation.servers.listed import adapter_listed
 from steer_core.generation.servers.process import refuse_sleep
 from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
@@ -170,9 +171,33 @@ class VllmBackend:
             self._uploaded |= {v.id for v in new}
         for digest, adapter in self._adapters.items():
             if digest not in self._loaded_adapters:
-                server.load_adapter(digest, adapter.folder)
+                if adapter.served is None:
+                    server.load_adapter(digest, adapter.folder)
+                elif self.served_adapter(adapter.served).digest != digest:
+                    raise SteerworksError(
+                        f"the server has adapter {adapter.served!r} from elsewhere than when it was recorded: make "
+                        "`adapters` of this cell again (`steerworks rebuild`)"
+                    )
                 self._loaded_adapters.add(digest)
         return server
+
+    def served_adapter(self, name: str) -> Adapter:
+        """An adapter that the server at `vllm.address` lists for this model.
+
+        Raises:
+            SteerworksError: there is no such server, it lists no such adapter, or one of another model.
+        """
+        server = self.server
+        if self.settings.address is None or not isinstance(server, Server):
+            raise SteerworksError(
+                f"model {self.spec.name!r} runs on a vLLM that is started here, which has no adapters of its own: give "
+                "`vllm.address` of one that has, or the adapter's `folder`"
+            )
+        return adapter_listed(server.models(), self.spec.name, name)
+
+    def _named(self, adapter: str) -> str:
+        """What the server calls an adapter: its digest, unless it had it already."""
+        return self._adapters[adapter].served or adapter
 
     def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
         """Let plans refer to further vectors, by id.
@@ -213,7 +238,7 @@ class VllmBackend:
         """
         if isinstance(calls, Sequence):
             self._check([c.plan for c in calls if c is not None], "generate")
-        answers = Completions(self._ready, self.spec.name, self.settings.rows, self._ends, self._write)
+        answers = Completions(self._ready, self.spec.name, self.settings.rows, self._ends, self._write, self._named)
         return answers.of(self._prepared(calls))
 
     def _prepared(self, source: Iterable[Call | None]) -> Iterator[Prepared | None]:
@@ -277,7 +302,8 @@ class VllmBackend:
         answer: tuple[int, ...],
     ) -> list[float]:
         nonce, whole = uuid.uuid4().hex, [*prompt, *answer]
-        body = scoring_body(self.spec.name, interventions, adapter, whole, nonce, len(prompt))
+        model = self.spec.name if adapter is None else self._named(adapter)
+        body = scoring_body(model, interventions, whole, nonce, len(prompt))
         found = server.complete(body)["prompt_logprobs"]
         if interventions:
             receipt = receipts_of(server, [nonce]).get(nonce)

@@ -12,12 +12,12 @@ from steer_core.steering.intervention import Intervention
 
 
 def completion_body(
-    name: str, call: Call, tokens: Sequence[int], room: int, ends: Sequence[int], nonce: str
+    model: str, call: Call, tokens: Sequence[int], room: int, ends: Sequence[int], nonce: str
 ) -> dict[str, Any]:
     """The request for an answer.
 
     Args:
-        name: what the server calls the model.
+        model: what the server calls the model, or the adapter that the row wears: it is asked for as one.
         call: what is asked.
         tokens: ids of the prompt.
         room: tokens that may be written.
@@ -26,8 +26,7 @@ def completion_body(
     """
     plan, decoding = call.plan, call.plan.decoding
     body: dict[str, Any] = {
-        # a row that wears an adapter asks for it as its model
-        "model": plan.adapter or name,
+        "model": model,
         "prompt": list(tokens),
         "max_tokens": room,
         "temperature": decoding.temperature,
@@ -40,16 +39,15 @@ def completion_body(
 
 
 def scoring_body(
-    name: str,
+    model: str,
     interventions: Sequence[Intervention],
-    adapter: str | None,
     tokens: Sequence[int],
     nonce: str,
     prompt: int,
 ) -> dict[str, Any]:
     """The request for the log-probability of each token of prompt and answer; the first `prompt` are prompt."""
     body: dict[str, Any] = {
-        "model": adapter or name,
+        "model": model,
         "prompt": list(tokens),
         "max_tokens": 1,
         "temperature": 0,

@@ -63,6 +63,7 @@ class Completions:
         rows: most requests at a time.
         ends: ids that end an answer.
         write: token ids to the text of an answer.
+        named: digest of an adapter -> what it calls that; by default the digest.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Completions:
         rows: int,
         ends: frozenset[int],
         write: Callable[[Sequence[int]], str],
+        named: Callable[[str], str] = str,
     ) -> None:
         self._server, self._name, self._rows, self._ends, self._write = server, name, rows, ends, write
+        self._named = named
 
     def of(self, source: Iterator[Prepared | None]) -> Iterator[Finished]:
         """Answers as they come, in any order.
@@ -129,7 +132,9 @@ class Completions:
 
     def _complete(self, server: Running, index: int, asked: Prepared) -> _Answer:
         began, nonce = time.perf_counter(), uuid.uuid4().hex
-        body = completion_body(self._name, asked.call, asked.tokens, asked.room, sorted(self._ends), nonce)
+        adapter = asked.call.plan.adapter
+        model = self._name if adapter is None else self._named(adapter)
+        body = completion_body(model, asked.call, asked.tokens, asked.room, sorted(self._ends), nonce)
         choice = server.complete(body)
         written = [int(t) for t in choice["token_ids"]]
         stopped = choice["finish_reason"] == "stop"

@@ -178,6 +178,15 @@ class Server:
         """
         self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
+    def models(self) -> list[dict[str, Any]]:
+        """What it lists: models, and adapters with their `parent` and `root`.
+
+        Raises:
+            ServerError: it does not answer.
+        """
+        found: list[dict[str, Any]] = self._fetch("/v1/models")["data"]
+        return found
+
     def holds(self) -> int:
         """How many vectors its worker holds."""
         return int(self.call("steer_state")["vectors"])

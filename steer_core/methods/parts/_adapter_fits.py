@@ -27,6 +27,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import failure_of, requests_from, run_method
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under, gather, give
 from steer_core.methods.part import Arm, Composed, Part
+from steer_core.methods.parts._adapter_served import on_server, served_row
 from steer_core.methods.protocol import Artifact, Choose, Item, Method, Request
 from steer_core.models.loading import fingerprint_of, load_model
 from steer_core.steering.plan import Plan
@@ -76,6 +77,10 @@ def _adapters(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFram
     spec = _spec(part)
     if spec.recipe is not None:
         return _trained(part, spec.recipe, cell, tables)
+    if spec.served is not None:
+        with cell.asking("adapters that are served") as run:
+            rows = served_row(part.label, on_server(run.asking, spec.served), fingerprint_of(cell.model))
+        return rows, TrainingLog.empty(), TrainingSamples.empty(), TrainingMeasures.empty()
     if spec.hub is not None:
         states, folders = states_of_hub(spec.hub, str(spec.revision), cell.folders, STATES)
     else:
@@ -188,10 +193,12 @@ def _streamed(run: RunFolder, name: str, label: str, contract: Any) -> pl.DataFr
 def _follows(part: Part, cell: FitContext) -> Any:
     """What the adapter follows from beside its settings: the files of a folder, or what the pool is asked."""
     spec = _spec(part)
-    if spec.recipe is None:
-        states = states_in(Path(str(spec.folder)).expanduser())
-        return [[s.step, s.adapter.digest] for s in states]
-    return [asked_under(part, cell), recipe_module(spec.recipe.kind).VERSION]
+    if spec.recipe is not None:
+        return [asked_under(part, cell), recipe_module(spec.recipe.kind).VERSION]
+    if spec.folder is None:
+        # a revision of the hub stays as it is; whether a server has what it had is looked at when it is asked
+        return None
+    return [[s.step, s.adapter.digest] for s in states_in(Path(spec.folder).expanduser())]
 
 
 def _trials(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
@@ -314,6 +321,8 @@ FITS = (
 
 
 def _origin(spec: AdapterPart) -> Any:
+    if spec.served is not None:
+        return {"served": spec.served}
     return spec.folder if spec.hub is None else {"hub": spec.hub, "revision": spec.revision}
 
 

@@ -21,6 +21,7 @@ from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.part import Arm, Part, PlainPart
 from steer_core.methods.parts._adapter_fits import BARE, FITS, best_step
+from steer_core.methods.parts._adapter_served import SERVED, not_served, on_server
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.steering.plan import Plan
@@ -85,7 +86,7 @@ class Worn(PlainPart):
     def give(self, backend: Backend, tables: Mapping[str, pl.DataFrame]) -> None:
         """All states, to an engine that can wear them."""
         own = tables["adapters"].filter(pl.col("part") == self.label)
-        backend.add_adapters([_checked(fetched(r["folder"]), r["adapter"]) for r in own.iter_rows(named=True)])
+        backend.add_adapters([_found(r["folder"], r["adapter"], backend) for r in own.iter_rows(named=True)])
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
         """The plan with the adapter; at the step of the bare model as it is."""
@@ -120,7 +121,9 @@ class Worn(PlainPart):
         return None
 
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
-        """A recipe that there is no trainer for, goals that the bench lacks, or no training pool."""
+        """A server that has no adapters, a recipe that there is no trainer for, or goals that the bench lacks."""
+        if self.spec.served is not None:
+            yield from not_served(self.spec.served, model)
         if self.spec.recipe is None:
             return
         try:
@@ -135,17 +138,18 @@ class Worn(PlainPart):
             yield f"recipe {kind!r} trains weights in this process, and {model.name} runs on {model.engine}"
 
 
-def _checked(folder: object, digest: str) -> Adapter:
-    """The adapter in a folder, if it is the one that the table means.
+def _found(folder: str, digest: str, backend: Backend) -> Adapter:
+    """The adapter in a folder or on the engine's server, if it is the one that the table means.
 
     Raises:
-        SteerworksError: its files were changed.
+        SteerworksError: its files were changed, or the server has another of that name.
     """
-    adapter = Adapter.of(str(folder))
+    served = folder.startswith(SERVED)
+    adapter = on_server(backend, folder.removeprefix(SERVED)) if served else Adapter.of(fetched(folder))
     if adapter.digest != digest:
         raise SteerworksError(
             f"adapter {folder} is not the one that was recorded (digest {adapter.digest}, not {digest}): its files "
-            "were changed. Materialize `adapters` of this cell again"
+            "were changed, or a server has it from elsewhere. Make `adapters` of this cell again (`steerworks rebuild`)"
         )
     return adapter
 

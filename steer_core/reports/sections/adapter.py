@@ -94,6 +94,8 @@ def trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) ->
         samples: rows of `training_samples`, likewise.
     """
     row = adapters.row(0, named=True)
+    if row["rank"] is None:
+        return [f"A server has it, as `{row['label']}`: what it is, and that it stays the same, is taken on trust."]
     size = f"rank {row['rank']}, {row['parameters']:,} numbers"
     if not row["recipe_hash"]:
         return [f"From elsewhere: {plural(adapters.height, 'state')}, {size}."]

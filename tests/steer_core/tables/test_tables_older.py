@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas import CONTRACTS, Responses
+from schemas import CONTRACTS, Adapters, Responses
 from steer_core.tables import Journal
 from steer_core.tables.snapshot import read_table
 
@@ -45,3 +45,10 @@ def test_an_older_journal_answers_by_key():
     rows = journal.read()
     assert rows.height == 12
     assert journal.read([rows["response_id"][0]]).row(0) == rows.row(0)
+
+
+def test_adapters_of_version_1_read_as_they_were():
+    # eaf83b8 wrote it: every adapter had its numbers then
+    rows = read_table(str(OLD.with_name("tables_eaf83b8") / "adapters.parquet"), Adapters)
+    assert rows.select("step", "rank", "parameters", "norm").rows() == [(2, 4, 36352, 1.5), (4, 4, 36352, 2.5)]
+    assert list(rows.columns) == Adapters.names()
