@@ -37,7 +37,8 @@ def write_merged(spec: ModelSpec, adapter: Adapter, folder: Path) -> float:
         SteerworksError: the adapter does not fit, a layer has no place for its bias, or the checkpoint does something
             else.
     """
-    loaded = load_model(spec)
+    # nobody's device is taken for it
+    loaded = load_model(spec.model_copy(update={"device": "cpu"}))
     wardrobe_of(loaded.model).add([adapter])
     tokens = _tokens(loaded)
     worn = _logits(loaded.model, tokens, adapter.digest)
