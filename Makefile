@@ -106,10 +106,11 @@ evidence-endpoints: .venv/.installed-dev
 evidence-engine: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.refill > benchmarks/results/refill.txt
 
-# a step of GRPO beside plain trl; the best of a model's own answers against one by chance, three seeds
+# a step of GRPO beside plain trl; the best of a model's own answers against one by chance; SteerLM; three seeds each
 evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grpo > benchmarks/results/grpo.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.steerlm > benchmarks/results/steerlm.txt
 
 # GRPO on the embedded model, as cells: the plain request with and without the adapter, and prompt, adapter and vector as one
 # method (a quarter of an hour on two cores)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +21,33 @@ from steer_core.models import load_model
 SPEC = ModelSpec(name="embedded", source="embedded")
 
 
-def training_on(bench: Bench, folder: Path, texts: set[str] | None = None) -> Training:
-    """What a recipe is given, on the requests of some texts, or of all, under the plain request."""
+def training_on(
+    bench: Bench,
+    folder: Path,
+    texts: set[str] | None = None,
+    method_name: str = "direct",
+    also: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Training:
+    """What a recipe is given, on the requests of some texts, or of all, under a prompt: the plain request by default.
+
+    Args:
+        bench: goals and requests.
+        folder: where the run lies.
+        texts: sources; None: all.
+        method_name: method that is its prompt alone.
+        also: likewise, for prompts that the recipe wants besides.
+        say: told what happens.
+    """
     goals = tuple(bench.spec.goals)
     every = requests_from(bench.probe.requests, bench.probe.request_goals, goals)
     asked = [r for r in every if texts is None or r.text in texts]
-    method = load_method(bench.registry.method("direct"), SPEC, bench.spec, bench.goals)
+
+    def under(name: str) -> dict[str, Any]:
+        made = load_method(bench.registry.method(name), SPEC, bench.spec, bench.goals)
+        return {r.request_id: made.step(r, Artifact(), ())[0] for r in asked}  # type: ignore[index]
+
+    method = load_method(bench.registry.method(method_name), SPEC, bench.spec, bench.goals)
     sources = {r.request_id: r.text for r in asked}
 
     def failure(request: str, raw: str, finish: str) -> tuple[str, str | None]:
@@ -34,7 +57,7 @@ def training_on(bench: Bench, folder: Path, texts: set[str] | None = None) -> Tr
     ends = {r.request_id: [np.nan if g.z_star is None else g.z_star for g in r.goals] for r in asked}
     return Training(
         load=lambda: load_model(SPEC),
-        plans={r.request_id: method.step(r, Artifact(), ())[0] for r in asked},  # type: ignore[index]
+        plans=under(method_name),
         targets={
             r.request_id: Target(r.text, np.array([g.z0 for g in r.goals]), np.array(ends[r.request_id])) for r in asked
         },
@@ -43,4 +66,6 @@ def training_on(bench: Bench, folder: Path, texts: set[str] | None = None) -> Tr
         failure=failure,
         run=RunFolder(folder),
         base="embedded",
+        also={name: under(name) for name in also},
+        say=say,
     )

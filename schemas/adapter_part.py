@@ -45,6 +45,18 @@ class Recipe(OfKind):
         """Answers that training on so many requests draws at most, and the tokens of all of them at most."""
         return 0, 0
 
+    def also_under(self) -> tuple[str, ...]:
+        """Prompt strategies, beside the method's own, whose prompts of the training requests the recipe is given."""
+        return ()
+
+    def files(self) -> tuple[str, ...]:
+        """Files whose content training follows from."""
+        return ()
+
+    def states(self) -> int:
+        """Most states that a run leaves."""
+        return self.checkpoints
+
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, value: Any) -> Any:

@@ -53,15 +53,19 @@ class TrainingSamples(Contract, table="training_samples", key=("part", "step", "
     text: str = column(description="`raw` after cleaning: what was rewarded")
     finish_reason: str = column(isin=["stop", "length"], description="Why it ended")
     reward: float = column(
-        nullable=True, description="Weighted sum of the rewards or objectives; null: it could not be scored"
+        nullable=True,
+        description="Weighted sum of the rewards or objectives; of SteerLM the negative error over what it was asked "
+        "for; null: it could not be scored, or nothing was asked",
     )
     advantage: float = column(
-        nullable=True, description="What it was trained with; null where it was left out, or trained on as it is"
+        nullable=True,
+        description="What it was trained with, such as its weight; null where it was left out, or trained on as it is",
     )
     copied: bool = column(description="True where it is the source, white space aside")
     state: str = column(
         isin=["kept", "dropped", "unscorable"],
-        description="`dropped`: others of its group were trained on; `unscorable`: it has no reward, and moved nothing",
+        description="`dropped`: others of its group were trained on, or it did not fit; `unscorable`: it has no "
+        "reward, or no label, and moved nothing",
     )
 
 
@@ -71,7 +75,10 @@ class TrainingMeasures(Contract, table="training_measures", key=("part", "step",
     part: str = column(description="Label of the part")
     step: int = column(ge=1, description="Optimiser step")
     sample: int = column(ge=0, description="Its place among the step's completions")
-    measure: str = column(description="`reward:NAME`, `metric:NAME`, or `z:GOAL`")
+    measure: str = column(
+        description="`reward:NAME`, `metric:NAME`, `z:GOAL`; of SteerLM `asked:GOAL` (a level), and `predicted:GOAL` "
+        "where an attribute model measured"
+    )
     value: float = column(nullable=True, description="The figure; null where it is not defined")
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.adapter_part import Recipe
 from schemas.spec import Options, Spec
+from schemas.tuning import OWN_SHARED, TuningRecipe
 
 #: What a completion can be rewarded for; `goal:NAME` is the error on one goal.
 REWARDS = ("steering_error", "miscalibration", "orthogonality", "meaning", "english_only", "think_format")
@@ -179,7 +180,7 @@ class Floor(Spec):
         return self
 
 
-class InheritanceRecipe(Recipe):
+class InheritanceRecipe(TuningRecipe):
     """Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers to each request.
 
     The model writes k answers to each training request; the one that has most of what is wanted is trained on. With
@@ -200,9 +201,6 @@ class InheritanceRecipe(Recipe):
 
     kind: Literal["inheritance"] = "inheritance"
     samples: int = Field(10, gt=0, description="Answers that are drawn for a request: k")
-    temperature: float = Field(1.0, gt=0.0)
-    min_p: float = Field(0.0, ge=0.0, lt=1.0)
-    max_new_tokens: int = Field(1024, gt=0)
     objectives: tuple[Objective, ...] = Field(
         (Objective(metric="steering_error", direction="min", value=None, weight=1.0),),
         min_length=1,
@@ -214,17 +212,6 @@ class InheritanceRecipe(Recipe):
         0.8, gt=0.0, le=1.0, description="Overlap of word trigrams (Jaccard) from which a text repeats one that was "
         "chosen already, and the next best is taken; null: texts may repeat"
     )  # fmt: skip
-    epochs: int = Field(3, gt=0, description="Times that each chosen answer is trained on")
-    batch: int = Field(16, gt=0, description="Answers of an optimiser step")
-    learning_rate: float = Field(2e-4, gt=0.0)
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    warmup: float = Field(0.05, ge=0.0, lt=1.0, description="Share of the steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0.0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW")
-    grad_norm: float = Field(1.0, gt=0.0, description="Gradients are clipped to it")
-    trl: Options = Field(
-        default_factory=dict, description="Further settings of trl's `SFTConfig`, as they are called there"
-    )
 
     def named(self) -> tuple[tuple[str, str], ...]:
         """Metrics of objectives and floors."""
@@ -242,26 +229,12 @@ class InheritanceRecipe(Recipe):
             raise ValueError(f"two objectives by {', '.join(twice)}: give one")
         if self.select == "best" and self.samples == 1:
             raise ValueError("samples = 1 leaves nothing to choose from: draw more, or `select: random`")
-        if own := sorted(set(self.trl) & OWN_SFT):
-            raise ValueError(f"`trl` may not set {', '.join(own)}: the recipe has settings for that")
         return self
 
 
-#: Settings of trl's trainers that a recipe decides.
-OWN_SHARED = {
-    "output_dir", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps",
-    "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "per_device_train_batch_size", "seed", "data_seed",
-    "shuffle_dataset", "save_strategy", "save_steps", "save_total_limit", "remove_unused_columns",
-}  # fmt: skip
-
+#: Settings of trl's trainer that the recipe decides.
 OWN = OWN_SHARED | {
     "beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "multi_objective_aggregation", "num_iterations",
     "temperature", "min_p", "max_completion_length", "num_generations", "generation_batch_size", "steps_per_generation",
     "reward_weights",
-}  # fmt: skip
-
-#: Rows are laid out token by token before trl sees them: none may be packed, cut or masked anew.
-OWN_SFT = OWN_SHARED | {
-    "train_sampling_strategy", "max_length", "packing", "padding_free", "truncation_mode", "dataset_kwargs",
-    "completion_only_loss", "assistant_only_loss", "eos_token", "chat_template_path",
 }  # fmt: skip

@@ -41,6 +41,7 @@ class Training:
         failure: cleans an answer and says why it is none.
         run: where the run lies.
         base: what the base model is called in an adapter's settings.
+        also: strategy -> the prompts of the training requests under it, for the strategies that the recipe wants.
         say: told what happens.
         observe: given the figures of each step.
     """
@@ -53,6 +54,7 @@ class Training:
     failure: Failure
     run: RunFolder
     base: str
+    also: Mapping[str, Mapping[str, Plan]] = field(default_factory=dict)
     say: Callable[[str], None] = field(default=lambda line: None)
     observe: Observe = field(default=lambda step, figures: None)
 

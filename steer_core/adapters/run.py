@@ -78,6 +78,10 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def put(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the rows of that name: all of them, or none where a kill comes in between."""
+        write_bytes(str(self.path / f"{name}.jsonl"), "".join(map(_line, rows)).encode("utf-8"))
+
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of that name."""
         file = self.path / f"{name}.jsonl"

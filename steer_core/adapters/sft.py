@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from schemas.recipes import InheritanceRecipe
+from schemas.tuning import TuningRecipe
 from steer_core.adapters.recipe import Training, lora_config
 from steer_core.adapters.run import kept_steps
 from steer_core.adapters.training import book_of, no_model_card_of, order, quiet, shared_settings, train_on
@@ -41,12 +41,24 @@ class Row:
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
 
-    def laid_out(self) -> dict[str, list[int]]:
+    def laid_out(self) -> dict[str, Any]:
         """`input_ids` and `labels`, both of shape [prompt + completion]; labels are `IGNORED` over the prompt."""
         return {
             "input_ids": [*self.prompt, *self.completion],
             "labels": [IGNORED] * len(self.prompt) + [*self.completion],
         }
+
+
+class Objective(Protocol):
+    """Another loss than the mean over the tokens of the completions."""
+
+    def trainer(self, base: Any, figures: dict[str, float]) -> Any:
+        """A subclass of trl's trainer with that loss, which puts figures of a step where they are logged from."""
+        ...
+
+    def collator(self, pad: int) -> Any:
+        """What makes a batch of rows that are laid out."""
+        ...
 
 
 def fitting(rows: Sequence[Row], training: Training, loaded: LoadedModel) -> list[Row]:
@@ -66,17 +78,21 @@ def fitting(rows: Sequence[Row], training: Training, loaded: LoadedModel) -> lis
     return fit
 
 
-def steps_of(recipe: InheritanceRecipe, rows: int) -> int:
+def steps_of(recipe: TuningRecipe, rows: int) -> int:
     """Optimiser steps over so many rows; the last one may have fewer than a whole batch."""
     return -(-recipe.epochs * rows // recipe.batch)
 
 
 def fine_tune(
-    recipe: InheritanceRecipe,
+    recipe: TuningRecipe,
     rows: Sequence[Row],
     training: Training,
     loaded: LoadedModel,
     further: Mapping[str, float],
+    *,
+    schedule: Sequence[int] | None = None,
+    start: Path | None = None,
+    objective: Objective | None = None,
 ) -> dict[int, Path]:
     """Train to the end, from the last whole checkpoint of the run; returns the folders of the states that are kept.
 
@@ -86,21 +102,27 @@ def fine_tune(
         training: where the run lies, begun already (`RunFolder.begin`), and who is told.
         loaded: the model; the adapter is put on it.
         further: figures that are logged with the first step.
+        schedule: places of rows in the order in which steps take them; None: each `epochs` times, in an order drawn
+            from the recipe's seed.
+        start: the adapter that training starts from; None: a new one.
+        objective: the loss; None: the mean over all tokens of a step's completions.
 
     Raises:
         ConfigError: an option that trl does not have, or that contradicts the recipe.
     """
-    run, steps = training.run, steps_of(recipe, len(rows))
+    places = order(len(rows), recipe.epochs * len(rows), recipe.seed) if schedule is None else schedule
+    run, steps = training.run, -(-len(places) // recipe.batch)
     kept = kept_steps(steps, recipe.checkpoints)
     done = max(run.checkpoints(), default=0)
     if done:
         training.say(f"training goes on after step {done} of {steps}")
     figures = {} if done else dict(further)
-    train_on(_trainer(recipe, rows, training, loaded, kept, figures), run.checkpoints().get(done))
+    laid = [rows[i].laid_out() for i in places]
+    train_on(_trainer(recipe, laid, training, loaded, kept, figures, start, objective), run.checkpoints().get(done))
     return {s: p for s, p in run.checkpoints().items() if s in kept}
 
 
-def _settings(recipe: InheritanceRecipe, folder: Path, steps: int, on_cpu: bool) -> dict[str, Any]:
+def _settings(recipe: TuningRecipe, folder: Path, steps: int, on_cpu: bool) -> dict[str, Any]:
     """Arguments of trl's `SFTConfig`.
 
     Raises:
@@ -123,34 +145,41 @@ def _settings(recipe: InheritanceRecipe, folder: Path, steps: int, on_cpu: bool)
 
 
 def _trainer(
-    recipe: InheritanceRecipe,
-    rows: Sequence[Row],
+    recipe: TuningRecipe,
+    laid: Sequence[Mapping[str, Any]],
     training: Training,
     loaded: LoadedModel,
     kept: Sequence[int],
     figures: dict[str, float],
+    start: Path | None = None,
+    objective: Objective | None = None,
 ) -> Any:
     from datasets import Dataset
+    from peft import PeftModel
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
-    run = training.run
-    settings = _settings(recipe, run.path, steps_of(recipe, len(rows)), loaded.device == "cpu")
+    run, trainer = training.run, no_model_card_of(SFTTrainer)
+    settings = _settings(recipe, run.path, -(-len(laid) // recipe.batch), loaded.device == "cpu")
     try:
         args = SFTConfig(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"recipe {recipe.kind!r}: trl refuses its settings: {error}") from error
-    laid = [rows[i].laid_out() for i in order(len(rows), recipe.epochs * len(rows), recipe.seed)]
     # dropout would make a resumed run another one, and SFTConfig has no setting for it
     disable_dropout_in_model(loaded.model)
+    more: dict[str, Any] = {"model": loaded.model, "peft_config": lora_config(recipe.lora)}
+    if start is not None:
+        more = {"model": PeftModel.from_pretrained(loaded.model, str(start), is_trainable=True)}
+    if objective is not None:
+        trainer = objective.trainer(trainer, figures)
+        more["data_collator"] = objective.collator(loaded.tokenizer.pad_token_id)
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
-        return no_model_card_of(SFTTrainer)(
-            model=loaded.model,
+        return trainer(
             args=args,
-            train_dataset=Dataset.from_list(laid),
+            train_dataset=Dataset.from_list(list(laid)),
             processing_class=loaded.tokenizer,
-            peft_config=lora_config(recipe.lora),
             callbacks=[book_of(run, kept, training.observe, LOGGED, figures)],
+            **more,
         )

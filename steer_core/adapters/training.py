@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schemas.recipes import GrpoRecipe, InheritanceRecipe
+from schemas.recipes import GrpoRecipe
+from schemas.tuning import TuningRecipe
 from steer_core.adapters.run import RunFolder
 from steer_core.steering.plan import Plan
 
@@ -25,7 +26,7 @@ RESUMABLE = 20
 
 
 def shared_settings(
-    recipe: GrpoRecipe | InheritanceRecipe, folder: Path, steps: int, rows: int, parts: int, on_cpu: bool
+    recipe: GrpoRecipe | TuningRecipe, folder: Path, steps: int, rows: int, parts: int, on_cpu: bool
 ) -> dict[str, Any]:
     """Arguments of trl's configurations that all trainers have in common.
 

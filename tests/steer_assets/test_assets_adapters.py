@@ -202,6 +202,55 @@ def test_active_inheritance_is_trained_tried_and_measured_and_its_control_draws_
     assert kept["inherited"]["reward"].mean() > kept["by-chance"]["reward"].mean()
 
 
+LABELLED = {
+    "kind": "steerlm",
+    "preset": "embedded",
+    "max_new_tokens": 48,
+    "epochs": 1,
+    "batch": 4,
+    "iterations": 1,
+    "iteration_share": 0.5,
+    "answers": 2,
+    "prompts_per_step": 2,
+    "lora": {"rank": 4},
+}
+
+
+def test_steerlm_is_trained_under_labels_tried_and_measured_and_its_first_answers_are_those_of_another_prompt(place):
+    labels = {"kind": "prompt", "strategy": "labels"}
+    place.bench = {**place.bench, "methods": ["labelled", "by-labels"]}
+    worn = {"kind": "adapter", "recipe": LABELLED, "trial_texts": 3}
+    place.configure(methods={"by-labels": {"parts": [labels, worn]}})
+    cell = "by-labels|embedded"
+    status, _ = place.materialize(GRID, cell)
+    assert status["adapters"] == status["checkpoint_trials"] == status["report"] == "written"
+    rows, log = read(place, "adapters", Adapters, cell), read(place, "training_log", TrainingLog, cell)
+    # conditioned training, a round, an iteration
+    assert rows.height == 3
+    assert rows["step"].max() == log["step"].max()
+    samples = read(place, "training_samples", TrainingSamples, cell)
+    assert samples["step"].unique().sort().to_list() == [1, *(s + 1 for s in rows["step"].sort()[:2])]
+    measures = read(place, "training_measures", TrainingMeasures, cell)
+    asked = measures.filter(pl.col("measure").str.starts_with("asked:"))
+    assert asked.height
+    assert asked["step"].min() > 1
+    assert asked["value"].is_between(0, 9).all()
+    trials = read(place, "checkpoint_trials", CheckpointTrials, cell)
+    assert set(trials["step"]) == {-1, *rows["step"]}
+    assert read(place, "probe_arms", ProbeArms, cell)["label"].to_list()[:2] == ["as it is used", "without the adapter"]
+    responses = pl.read_parquet(place.table("responses", cell), hive_partitioning=False)
+    plans = [json.loads(p) for p in responses["plan"]]
+    assert any(p.get("adapter") in set(rows["adapter"]) for p in plans)
+    assert all(p["messages"][0]["content"].count("<extra_id_2>") <= 1 for p in plans)
+    assert set(place.materialize(GRID, cell)[0].values()) == {"unchanged"}
+    # under another prompt it is refused
+    place.configure(methods={"by-labels": {"parts": [PROMPT, worn]}})
+    _, result = place.materialize(GRID, cell, raise_on_error=False)
+    assert not result.success
+    said = str(next(e for e in result.all_events if e.is_step_failure).event_specific_data.error)
+    assert "trains under the prompt strategy `labels` with levels = 10" in said
+
+
 def checked():
     bench = registry().bench("small")
     check_bench(bench, all_cells(bench))

@@ -17,11 +17,13 @@ import numpy as np
 from schemas.digest import digest_text
 from schemas.recipes import InheritanceRecipe
 from schemas.specs import Decoding
+from schemas.tuning import TuningRecipe
 from steer_core.adapters.inheritance.selection import Candidate
 from steer_core.adapters.recipe import Training
 from steer_core.evaluation.meaning import content_f1_pairs
 from steer_core.evaluation.steerability import continuous_scores
 from steer_core.generation.backend import BATCH_SIZE, Backend, Call
+from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
 
 #: Rows of the run that candidates are kept in. Of step 0: they stand before any checkpoint, and none cuts them off.
@@ -63,16 +65,39 @@ def draw(recipe: InheritanceRecipe, training: Training, requests: Sequence[str],
     Raises:
         SteerworksError: the engine gave an answer without a token.
     """
+    return draw_under(
+        recipe, training, {(r, k): training.plans[r] for r in requests for k in range(recipe.samples)}, backend
+    )
+
+
+def draw_under(
+    recipe: TuningRecipe,
+    training: Training,
+    plans: Mapping[tuple[str, int], Plan],
+    backend: Backend,
+    purpose: str = "candidate",
+) -> list[Drawn]:
+    """An answer to each of some prompts, in order; those that the run has already are not drawn again.
+
+    Args:
+        recipe: how is drawn.
+        training: the run that answers are kept in as they come.
+        plans: (request, which of its answers) -> the prompt, which must leave room for an answer.
+        backend: an engine over the model, with the adapters that plans wear.
+        purpose: part of each answer's seed.
+
+    Raises:
+        SteerworksError: the engine gave an answer without a token.
+    """
     decoding = Decoding(
         max_new_tokens=recipe.max_new_tokens, temperature=recipe.temperature, top_p=1.0, min_p=recipe.min_p
     )
-    wanted = [(r, k) for r in requests for k in range(recipe.samples)]
-    found = _kept(training)
-    missing = [key for key in wanted if key not in found]
+    found = kept(training)
+    missing = [key for key in plans if key not in found]
     if missing:
-        training.say(f"{len(missing)} of {len(wanted)} answers are to be drawn")
+        training.say(f"{len(missing)} of {len(plans)} answers are to be drawn")
     calls = [
-        Call(replace(training.plans[r], decoding=decoding), k, _seed(recipe.seed, r, k), log_probs=True)
+        Call(replace(plans[r, k], decoding=decoding), k, _seed(purpose, recipe.seed, r, k), log_probs=True)
         for r, k in missing
     ]
     rows: list[dict[str, Any]] = []
@@ -95,11 +120,12 @@ def draw(recipe: InheritanceRecipe, training: Training, requests: Sequence[str],
             training.run.append(FILE, rows)
             rows = []
     training.run.append(FILE, rows)
-    found = _kept(training)
-    return [found[key] for key in wanted]
+    found = kept(training)
+    return [found[key] for key in plans]
 
 
-def _kept(training: Training) -> dict[tuple[str, int], Drawn]:
+def kept(training: Training) -> dict[tuple[str, int], Drawn]:
+    """(request, which of its answers) -> the answers that a run has."""
     rows = [
         Drawn(r["request_id"], r["sample"], r["raw"], r["finish_reason"], tuple(r["tokens"]), r["log_likelihood"])
         for r in training.run.rows(FILE)
@@ -107,8 +133,8 @@ def _kept(training: Training) -> dict[tuple[str, int], Drawn]:
     return {(d.request_id, d.sample): d for d in rows}
 
 
-def _seed(seed: int, request: str, sample: int) -> int:
-    return int(digest_text(f"candidate:{seed}:{request}:{sample}")[:15], 16)
+def _seed(purpose: str, seed: int, request: str, sample: int) -> int:
+    return int(digest_text(f"{purpose}:{seed}:{request}:{sample}")[:15], 16)
 
 
 def measured(drawn: Sequence[Drawn], training: Training) -> list[Candidate]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from schemas.adapter_part import AdapterPart, Recipe
 from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMeasures, TrainingSamples
-from schemas.digest import canonical_json, digest_json
+from schemas.digest import canonical_json, digest_bytes, digest_json
 from schemas.evaluation import HEADLINE
 from schemas.specs import BenchSpec
 from steer_core.adapters.hub import states_of_hub
@@ -27,6 +27,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import failure_of, requests_from, run_method
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under, gather, give
 from steer_core.methods.part import Arm, Composed, Part
+from steer_core.methods.parts._adapter_needs import content_of, plans_under
 from steer_core.methods.parts._adapter_served import on_server, served_row
 from steer_core.methods.protocol import Artifact, Choose, Item, Method, Request
 from steer_core.models.loading import fingerprint_of, load_model
@@ -100,7 +101,10 @@ def _trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> tu
     plans = {r.request_id: _prompt(method, r, artifact) for r in wanted}
     fingerprint = fingerprint_of(cell.model)
     settings = recipe.model_dump(mode="json")
-    data = digest_json([sorted((r, p.id) for r, p in plans.items()), asked.sort("request_id", "goal").rows()])
+    also = {name: plans_under(name, method, wanted) for name in recipe.also_under()}
+    said: list[Any] = [sorted((r, p.id) for r, p in plans.items()), asked.sort("request_id", "goal").rows()]
+    said += [[digest_bytes(content_of(f)) for f in recipe.files()]] if recipe.files() else []
+    data = digest_json([*said, *(sorted((r, p.id) for r, p in more.items()) for more in also.values())])
     known = digest_json([settings, recipe_module(recipe.kind).VERSION, VERSION, fingerprint, data])
     run = RunFolder(cell.folders.local(f"{RUNS}/{known}"))
     training = Training(
@@ -112,6 +116,7 @@ def _trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> tu
         failure=_failure(method, {r.request_id: r.text for r in wanted}),
         run=run,
         base=cell.model.source,
+        also=also,
         say=cell.say,
         observe=cell.observe,
     )
@@ -194,7 +199,8 @@ def _follows(part: Part, cell: FitContext) -> Any:
     """What the adapter follows from beside its settings: the files of a folder, or what the pool is asked."""
     spec = _spec(part)
     if spec.recipe is not None:
-        return [asked_under(part, cell), recipe_module(spec.recipe.kind).VERSION]
+        files = [digest_bytes(content_of(f)) for f in spec.recipe.files()]
+        return [asked_under(part, cell), recipe_module(spec.recipe.kind).VERSION, *([files] if files else [])]
     if spec.folder is None:
         # a revision of the hub stays as it is; whether a server has what it had is looked at when it is asked
         return None
@@ -269,7 +275,7 @@ def _draws(part: Part, cell: FitContext) -> tuple[int, int]:
 def _trial_calls(part: Part, cell: FitContext) -> int:
     spec = _spec(part)
     probe = cell.bench.probe(str(cell.bench.train_probe))
-    states = 1 if spec.recipe is None else spec.recipe.checkpoints
+    states = 1 if spec.recipe is None else spec.recipe.states()
     return (states + 1) * spec.trial_texts * probe.n_goals_per_text
 
 

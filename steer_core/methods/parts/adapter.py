@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-import schemas.recipes  # noqa: F401  (the recipes that configurations may name)
+import schemas.recipes
+import schemas.steerlm_recipe  # noqa: F401  (the recipes that configurations may name)
 from schemas.adapter_part import AdapterPart
 from schemas.specs import BenchSpec, ModelSpec
 from steer_core.adapters.recipe import lacking, recipe_module

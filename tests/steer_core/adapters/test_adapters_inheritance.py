@@ -137,7 +137,8 @@ def test_loss_is_on_the_answer_and_the_token_that_ends_it_and_on_nothing_else(tm
     drawn = [d for d in draw(own, asked, sorted(asked.plans), backend) if d.finish_reason == "stop"]
     assert len(drawn) >= 3
     rows = [Row(tuple(backend.encode(asked.plans[d.request_id])), d.tokens) for d in drawn]
-    trainer = _trainer(own, rows, asked, loaded, (1,), {})
+    laid = [rows[i].laid_out() for i in order(len(rows), len(rows), own.seed)]
+    trainer = _trainer(own, laid, asked, loaded, (1,), {})
     tokenizer, seen = loaded.tokenizer, 0
     for batch in trainer.get_train_dataloader():
         ids, labels, mask = (batch[c].tolist() for c in ("input_ids", "labels", "attention_mask"))
