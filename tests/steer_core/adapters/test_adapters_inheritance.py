@@ -89,7 +89,9 @@ def test_after_a_kill_it_goes_on_to_the_same_weights_and_draws_nothing_again(who
     # not in vain: the steps after the kill moved the weights, and another order of rows leads elsewhere
     assert apart(states[3], states[6]) > 1e-4
     for name in ("log", "samples", "measures", "candidates"):
-        assert RunFolder(folder).rows(name) == RunFolder(target).rows(name)
+        # how long a step took is another matter every time
+        one, other = ([r for r in RunFolder(f).rows(name) if r.get("measure") != "seconds"] for f in (folder, target))
+        assert one == other
     # a finished run is not begun again
     assert train(recipe(), training(target, load=lambda: pytest.fail("nothing is left to do"))) == again
 
