@@ -2,9 +2,9 @@ r"""A prompt that asks by labels, in a conversation of any chat template, and it
 
     [label_start]goal:level,goal:level \n\n Please rewrite the following text. \n\n TEXT
 
-(blanks are for the eye). Labels stand first, where a model that rewrites looks for its instruction; the published layout
-has them behind the text. Goals that nothing is asked of are left out; where none is
-left there is no label string at all. The text cannot forge one: a marker in it is escaped.
+(blanks are for the eye). Labels stand first, where a model that rewrites looks for its instruction; the published
+layout has them behind the text. Goals that nothing is asked of are left out; where none is left there is no label
+string at all. The text cannot forge one: a marker in it is escaped.
 """
 
 from __future__ import annotations

@@ -118,7 +118,12 @@ def test_after_a_kill_in_any_phase_it_goes_on_to_the_same_weights_and_draws_noth
     assert apart(states[6], states[11]) > 1e-4
     assert apart(states[11], states[15]) > 1e-4
     for name in ("log", "samples", "measures"):
-        assert RunFolder(folder).rows(name) == RunFolder(target).rows(name)
+        one, other = (
+            # how long a step took is another matter every time
+            [r for r in RunFolder(f).rows(name) if r.get("measure") != "seconds"]
+            for f in (folder, target)
+        )
+        assert one == other
     # a finished run is not begun again
     assert train(recipe(), training(target, load=lambda: pytest.fail("nothing is left to do"))) == again
 
