@@ -54,7 +54,7 @@ ASIDE, TESTED = 32, 64
 #: Texts that all are drawn from, and words that they have at most.
 DRAWN, WORDS = 846, 40
 #: Requests of a text of the bench, which are what rounds draw for; and rewrites that are learnt first.
-REQUESTS, REWRITES = 4, 10_000
+REQUESTS, REWRITES = 4, 40_000
 #: Probability that a rewrite has 1, 2 ... sentences: short ones carry as much of their labels in fewer tokens.
 SENTENCES = (0.25, 0.25, 0.2, 0.15, 0.1, 0.05)
 #: The bench's texts (config/benches.yaml).
