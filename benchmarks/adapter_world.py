@@ -62,6 +62,7 @@ def training_on(
             r.request_id: Target(r.text, np.array([g.z0 for g in r.goals]), np.array(ends[r.request_id])) for r in asked
         },
         goals=goals,
+        comparatives={name: (goal.less, goal.more) for name, goal in bench.goals.items()},
         ruler=bench.ruler,
         failure=failure,
         run=RunFolder(folder),

@@ -1,10 +1,10 @@
 """SteerLM on the embedded model: what is asked by labels against what is measured, goal by goal, phase by phase.
 
-Goals of the bench `tales` are the attributes, ten levels each. As in the papers, what is learnt first is a corpus that
-the model did not write: rewrites of short texts by the grammar, their attributes drawn apart from each other, labelled
-by the ruler alone. A run trains on them with their labels, bootstraps once, and runs one iteration of SteerLM 2.0; each
-phase leaves a state. On other texts the states, and the model without one, answer the same label strings, greedily.
-There are two kinds:
+Goals of the bench `tales` are the attributes, six levels each, asked for in words. As in the papers, what is learnt
+first is a corpus that the model did not write: rewrites of short texts by the grammar, their attributes drawn apart
+from each other, labelled by the ruler alone. A run trains on them with their labels, bootstraps once, and runs one
+iteration of SteerLM 2.0; each phase leaves a state. On other texts the states, and the model without one, answer the
+same label strings, greedily. There are two kinds:
 
 * independent: a level for each goal, drawn by itself, so that most strings describe no text that the model ever wrote;
 * own: labels measured on the untuned model's own rewrites of the same texts, so that there is a text that has them.
@@ -37,7 +37,7 @@ from schemas.specs import Decoding
 from schemas.steerlm_recipe import SteerlmRecipe
 from steer_core.adapters.recipe import Training, train
 from steer_core.adapters.steerlm.annotating import ruler_of
-from steer_core.adapters.steerlm.asking import LabelPrompt, asked_row
+from steer_core.adapters.steerlm.asking import LabelPrompt, asked_row, phrases_of
 from steer_core.adapters.steerlm.fidelity import cross_talk, fidelity
 from steer_core.front.bench import open_bench
 from steer_core.generation.adapters import Adapter
@@ -54,9 +54,9 @@ ASIDE, TESTED = 32, 64
 #: Texts that all are drawn from, and words that they have at most.
 DRAWN, WORDS = 846, 40
 #: Requests of a text of the bench, which are what rounds draw for; and rewrites that are learnt first.
-REQUESTS, REWRITES = 4, 40_000
-#: Probability that a rewrite has 1, 2 ... sentences: short ones carry as much of their labels in fewer tokens.
-SENTENCES = (0.25, 0.25, 0.2, 0.15, 0.1, 0.05)
+REQUESTS, REWRITES = 4, 8_000
+#: Probability that a rewrite has 1, 2 ... sentences.
+SENTENCES = (0.2, 0.2, 0.15, 0.15, 0.15, 0.15)
 #: The bench's texts (config/benches.yaml).
 CORPUS_TEXTS, CORPUS_SEED = 4000, 7
 #: Resamples of texts for Spearman's interval.
@@ -92,9 +92,9 @@ def write_corpus(file: Path, left_out: set[str]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def asks(goals: Sequence[str]) -> LabelPrompt:
+def asks(held: Training) -> LabelPrompt:
     """The prompt of all arms."""
-    return LabelPrompt(tuple(goals), LEVELS)
+    return LabelPrompt(held.goals, LEVELS, phrases={g: phrases_of(*words) for g, words in held.comparatives.items()})
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Asked:
 
 def asked_for(kind: str, held: Training, labels: Sequence[Mapping[str, int]], texts: Sequence[str]) -> Asked:
     """Label strings as prompts."""
-    prompt, some = asks(held.goals), next(iter(held.plans.values()))
+    prompt, some = asks(held), next(iter(held.plans.values()))
     plans = tuple(replace(some, messages=prompt.messages(a, t)) for a, t in zip(labels, texts, strict=True))
     return Asked(kind, np.array(texts), np.stack([asked_row(a, prompt) for a in labels]), plans)
 
@@ -131,7 +131,7 @@ def independent(held: Training, texts: Sequence[str], each: int) -> Asked:
 
 def own(held: Training, direct: Training, each: int, backend: TransformersBackend) -> Asked:
     """Levels of the untuned model's rewrites, drawn under the plain request; those that failed are left out."""
-    prompt, of_text = asks(held.goals), dict[str, list[str]]()
+    prompt, of_text = asks(held), dict[str, list[str]]()
     for r in sorted(direct.plans):
         of_text.setdefault(direct.targets[r].source, []).append(r)
     requests = [r for found in of_text.values() for r in found[:each]]
@@ -161,7 +161,7 @@ def measured(backend: TransformersBackend, held: Training, asked: Asked, state: 
     able = [k for k, (_, failure) in enumerate(answers) if failure is None]
     levels = np.full(asked.levels.shape, np.nan)
     if able:
-        levels[able] = ruler_of(held, asks(held.goals))([answers[k][0] for k in able])
+        levels[able] = ruler_of(held, asks(held))([answers[k][0] for k in able])
     kept.parent.mkdir(parents=True, exist_ok=True)
     np.save(kept, levels)
     return levels
@@ -190,7 +190,7 @@ def over_seeds(values: Floats, texts: NDArray[np.str_]) -> str:
 
 def write_down(asked: Asked, arms: Mapping[str, Floats], goals: Sequence[str]) -> None:
     """All figures of a kind; arms: levels of shape [seeds, n, goals]."""
-    attributes = asks(goals).attributes
+    attributes = LabelPrompt(tuple(goals), LEVELS).attributes
     texts = asked.texts
     print(f"\nlabels: {asked.kind}; {len(texts)} label strings on {len(set(texts))} texts")
     rng = np.random.default_rng(0)

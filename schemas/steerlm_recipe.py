@@ -26,6 +26,8 @@ class SteerlmRecipe(TuningRecipe):
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "embedded": {
+            "levels": 6,
+            "wording": "words",
             "samples": 1,
             "max_new_tokens": 192,
             "epochs": 1,
@@ -50,6 +52,9 @@ class SteerlmRecipe(TuningRecipe):
     kind: Literal["steerlm"] = "steerlm"
     levels: int = Field(
         10, ge=2, le=100, description="Levels of each goal, 0 the lowest; as many as the prompt strategy says"
+    )
+    wording: Literal["digits", "words"] = Field(
+        "digits", description="How labels are written, as the prompt strategy says; `words` has six levels"
     )
     draw_under: str | None = Field(
         "direct", description="Strategy whose prompts the first answers are drawn under; null: the method's own"
@@ -159,6 +164,8 @@ class SteerlmRecipe(TuningRecipe):
             raise ValueError(
                 f"demonstrations {self.demonstrations!r} is relative, and to what is not said: write the whole path"
             )
+        if self.wording == "words" and self.levels != 6:
+            raise ValueError(f"`wording: words` has six levels, and levels = {self.levels}")
         if self.iterations and not self.unasked:
             raise ValueError("iterations take P(y | x) from the model asked for nothing: `unasked` is to be above 0")
         if self.ask == "requested" and self.quality is not None:

@@ -44,6 +44,7 @@ class Training:
         also: strategy -> the prompts of the training requests under it, for the strategies that the recipe wants.
         say: told what happens.
         observe: given the figures of each step.
+        comparatives: goal -> (less, more) of it in words, as a request says them.
     """
 
     load: Callable[[], LoadedModel]
@@ -57,6 +58,7 @@ class Training:
     also: Mapping[str, Mapping[str, Plan]] = field(default_factory=dict)
     say: Callable[[str], None] = field(default=lambda line: None)
     observe: Observe = field(default=lambda step, figures: None)
+    comparatives: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def recipe_module(kind: str) -> Any:

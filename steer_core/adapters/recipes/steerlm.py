@@ -23,7 +23,7 @@ from steer_core.adapters.rewards import unknown_goals
 from steer_core.adapters.run import RunFolder, kept_steps
 from steer_core.adapters.sft import fine_tune
 from steer_core.adapters.steerlm.annotating import Annotated, Annotator, annotate, attribute_annotator, ruler_of
-from steer_core.adapters.steerlm.asking import LabelPrompt
+from steer_core.adapters.steerlm.asking import LabelPrompt, phrases_of
 from steer_core.adapters.steerlm.demonstrations import demonstrations
 from steer_core.adapters.steerlm.hindsight import Layout, Pair, asked_of, laid, pairs_of, some_of
 from steer_core.adapters.steerlm.noting import figures_of, rows_of
@@ -58,8 +58,23 @@ def train(recipe: SteerlmRecipe, training: Training) -> dict[int, Path]:
     training.run.path.mkdir(parents=True, exist_ok=True)
     if done := training.run.rows(_DONE):
         return _states(recipe, training.run, [int(row["steps"]) for row in done])
-    run = _Run(recipe, training, LabelPrompt(training.goals, recipe.levels))
+    run = _Run(recipe, training, _asking(recipe, training))
     return _states(recipe, training.run, run.all_phases())
+
+
+def _asking(recipe: SteerlmRecipe, training: Training) -> LabelPrompt:
+    """How labels are written.
+
+    Raises:
+        ConfigError: in words, and a goal has none.
+    """
+    phrases = {g: phrases_of(*words) for g, words in training.comparatives.items()} if recipe.wording == "words" else {}
+    if recipe.wording == "words" and set(phrases) != set(training.goals):
+        raise ConfigError("labels in words need the comparatives (`less`, `more`) of every goal")
+    try:
+        return LabelPrompt(training.goals, recipe.levels, phrases=phrases)
+    except SteerworksError as error:
+        raise ConfigError(f"recipe 'steerlm': {error}") from error
 
 
 def _folder(run: RunFolder, phase: int) -> RunFolder:
@@ -294,7 +309,8 @@ def _requested(training: Training, prompt: LabelPrompt) -> dict[str, dict[str, i
 
 
 def _not_by_labels(prompt: LabelPrompt, why: str) -> str:
+    wording = "words" if prompt.phrases else "digits"
     return (
-        f"recipe 'steerlm' trains under the prompt strategy `labels` with levels = {prompt.levels}: {why}; give the "
-        "method this strategy, and both the same levels"
+        f"recipe 'steerlm' trains under the prompt strategy `labels` with levels = {prompt.levels} in {wording}: "
+        f"{why}; give the method this strategy, and both the same levels and `wording`"
     )

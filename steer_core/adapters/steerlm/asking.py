@@ -5,6 +5,13 @@ r"""A prompt that asks by labels, in a conversation of any chat template, and it
 (blanks are for the eye). Labels stand first, where a model that rewrites looks for its instruction; the published
 layout has them behind the text. Goals that nothing is asked of are left out; where none is left there is no label
 string at all. The text cannot forge one: a marker in it is escaped.
+
+Or in words, six levels each, `much less` to `much more`:
+
+    Please rewrite the following text so that it is much more formal and slightly shorter. Answer ... \n\n TEXT
+
+A model that knows these words as comparatives has less to learn than one that has to tie a digit to a name; what they
+mean here is a level, wherever the text stands.
 """
 
 from __future__ import annotations
@@ -24,7 +31,17 @@ from steer_core.steering.plan import Message
 from steer_core.tables.errors import SteerworksError
 
 Floats = NDArray[np.float64]
-TASK = "Please rewrite the following text."
+REWRITE = "Please rewrite the following text"
+TASK = f"{REWRITE}."
+_SO_THAT, _ONLY = f"{REWRITE} so that it is ", ". Answer with the rewritten text only."
+#: How much of a goal's words a level is, of six.
+STRENGTHS = ("much ", "", "slightly ", "slightly ", "", "much ")
+
+
+def phrases_of(less: str, more: str) -> tuple[str, ...]:
+    """The words of six levels, from the comparatives of a goal: `much more informal` ... `much more formal`."""
+    half = len(STRENGTHS) // 2
+    return tuple(s + (less if k < half else more) for k, s in enumerate(STRENGTHS))
 
 
 @dataclass(frozen=True)
@@ -35,11 +52,32 @@ class LabelPrompt:
         goals: attributes of the label string, in order.
         levels: of each, 0 the lowest.
         markers: `label_start` is what stands before labels; no text may hold any of them.
+        phrases: goal -> words of its levels, from the lowest; empty: labels are a name and a digit.
+
+    Raises:
+        SteerworksError: a goal has not one phrase for each level, or two levels have the same.
     """
 
     goals: tuple[str, ...]
     levels: int = 10
     markers: Markers = field(default_factory=Markers)
+    phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look whether there are words for all levels."""
+        if not self.phrases:
+            return
+        for goal in self.goals:
+            if len(self.phrases.get(goal, ())) != self.levels:
+                raise SteerworksError(
+                    f"labels in words are six levels; goal {goal!r} has words for {len(self.phrases.get(goal, ()))}, "
+                    f"and levels = {self.levels}"
+                )
+        every = [p for goal in self.goals for p in self.phrases[goal]]
+        if twice := sorted({p for p in every if every.count(p) > 1}):
+            raise SteerworksError(
+                f"the words {twice[0]!r} stand for two labels: `more` and `less` of goals must differ"
+            )
 
     @cached_property
     def attributes(self) -> AttributeSet:
@@ -80,6 +118,10 @@ class LabelPrompt:
         """
         asked = label_string(labels, self.attributes)
         guarded = escape(text, sorted(self.markers.reserved))
+        if self.phrases and asked:
+            said = [self.phrases[g][level] for g in self.goals if (level := labels.get(g)) is not None]
+            listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+            return (Message("user", f"{_SO_THAT}{listed}{_ONLY}\n\n{guarded}"),)
         content = (f"{self.markers.label_start}{asked}\n\n" if asked else "") + f"{TASK}\n\n{guarded}"
         return (Message("user", content),)
 
@@ -90,6 +132,11 @@ class LabelPrompt:
             SteerworksError: it is not one that `messages` gives.
         """
         content = messages[0].content if len(messages) == 1 else ""
+        if self.phrases:
+            labels = self._read_words(content)
+            if tuple(messages) != self.messages(labels, text):
+                raise SteerworksError("this is no prompt that asks by labels in words")
+            return labels
         asked, _, _ = content.removeprefix(self.markers.label_start).partition("\n\n")
         try:
             labels = read_label_string(asked, self.attributes) if content.startswith(self.markers.label_start) else {}
@@ -98,6 +145,18 @@ class LabelPrompt:
         if tuple(messages) != self.messages(labels, text):
             raise SteerworksError("this is no prompt that asks by labels")
         return labels
+
+    def _read_words(self, content: str) -> dict[str, int]:
+        """Labels by their words, in the order of the goals; what is none of them is left to be refused."""
+        left, found = content.removeprefix(_SO_THAT), dict[str, int]()
+        if left == content:
+            return found
+        for goal in self.goals:
+            levels = [k for k, words in enumerate(self.phrases[goal]) if left.startswith(words)]
+            if levels:
+                found[goal] = max(levels, key=lambda k: len(self.phrases[goal][k]))
+                left = left[len(self.phrases[goal][found[goal]]) :].removeprefix(", ").removeprefix(" and ")
+        return found
 
 
 def asked_row(labels: Mapping[str, int], prompt: LabelPrompt) -> Floats:

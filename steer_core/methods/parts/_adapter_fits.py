@@ -112,6 +112,7 @@ def _trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> tu
         plans=plans,
         targets={r.request_id: _target(r) for r in wanted},
         goals=tuple(space.goals),
+        comparatives={name: (goal.less, goal.more) for name, goal in cell.goals.items()},
         ruler=cell.ruler(space),
         failure=_failure(method, {r.request_id: r.text for r in wanted}),
         run=run,

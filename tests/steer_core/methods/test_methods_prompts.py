@@ -131,6 +131,11 @@ def test_labels():
     assert prompt("labels", asked, levels=5, keep=True).startswith(
         "<extra_id_2>reading_difficulty:2,text_length:1,formality:4\n\n"
     )
+    # in words: 1.0 and .25 of 0 to 5 are 5 and 1
+    assert prompt("labels", asked, wording="words") == (
+        "Please rewrite the following text so that it is shorter and much more formal. "
+        f"Answer with the rewritten text only.\n\n{TEXT}"
+    )
     # what asks for nothing is the plain rewrite
     assert prompt("labels", NOTHING) == prompt("rewrite")
 
@@ -138,6 +143,10 @@ def test_labels():
 def test_labels_refuse_what_no_label_can_say():
     with pytest.raises(ConfigError, match="at least two levels; got levels = 1"):
         build_strategy("labels", SETTING, {"levels": 1})
+    with pytest.raises(ConfigError, match="labels in words are six levels"):
+        build_strategy("labels", SETTING, {"levels": 5, "wording": "words"})
+    with pytest.raises(ConfigError, match="unknown wording 'signs'; there are: digits, words"):
+        build_strategy("labels", SETTING, {"wording": "signs"})
     with pytest.raises(SteerworksError, match=r"request r1: attribute 'formality' is rated 1\.1"):
         prompt("labels", request(z0=0.5, formality=0.6))
 
