@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from html import unescape
 from pathlib import Path
 
@@ -44,18 +45,24 @@ def _measure(name: str, place: Path, threads: int) -> None:
 
     from steer_assets.assets import nodes_of
     from steer_assets.nodes import CELLS, SHARED
-    from steer_assets.partitions import chosen_cells
+    from steer_assets.partitions import Cell, chosen_cells
     from steer_assets.running import Runner
     from steer_assets.settings import registry
 
     torch.set_num_threads(threads)
     bench = registry().bench(name)
     runner = Runner(bench.name)
-    runner.run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED], None)
+
+    def run(title: str, names: list[str], cell: Cell | None = None) -> set[str]:
+        # what the runner says goes to the terminal, figures to the file
+        with redirect_stdout(sys.stderr):
+            return runner.run(title, names, cell)
+
+    run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED])
     names = [n.name for n in nodes_of(bench).all if n.group == CELLS]
     for cell in chosen_cells(bench, list(bench.methods)):
         wall, cpu = time.perf_counter(), time.process_time()
-        if runner.run(cell.key, names, cell):
+        if run(cell.key, names, cell):
             raise SystemExit(f"{cell.key} failed")
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(f"{cell.key}: {wall:.0f} s, {cpu:.0f} s of processor time, all of it")
