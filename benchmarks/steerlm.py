@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -275,7 +276,7 @@ def main() -> None:
         runs = []
         for seed in range(options.seeds):
             training = training_on(
-                bench, place / f"seed-{seed}", learnt, "labelled", (), lambda x: print("#", x, flush=True)
+                bench, place / f"seed-{seed}", learnt, "labelled", (), lambda x: print(x, file=sys.stderr, flush=True)
             )
             runs.append(training)
             states = train(recipe(seed, corpus), training)

@@ -58,7 +58,7 @@ LOGGED = {
 
 SPEC = GrpoRecipe
 #: Raised when the same recipe and data give other weights.
-VERSION = "1"
+VERSION = "2"
 
 
 def train(recipe: GrpoRecipe, training: Training) -> dict[int, Path]:
@@ -180,6 +180,8 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
             **more: Any,
         ) -> Any:
             """As the trainer's, in chunks of rows of about one length."""
+            # pictures and their like would have to be cut into chunks as well
+            assert all(given is None for given in more.values())
             theirs = super()._get_per_token_logps_and_entropies
             balance = []
 

@@ -58,11 +58,11 @@ def train(recipe: SteerlmRecipe, training: Training) -> dict[int, Path]:
     training.run.path.mkdir(parents=True, exist_ok=True)
     if done := training.run.rows(_DONE):
         return _states(recipe, training.run, [int(row["steps"]) for row in done])
-    run = _Run(recipe, training, _asking(recipe, training))
+    run = _Run(recipe, training, _label_prompt(recipe, training))
     return _states(recipe, training.run, run.all_phases())
 
 
-def _asking(recipe: SteerlmRecipe, training: Training) -> LabelPrompt:
+def _label_prompt(recipe: SteerlmRecipe, training: Training) -> LabelPrompt:
     """How labels are written.
 
     Raises:
