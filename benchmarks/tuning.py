@@ -1,11 +1,11 @@
 """Adapters that are trained and measured as cells of a bench: what their pages say, and the time it took.
 
-    python -m benchmarks.tuning [--bench tuning] [--folder PLACE] [--threads 2]
+    python -m benchmarks.tuning [--bench tuning] [--methods NAME ...] [--folder PLACE] [--threads 2]
 
 `tuning` (`examples/adapters`): the embedded model under the plain request, without and with an adapter of GRPO, and a
-method of prompt, adapter and vector. `english-tuned` (`examples/english`): a real model, likewise without the last. The
-state is picked on texts of the pool that nothing was trained on; the probe is opened once, at the end. With a folder,
-what stands there is not made again.
+method of prompt, adapter and vector. `english-tuned` (`examples/english`): a real model, likewise without the last, and
+labels in words without and with an adapter of SteerLM. The state is picked on texts of the pool that nothing was trained
+on; the probe is opened once, at the end. With a folder, what stands there is not made again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default="tuning")
+    parser.add_argument("--methods", nargs="+", help="of the bench, in this order; all of them where nothing is said")
     parser.add_argument("--folder", help="where tables and pages lie, and stay")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -37,10 +38,10 @@ def main() -> None:
             "STEERWORKS_ROOT": str(place / "root"),
             "STEERWORKS_CONFIG": os.pathsep.join(("config", "examples/adapters", "examples/english")),
         }
-        _measure(options.bench, place, options.threads)
+        _measure(options.bench, options.methods, place, options.threads)
 
 
-def _measure(name: str, place: Path, threads: int) -> None:
+def _measure(name: str, methods: list[str] | None, place: Path, threads: int) -> None:
     import torch
 
     from steer_assets.assets import nodes_of
@@ -60,7 +61,7 @@ def _measure(name: str, place: Path, threads: int) -> None:
 
     run("shared nodes", [n.name for n in nodes_of(bench).all if n.group == SHARED])
     names = [n.name for n in nodes_of(bench).all if n.group == CELLS]
-    for cell in chosen_cells(bench, list(bench.methods)):
+    for cell in chosen_cells(bench, methods or list(bench.methods)):
         wall, cpu = time.perf_counter(), time.process_time()
         if run(cell.key, names, cell):
             raise SystemExit(f"{cell.key} failed")
