@@ -4,8 +4,8 @@
 
 `tuning` (`examples/adapters`): the embedded model under the plain request, without and with an adapter of GRPO, and a
 method of prompt, adapter and vector. `english-tuned` (`examples/english`): a real model, likewise without the last, and
-labels in words without and with an adapter of SteerLM. The state is picked on texts of the pool that nothing was trained
-on; the probe is opened once, at the end. With a folder, what stands there is not made again.
+labels in words without and with an adapter of SteerLM. The state is picked on texts of the pool that nothing was
+trained on; the probe is opened once, at the end. With a folder, what stands there is not made again.
 """
 
 from __future__ import annotations

@@ -8,6 +8,6 @@ from steer_core.evaluation.side_effect_matrix import side_effects
 from steer_core.evaluation.summary import summarise
 
 #: Bumped when the same responses give other scores.
-VERSION = "2"
+VERSION = "3"
 
 __all__ = ["VERSION", "closed_form_of_copy", "compare", "evaluate", "leaderboard", "side_effects", "summarise"]

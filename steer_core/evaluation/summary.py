@@ -5,7 +5,8 @@
    the statistic `mean`.
 3. Goal by goal: `error` is |z* - zh| where the goal was asked for, `drift` is |zh - z0| where it was not, `move_ratio`
    the move made per unit asked (least squares within source texts; statistic `mean`: 1 is perfect, 0 what ignores the
-   request, 0 exactly where all requests on a text get one answer).
+   request, 0 exactly where all requests on a text get one answer), `concordance` the share of pairs of requests on one
+   text that ended in the order that was asked for (statistic `mean`; .5 is what ignores the request).
 4. Rates never come with an interval without width: see `statistics.clustered_share`.
 5. Every figure starts from the same seed: figures do not depend on which others are asked for, and two cells with the
    same texts are resampled alike.
@@ -20,7 +21,7 @@ import polars as pl
 
 from schemas.evaluation import SteerabilitySummary
 from steer_core.evaluation.columns import to_array
-from steer_core.statistics import Estimate, clustered_estimates, clustered_share, slope_within
+from steer_core.statistics import Estimate, clustered_estimates, clustered_share, concordance, slope_within
 from steer_core.statistics.bootstrap import Statistic
 from steer_core.tables import SteerworksError
 
@@ -116,13 +117,12 @@ def _goal_by_goal(movements: pl.DataFrame, draws: int, seed: int) -> Iterator[di
         drift = (left_alone["z_hat"] - left_alone["z0"]).abs()
         yield from _figures("error", goal, "complete", _estimates(asked, error, STATISTICS, draws, seed))
         yield from _figures("drift", goal, "complete", _estimates(left_alone, drift, STATISTICS, draws, seed))
-        slope = slope_within(
-            to_array(asked["z_star"] - asked["z0"]),
-            to_array(asked["z_hat"] - asked["z0"]),
-            asked["text_id"].to_numpy(),
-        )
+        texts = asked["text_id"].to_numpy()
+        slope = slope_within(to_array(asked["z_star"] - asked["z0"]), to_array(asked["z_hat"] - asked["z0"]), texts)
         ratio = Estimate(slope.slope, slope.low, slope.high, slope.n, slope.n_clusters)
         yield from _figures("move_ratio", goal, "complete", {"mean": ratio})
+        kept = concordance(to_array(asked["z_star"]), to_array(asked["z_hat"]), texts)
+        yield from _figures("concordance", goal, "complete", {"mean": kept})
 
 
 def _estimates(

@@ -74,6 +74,11 @@ def span(low: float | None, high: float | None, digits: int = 2) -> str:
     return "[undefined]" if low is None or high is None else f"[{number(low, digits)} to {number(high, digits)}]"
 
 
+def percents(low: float | None, high: float | None) -> str:
+    """An interval of a share, in brackets."""
+    return "[undefined]" if low is None or high is None else f"[{number(100 * low, 0)} to {number(100 * high, 0)}]"
+
+
 def plural(n: int, noun: str) -> str:
     """`1 text`, `2 texts`, `1,024 texts`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

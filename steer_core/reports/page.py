@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from steer_core.reports.drawing import RenderedFigure
-from steer_core.reports.numbers import number, percent, plural, signed, slug_words, span
+from steer_core.reports.numbers import number, percent, percents, plural, signed, slug_words, span
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.filters.update({"number": number, "signed": signed, "percent": percent, "plural": plural, "words": slug_words})
-    env.globals.update({"span": span, "unit_axis": UNIT_AXIS, "axis_of": lambda ends: Axis(*ends)})
+    env.globals.update(
+        {"span": span, "percents": percents, "unit_axis": UNIT_AXIS, "axis_of": lambda ends: Axis(*ends)}
+    )
     return env
 
 

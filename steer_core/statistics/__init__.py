@@ -3,6 +3,7 @@
 from steer_core.statistics.best_of import Pool, best_of_curve, expected_best
 from steer_core.statistics.bootstrap import clustered_estimates, expanded_interval, resample_counts
 from steer_core.statistics.clustered import Estimate, clustered_mean, clustered_share, ratio_interval
+from steer_core.statistics.order import concordance
 from steer_core.statistics.paired import PairedContrast, paired_contrast
 from steer_core.statistics.power import smallest_effect, smallest_listener
 from steer_core.statistics.quantiles import weighted_quantiles
@@ -19,6 +20,7 @@ __all__ = [
     "clustered_estimates",
     "clustered_mean",
     "clustered_share",
+    "concordance",
     "expanded_interval",
     "expected_best",
     "least_controls",

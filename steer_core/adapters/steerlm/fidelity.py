@@ -5,8 +5,7 @@ sample, so intervals are clustered by prompt.
 
 * MAE: |asked - measured| in levels.
 * Spearman: correlation of ranks over all answers.
-* Concordance: over pairs of answers to one prompt for which different levels were asked, the share in which the one
-  that was asked for more has more; half where both have the same. .5 is what ignores the request; 2 c - 1 is Somers' D.
+* Concordance: pairs of answers to one prompt that are in the order that was asked for (`statistics.concordance`).
 * Cross-talk: the matrix of slopes, of what is measured of attribute j on what is asked of attribute i, all asked
   attributes in one regression (so that requests that go together are not taken for cross-talk), in shares of the ranges
   of levels. The ideal is the identity; what stands beside its diagonal is dragged along.
@@ -22,7 +21,14 @@ from numpy.typing import NDArray
 
 from schemas.steerlm import AttributeSet
 from steer_core.adapters.steerlm.labels import ranges
-from steer_core.statistics import Estimate, clustered_mean, expanded_interval, ratio_interval, resample_counts
+from steer_core.statistics import (
+    Estimate,
+    clustered_mean,
+    concordance,
+    expanded_interval,
+    ratio_interval,
+    resample_counts,
+)
 from steer_core.statistics.clustered import degrees_of_freedom
 from steer_core.statistics.slope import centered
 
@@ -128,35 +134,6 @@ def fidelity(
         )
     slopes, left_out = cross_talk(asked, measured, attributes, prompts, level=level, within=within)
     return Fidelity(tuple(found), tuple(slopes), left_out)
-
-
-def concordance(asked: Floats, measured: Floats, prompts: NDArray[Any], *, level: float = 0.95) -> Estimate:
-    """Share of pairs of answers to one prompt that are in the order that was asked for; see the top of the file.
-
-    Args:
-        asked: shape [n], no NaN.
-        measured: shape [n], no NaN.
-        prompts: shape [n].
-        level: coverage asked of the interval.
-
-    Returns:
-        `n` counts pairs, `n_clusters` prompts with a pair; the interval is kept inside [0, 1].
-    """
-    pairs, right = [], []
-    for prompt in np.unique(prompts):
-        own = prompts == prompt
-        a, m = asked[own], measured[own]
-        more = a[:, None] > a[None]
-        if more.any():
-            order = np.sign(m[:, None] - m[None])[more]
-            pairs.append(len(order))
-            right.append(float((order + 1.0).sum() / 2.0))
-    if not pairs:
-        return Estimate(None, None, None, 0, 0)
-    value, low, high = ratio_interval(np.array(right), np.array(pairs, dtype=np.float64), level)
-    if low is not None and high is not None:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Estimate(value, low, high, int(sum(pairs)), len(pairs))
 
 
 def spearman(

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from schemas.steerlm import AttributeSet, AttributeSpec
-from steer_core.adapters.steerlm.fidelity import concordance, cross_talk, fidelity, spearman
+from steer_core.adapters.steerlm.fidelity import cross_talk, fidelity, spearman
+from steer_core.statistics import concordance
 
 TWO = AttributeSet(attributes=(AttributeSpec(name="a"), AttributeSpec(name="b", low=-2, high=2)))
 

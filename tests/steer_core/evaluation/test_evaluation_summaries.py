@@ -92,6 +92,8 @@ def test_the_move_ratio_finds_the_gain_of_the_method():
     found = summarise(scores, moved, **DRAWS)
     for goal in GOALS:
         assert figure(found, "move_ratio", goal)["value"] == pytest.approx(0.6, abs=0.05)
+        order = figure(found, "concordance", goal)
+        assert 0.5 < order["low"] < order["value"] <= order["high"]
 
 
 def test_a_copy_moves_nothing_and_never_drifts(copied):
@@ -100,6 +102,8 @@ def test_a_copy_moves_nothing_and_never_drifts(copied):
     assert figure(found, "miscalibration")["value"] == 1.0
     for goal in GOALS:
         assert figure(found, "move_ratio", goal)["value"] == pytest.approx(0.0, abs=1e-12)
+        # every pair is tied, and half of a tie is right
+        assert [figure(found, "concordance", goal)[k] for k in ("value", "low", "high")] == [0.5] * 3
         assert figure(found, "drift", goal)["value"] == pytest.approx(0.0, abs=1e-12)
 
 

@@ -15,6 +15,7 @@ from schemas.contract import Contract
 from schemas.digest import digest_text
 from schemas.specs import GoalSpec
 from steer_core.reports.inputs import CellTables
+from steer_core.statistics import concordance
 
 SPACE = "f3a9c2d17e5b4486a1c0de5542fe9b07"
 PROBE = "test_2_of_4"
@@ -233,6 +234,13 @@ def cell_tables(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = mean_interval(np.where(off, np.nan, m[:, j] / r[:, j]), clusters)
         summary.append(summary_row("move_ratio", goal, "complete", "mean", ratio))
+        order = concordance(z_star[~off, j], z_hat[~off, j], np.asarray(clusters)[~off])
+        figures = {"value": order.value, "low": order.low, "high": order.high}
+        summary.append(
+            summary_row(
+                "concordance", goal, "complete", "mean", figures | {"n": order.n, "n_clusters": order.n_clusters}
+            )
+        )
 
     base = {"copy": size, "rewrite": size * 0.93, "permuted": scores["error_permuted"]}
     comparisons = []
