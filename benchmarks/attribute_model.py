@@ -103,13 +103,15 @@ def report(spec: AttributeModelSpec, n: int, n_test: int, say: list[str]) -> Non
             spec,
             RunFolder(Path(folder)),
             base=loaded.fingerprint,
+            tokenizer=loaded.tokenizer,
             observe=lambda step, f: print(step, round(f["loss"], 4), flush=True) if step % 50 == 0 else None,
         )
         took, cpu = time.monotonic() - started, time.process_time() - cpu
     predicted = model.predict(rows_of_texts(unseen, loaded.tokenizer))
     steps = "no steps" if spec.body == "frozen" else f"{spec.steps} steps of {spec.rows_per_step} rows"
+    read = "writes levels" if spec.form == "generative" else f"reads {spec.read}"
     say.append(
-        f"\nbody {spec.body}, reads {spec.read}; {steps}; {len(train.ids)} texts; {cpu:.0f} s of processor time "
+        f"\nbody {spec.body}, {read}; {steps}; {len(train.ids)} texts; {cpu:.0f} s of processor time "
         f"({took:.0f} s by the clock) with loading"
     )
     write_down(predicted, true, scenarios, say)
@@ -123,7 +125,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rows", type=int, default=32, help="texts of a step")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--bodies", nargs="+", default=["lora:last", "frozen:last", "frozen:mean", "words"])
+    parser.add_argument(
+        "--bodies", nargs="+", default=["lora:last", "lora:generative", "frozen:last", "frozen:mean", "words"]
+    )
     options = parser.parse_args()
     lines = [f"{options.test} held-out texts, {torch.get_num_threads()} thread; intervals over scenarios, 95%"]
     for chosen in options.bodies:
@@ -137,12 +141,13 @@ def main() -> None:
 
 
 def spec_of(chosen: str, options: argparse.Namespace) -> AttributeModelSpec:
-    """`body:read` as a spec."""
+    """`body:read` or `body:generative` as a spec."""
     body, read = chosen.split(":")
+    form = {"form": "generative"} if read == "generative" else {"read": read}
     return AttributeModelSpec.model_validate(
         {
             "body": body,
-            "read": read,
+            **form,
             "steps": options.steps,
             "rows_per_step": options.rows,
             "learning_rate": options.rate,

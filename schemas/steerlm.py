@@ -75,11 +75,16 @@ TWELVE = AttributeSet.of(
 
 
 class AttributeModelSpec(Spec):
-    """How an attribute model is trained: a regression on what a causal language model holds at a text's end.
+    """How an attribute model is trained, on what a causal language model makes of a text.
 
     Defaults are for the model that ships; published runs take a learning rate of 2e-6 to 9e-6 on all weights.
     """
 
+    form: Literal["regression", "generative"] = Field(
+        "regression",
+        description="A linear head on what the model holds at a text's end; or the model writes the levels behind the "
+        "text, each given those before it, and a prediction is their mean under its probabilities",
+    )
     body: Literal["frozen", "lora", "full"] = Field(
         "lora", description="What learns beside the head: nothing (a ridge regression), a low-rank adapter, everything"
     )
@@ -97,3 +102,9 @@ class AttributeModelSpec(Spec):
     max_tokens: int = Field(512, gt=0, description="Longer rows are left out: it is their end that is read")
     checkpoints: int = Field(1, gt=0, description="States that are kept, evenly spaced, the last one included")
     seed: int = Field(0, ge=0, description="Of first weights and order")
+
+    @model_validator(mode="after")
+    def _learns(self) -> AttributeModelSpec:
+        if self.form == "generative" and self.body == "frozen":
+            raise ValueError("`form: generative` has no head, and `body: frozen` leaves nothing else to learn")
+        return self

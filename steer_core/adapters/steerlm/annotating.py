@@ -149,6 +149,7 @@ def attribute_annotator(
         recipe.attribute_model,
         RunFolder(training.run.path / "attribute_model"),
         base=loaded.fingerprint,
+        tokenizer=loaded.tokenizer,
         say=training.say,
     )
 

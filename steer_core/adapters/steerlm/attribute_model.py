@@ -9,7 +9,7 @@ a whole. Rows are padded on the right: attention is causal, and padding is maske
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from schemas.steerlm import AttributeModelSpec, AttributeSet
-from steer_core.adapters.recipe import lora_config
-from steer_core.adapters.steerlm.labels import ranges
+from steer_core.adapters.steerlm.generative import GenerativeModel, WrittenLabels
+from steer_core.adapters.steerlm.learner import Learner, padded
+from steer_core.adapters.steerlm.losses import masked_mse
 from steer_core.tables.damage import reading
 from steer_core.tables.errors import ConfigError
 
@@ -29,8 +30,8 @@ Floats = NDArray[np.float64]
 WEIGHTS, SETTINGS = "attribute_model.safetensors", "attribute_model.json"
 
 
-class AttributeModel(torch.nn.Module):
-    """Predicts levels.
+class AttributeModel(Learner):
+    """Predicts levels by regression.
 
     Args:
         causal_lm: a transformers causal language model; it is changed in place where its body learns.
@@ -42,17 +43,12 @@ class AttributeModel(torch.nn.Module):
     """
 
     def __init__(self, causal_lm: Any, attributes: AttributeSet, spec: AttributeModelSpec) -> None:
-        super().__init__()
-        self.attributes, self.spec = attributes, spec
         body = getattr(causal_lm, getattr(causal_lm, "base_model_prefix", "") or "model", None)
         if body is None or body is causal_lm:
             raise ConfigError(f"{type(causal_lm).__name__} has no body below its head: give a causal language model")
-        causal_lm.requires_grad_(False)
-        if spec.body == "lora":
-            causal_lm = _with_adapter(causal_lm, spec)
-        elif spec.body == "full":
+        super().__init__(causal_lm, attributes, spec)
+        if spec.body == "full":
             body.requires_grad_(True)
-        self.lm = causal_lm
         # in a list: the body is registered already, as a part of `lm`
         self._body = [body]
         device = next(body.parameters()).device
@@ -62,26 +58,15 @@ class AttributeModel(torch.nn.Module):
         self.head = torch.nn.Linear(width, len(attributes), device=device, dtype=torch.float32)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
-        low, high = ranges(attributes)
+        low, high = self.low, self.high
         self.middle: Tensor
         self.half_range: Tensor
         self.register_buffer("middle", torch.tensor((low + high) / 2, dtype=torch.float32, device=device))
         self.register_buffer("half_range", torch.tensor((high - low) / 2, dtype=torch.float32, device=device))
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.middle.device
-
     def features(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Hidden states that the head reads, shape [rows, width]."""
-        longest = max(len(r) for r in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        there = torch.zeros(len(rows), longest, dtype=torch.long)
-        for k, row in enumerate(rows):
-            ids[k, : len(row)] = torch.tensor(row)
-            there[k, : len(row)] = 1
-        ids, there = ids.to(self.device), there.to(self.device)
+        ids, there = padded(rows, self.device)
         found = self._body[0](input_ids=ids, attention_mask=there, use_cache=False).last_hidden_state.float()
         length = there.sum(1)
         if self.spec.read == "mean":
@@ -91,6 +76,15 @@ class AttributeModel(torch.nn.Module):
     def forward(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Predictions in shares of the half range around the middle, shape [rows, attributes]."""
         return torch.as_tensor(self.head(self.features(rows)))
+
+    def loss(self, rows: Sequence[Sequence[int]], targets: Floats) -> Tensor:
+        """Mean square over the levels that are known, in half ranges.
+
+        Args:
+            rows: tokens of texts.
+            targets: levels, shape [rows, attributes]; NaN where not known.
+        """
+        return masked_mse(self(rows), self.scaled(targets))
 
     def scaled(self, targets: Floats) -> Tensor:
         """Levels [rows, attributes] in the units of `forward`; NaN stays."""
@@ -134,26 +128,29 @@ class AttributeModel(torch.nn.Module):
             levels = self.middle + self.half_range * self.head(self.frozen_features(rows, batch_rows))
         return np.asarray(levels.double().cpu().numpy())
 
-    def learned(self) -> dict[str, Tensor]:
-        """What training changes, by name: the head, and the adapter or the body."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Put learned weights in place.
+def attribute_model(
+    causal_lm: Any, attributes: AttributeSet, spec: AttributeModelSpec, tokenizer: Any = None
+) -> AttributeModel | GenerativeModel:
+    """A model of the form that a spec asks for.
 
-        Raises:
-            ConfigError: they are not those of this model.
-        """
-        own = self.learned()
-        if set(own) != set(weights) or any(own[n].shape != weights[n].shape for n in own):
-            odd = sorted(set(own) ^ set(weights)) or [n for n in own if own[n].shape != weights[n].shape]
-            raise ConfigError(f"weights are not of this model and spec: {len(odd)} do not fit (first: {odd[0]!r})")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(weights[name])
+    Args:
+        causal_lm: a transformers causal language model; it is changed in place.
+        attributes: what is predicted.
+        spec: form, and what learns.
+        tokenizer: of the language model; a regression needs none.
+
+    Raises:
+        ConfigError: the model or the tokenizer cannot carry that form.
+    """
+    if spec.form == "regression":
+        return AttributeModel(causal_lm, attributes, spec)
+    if tokenizer is None:
+        raise ConfigError("`form: generative` writes labels as tokens: give the tokenizer")
+    return GenerativeModel(causal_lm, attributes, spec, WrittenLabels.of(tokenizer, attributes))
 
 
-def save_attribute_model(model: AttributeModel, folder: Path, base: str) -> None:
+def save_attribute_model(model: AttributeModel | GenerativeModel, folder: Path, base: str) -> None:
     """Write what was learnt, as safetensors, and what it belongs to.
 
     Args:
@@ -173,8 +170,10 @@ def save_attribute_model(model: AttributeModel, folder: Path, base: str) -> None
     (folder / SETTINGS).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_attribute_model(folder: Path, causal_lm: Any, base: str) -> AttributeModel:
-    """What `save_attribute_model` wrote, on the same language model.
+def load_attribute_model(
+    folder: Path, causal_lm: Any, base: str, tokenizer: Any = None
+) -> AttributeModel | GenerativeModel:
+    """What `save_attribute_model` wrote, on the same language model; a generative one needs its tokenizer.
 
     Raises:
         ConfigError: nothing is there, it is damaged, or it was trained on another language model.
@@ -191,22 +190,10 @@ def load_attribute_model(folder: Path, causal_lm: Any, base: str) -> AttributeMo
         spec, trained_on = AttributeModelSpec.model_validate(said["spec"]), said["base"]
     if trained_on != base:
         raise ConfigError(f"{folder} was trained on the language model {trained_on!r}, and this is {base!r}")
-    model = AttributeModel(causal_lm, attributes, spec)
+    model = attribute_model(causal_lm, attributes, spec, tokenizer)
     try:
         weights = load(data)
     except Exception as error:  # safetensors raises an exception class of its own without a common base
         raise ConfigError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     model.take(weights)
     return model.eval()
-
-
-def _with_adapter(causal_lm: Any, spec: AttributeModelSpec) -> Any:
-    from peft import get_peft_model
-
-    # the first weights of an adapter come from torch's global generator
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        try:
-            return get_peft_model(causal_lm, lora_config(spec.lora))
-        except ValueError as error:
-            raise ConfigError(f"the adapter does not fit {type(causal_lm).__name__}: {error}") from error

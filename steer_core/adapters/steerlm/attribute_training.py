@@ -1,9 +1,9 @@
-"""Training of an attribute model: a ridge regression on frozen hidden states, then steps on masked squares.
+"""Training of an attribute model: a ridge regression on frozen hidden states, then steps on the loss of its form.
 
-The head starts where the ridge regression ends, so that the body learns from sensible gradients at once (linear
-probing, then fine-tuning; Kumar et al. 2022). With a frozen body that is all. Steps are AdamW with a linear warm-up and
-a cosine down to a tenth. A run can be killed at any time: it goes on from its last whole checkpoint, with the batch
-that it would have had, and ends in the same weights.
+The head of a regression starts where the ridge regression ends, so that the body learns from sensible gradients at once
+(linear probing, then fine-tuning; Kumar et al. 2022). With a frozen body that is all. Steps are AdamW with a linear
+warm-up and a cosine down to a tenth. A run can be killed at any time: it goes on from its last whole checkpoint, with
+the batch that it would have had, and ends in the same weights.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor  # noqa: TID253
 from schemas.digest import digest_json
 from schemas.steerlm import AttributeModelSpec, AttributeSet
 from steer_core.adapters.run import RunFolder, kept_steps
-from steer_core.adapters.steerlm.attribute_model import WEIGHTS, AttributeModel
-from steer_core.adapters.steerlm.losses import masked_mse
+from steer_core.adapters.steerlm.attribute_model import WEIGHTS, AttributeModel, attribute_model
+from steer_core.adapters.steerlm.generative import GenerativeModel
 from steer_core.adapters.steerlm.token_rows import TokenRows, batches, usable
 from steer_core.adapters.training import RESUMABLE, Observe
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -41,9 +41,10 @@ def train_attribute_model(
     run: RunFolder,
     *,
     base: str,
+    tokenizer: Any = None,
     say: Callable[[str], None] = lambda line: None,
     observe: Observe = lambda step, figures: None,
-) -> AttributeModel:
+) -> AttributeModel | GenerativeModel:
     """Train, or go on where a run of the same folder stopped.
 
     Args:
@@ -51,8 +52,10 @@ def train_attribute_model(
         rows: texts with levels.
         attributes: columns of the targets.
         spec: how.
-        run: where checkpoints and the log lie; the loss of each step in levels of the half range, squared.
+        run: where checkpoints and the log lie; the loss of a regression in half ranges, squared, of a generative
+            model in nats.
         base: what the language model is known by.
+        tokenizer: of the language model; a regression needs none.
         say: told what is left out, and where a run goes on.
         observe: given step and figures.
 
@@ -71,24 +74,22 @@ def train_attribute_model(
     step = run.begin()
     # rows that are streamed and a run that is another one are told apart by this alone
     _own(run.path / RUN, digest_json([base, spec.spec_hash, attributes.spec_hash, found.rows.digest]))
-    model = AttributeModel(load(), attributes, spec)
-    if spec.body == "frozen":
+    model = attribute_model(load(), attributes, spec, tokenizer)
+    if isinstance(model, AttributeModel) and (spec.body == "frozen" or not step):
         ridge_head(model, found.rows, spec.ridge)
+    if spec.body == "frozen":
         return model.eval()
     steps = _Steps(model, spec)
     if step:
         say(f"training goes on after step {step} of {spec.steps}")
         steps.read(run.checkpoints()[step])
-    else:
-        ridge_head(model, found.rows, spec.ridge)
     kept = kept_steps(spec.steps, spec.checkpoints)
     order = batches([len(r) for r in found.rows.ids], spec.rows_per_step, spec.seed, step)
-    targets = model.scaled(found.rows.targets)
     # no layer drops out: eval mode is what is used later, too
     model.eval()
     for number in range(step + 1, spec.steps + 1):
         part = next(order)
-        loss = masked_mse(model([found.rows.ids[k] for k in part]), targets[torch.as_tensor(part)])
+        loss = model.loss([found.rows.ids[k] for k in part], found.rows.targets[part])
         value = float(loss.detach())
         if not math.isfinite(value):
             raise SteerworksError(f"step {number}: the loss is {value}: lower `learning_rate`, or look at the data")
@@ -131,13 +132,14 @@ def ridge_head(model: AttributeModel, rows: TokenRows, penalty: float) -> None:
 class _Steps:
     """The optimizer, written and read without pickles."""
 
-    def __init__(self, model: AttributeModel, spec: AttributeModelSpec) -> None:
+    def __init__(self, model: AttributeModel | GenerativeModel, spec: AttributeModelSpec) -> None:
         self._model, self._spec = model, spec
         learned = model.learned()
         head = [p for n, p in learned.items() if n.startswith("head.")]
         body = [p for n, p in learned.items() if not n.startswith("head.")]
+        groups = [{"params": head, "peak": spec.head_rate}, {"params": body, "peak": spec.learning_rate}]
         self._optimizer = torch.optim.AdamW(
-            [{"params": head, "peak": spec.head_rate}, {"params": body, "peak": spec.learning_rate}],
+            [g for g in groups if g["params"]],
             lr=0.0,
             betas=spec.betas,
             weight_decay=spec.weight_decay,
