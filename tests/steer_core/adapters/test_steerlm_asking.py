@@ -10,6 +10,8 @@ from schemas.steerlm_recipe import SteerlmRecipe
 from steer_core.adapters.recipe import train
 from steer_core.adapters.run import RunFolder
 from steer_core.adapters.steerlm.asking import LabelPrompt, phrases_of
+from steer_core.methods.prompts.single import user
+from steer_core.methods.wording import REWRITE, with_text
 from steer_core.tables.errors import ConfigError, SteerworksError
 from tests.steer_core.adapters.steerlm_world import GOALS, recipe, training
 
@@ -26,7 +28,10 @@ def test_levels_are_the_strengths_of_comparatives():
         "Please rewrite the following text so that it is slightly shorter and much rich in vowels and open. "
         "Answer with the rewritten text only.\n\nA text."
     )
-    assert PROMPT.messages({}, "A text.")[0].content == "Please rewrite the following text.\n\nA text."
+    # what is learnt unasked is the prompt that `guidance: {against: rewrite}` holds labels against
+    unasked = user(with_text(f"{REWRITE}.", "A text."))
+    assert PROMPT.messages({}, "A text.") == unasked
+    assert unasked[0].content == "Please rewrite the following text.\n\nA text."
 
 
 def test_every_combination_is_read_off_again():
