@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.adapter_world import training_on
 from schemas.recipes import GrpoRecipe
-from steer_core.adapters.recipe import Training, lora_config, train
+from steer_core.adapters.lora import lora_config
+from steer_core.adapters.recipe import Training, train
 from steer_core.adapters.recipes import grpo
 from steer_core.adapters.rewards import Answer, Rewarder
 from steer_core.adapters.training import quiet, train_on
@@ -63,7 +64,7 @@ def plain(training: Training, settings: GrpoRecipe, given: list[dict[str, Any]] 
             args=GRPOConfig(**arguments),
             train_dataset=Dataset.from_dict({"prompt": [turns(r) for r in order], "request": order}),
             processing_class=loaded.tokenizer,
-            peft_config=lora_config(settings.lora),
+            peft_config=lora_config(settings.lora, loaded.model),
             rollout_func=None if given is None else lambda prompts, t: given[t.state.global_step],
         )
         begun = time.process_time()

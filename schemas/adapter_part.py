@@ -15,12 +15,22 @@ from schemas.spec import Spec
 class LoraSpec(Spec):
     """A low-rank adapter (Hu et al. 2021), as PEFT has it."""
 
-    rank: int = Field(16, gt=0, description="Rank of the update")
+    rank: Annotated[int, Field(gt=0)] | Literal["full"] = Field(
+        16,
+        description="Rank of the update; `full`: each layer learns as a whole, as in full fine-tuning, at scale 1, and "
+        "embeddings and norms stay",
+    )
     alpha: float = Field(32.0, gt=0.0, description="Scale: the update counts alpha / rank, or alpha / sqrt(rank)")
     rank_stabilized: bool = Field(False, description="alpha / sqrt(rank) (Kalajdzievski 2023)")
     modules: tuple[str, ...] | Literal["all-linear"] = Field(
         "all-linear", description="Linear layers that it sits on, by the end of their names"
     )
+
+    @model_validator(mode="after")
+    def _has_a_scale(self) -> LoraSpec:
+        if self.rank == "full" and self.rank_stabilized:
+            raise ValueError("`rank: full` has the scale 1: leave `rank_stabilized` out")
+        return self
 
 
 class Recipe(OfKind):

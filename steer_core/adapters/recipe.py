@@ -12,12 +12,12 @@ It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.adapter_part import LoraSpec, Recipe
+from schemas.adapter_part import Recipe
 from steer_core import extensions
 from steer_core.adapters.books import Failure
 from steer_core.adapters.rewards import Ruler, Target
@@ -89,18 +89,3 @@ def train(recipe: Recipe, training: Training) -> dict[int, Path]:
         raise ConfigError(missing)
     found: dict[int, Path] = recipe_module(recipe.kind).train(recipe, training)
     return found
-
-
-def lora_config(lora: LoraSpec) -> Any:
-    """PEFT's settings of an adapter."""
-    from peft import LoraConfig
-
-    modules: str | Sequence[str] = lora.modules if lora.modules == "all-linear" else list(lora.modules)
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT takes any number
-        use_rslora=lora.rank_stabilized,
-        target_modules=modules,  # type: ignore[arg-type]
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )

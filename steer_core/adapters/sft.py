@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from schemas.tuning import TuningRecipe
-from steer_core.adapters.recipe import Training, lora_config
+from steer_core.adapters.lora import lora_config, settle
+from steer_core.adapters.recipe import Training
 from steer_core.adapters.run import kept_steps
-from steer_core.adapters.training import book_of, no_model_card_of, order, quiet, shared_settings, train_on
+from steer_core.adapters.training import book_of, order, ours, quiet, shared_settings, train_on
 from steer_core.models.loading import LoadedModel
 from steer_core.tables.errors import ConfigError
 
@@ -160,7 +161,7 @@ def _trainer(
     from trl.trainer.sft_trainer import SFTTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
-    run, trainer = training.run, no_model_card_of(SFTTrainer)
+    run, trainer = training.run, ours(SFTTrainer, lambda model: settle(model, recipe.lora))
     settings = _settings(recipe, run.path, -(-len(laid) // recipe.batch), loaded.device == "cpu")
     try:
         args = SFTConfig(**settings)
@@ -168,7 +169,7 @@ def _trainer(
         raise ConfigError(f"recipe {recipe.kind!r}: trl refuses its settings: {error}") from error
     # dropout would make a resumed run another one, and SFTConfig has no setting for it
     disable_dropout_in_model(loaded.model)
-    more: dict[str, Any] = {"model": loaded.model, "peft_config": lora_config(recipe.lora)}
+    more: dict[str, Any] = {"model": loaded.model, "peft_config": lora_config(recipe.lora, loaded.model)}
     if start is not None:
         more = {"model": PeftModel.from_pretrained(loaded.model, str(start), is_trainable=True)}
     if objective is not None:

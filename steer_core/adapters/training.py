@@ -148,16 +148,26 @@ def train_on(trainer: Any, checkpoint: Path | None) -> None:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-def no_model_card_of(trainer: Any) -> Any:
-    """The trainer without model cards: they name the folders of this machine."""
+def ours(trainer: Any, settle: Callable[[Any], None]) -> Any:
+    """A class of trl's, as all of ours are.
 
-    class Plain(trainer):  # type: ignore[misc]
-        """Writes no card."""
+    Args:
+        trainer: the class.
+        settle: makes the model ready to learn, whoever loaded its adapter, before the optimiser is made.
+    """
+
+    class Ours(trainer):  # type: ignore[misc]
+        """Writes no model card: it would name the folders of this machine."""
+
+        def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+            """The trainer's, for what is left to learn."""
+            settle(self.model)
+            return super().create_optimizer(*args, **kwargs)
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """Nothing."""
 
-    return Plain
+    return Ours
 
 
 @contextlib.contextmanager

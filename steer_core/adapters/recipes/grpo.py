@@ -21,16 +21,17 @@ import numpy as np
 from schemas.recipes import GrpoRecipe
 from schemas.specs import Decoding
 from steer_core.adapters.books import Books
+from steer_core.adapters.lora import lora_config, settle
 from steer_core.adapters.margin import margin_loss
-from steer_core.adapters.recipe import Training, lora_config
+from steer_core.adapters.recipe import Training
 from steer_core.adapters.rewards import Rewarder, Target
 from steer_core.adapters.rollouts import Rollouts
 from steer_core.adapters.run import kept_steps
 from steer_core.adapters.tight import ROWS, in_chunks
 from steer_core.adapters.training import (
     book_of,
-    no_model_card_of,
     order,
+    ours,
     quiet,
     shared_settings,
     train_on,
@@ -161,7 +162,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
     rewarder = Rewarder(recipe, training.goals, training.targets, training.ruler)
     books = Books(recipe, rewarder, training.failure, run, weights_of(recipe, training.targets))
 
-    class Trainer(no_model_card_of(GRPOTrainer)):  # type: ignore[misc]
+    class Trainer(ours(GRPOTrainer, lambda model: settle(model, recipe.lora))):  # type: ignore[misc]
         """trl's trainer with our books."""
 
         def _generate_and_score_completions(self, inputs: Any) -> Any:
@@ -229,7 +230,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
             args=args,
             train_dataset=Dataset.from_dict(made),
             processing_class=loaded.tokenizer,
-            peft_config=lora_config(recipe.lora),
+            peft_config=lora_config(recipe.lora, loaded.model),
             rollout_func=rollout,
             callbacks=[book_of(run, kept, training.observe, LOGGED, books.figures)],
         )

@@ -9,7 +9,7 @@ import torch  # noqa: TID253  (this module exists for torch code)
 from torch import Tensor  # noqa: TID253
 
 from schemas.steerlm import AttributeModelSpec, AttributeSet
-from steer_core.adapters.recipe import lora_config
+from steer_core.adapters.lora import lora_config, settle
 from steer_core.adapters.steerlm.labels import ranges
 from steer_core.tables.errors import ConfigError
 
@@ -75,6 +75,8 @@ def _with_adapter(causal_lm: Any, spec: AttributeModelSpec) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         try:
-            return get_peft_model(causal_lm, lora_config(spec.lora))
+            found = get_peft_model(causal_lm, lora_config(spec.lora, causal_lm))
         except ValueError as error:
             raise ConfigError(f"the adapter does not fit {type(causal_lm).__name__}: {error}") from error
+    settle(found, spec.lora)
+    return found
