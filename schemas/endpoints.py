@@ -14,6 +14,20 @@ Dialect = Literal[
     "openai", "azure", "openrouter", "deepinfra", "vllm", "llama.cpp", "anthropic", "cohere", "compatible"
 ]
 
+#: Names of environment variables.
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def address(value: str) -> str:
+    """An address as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
+    return value
+
 
 class Prices(Spec):
     """Money for a million tokens, by their kind."""
@@ -26,6 +40,28 @@ class Prices(Spec):
     as_of: datetime.date = Field(description="The day that the prices were read")
 
 
+class Replica(Spec):
+    """A further address at which the same model answers; what it leaves out is as the endpoint says."""
+
+    base_url: str = Field(description="Address up to `/v1`")
+    key: str | None = Field(
+        None, pattern=_VARIABLE, description="NAME of the environment variable that holds its key; null: the same key"
+    )
+    concurrency: int | None = Field(None, gt=0, le=4096, description="Most requests in flight there")
+    requests_per_minute: float | None = Field(None, gt=0.0, description="Its rate limit")
+    tokens_per_minute: float | None = Field(None, gt=0.0, description="Its rate limit of tokens")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_address_alone(cls, value: Any) -> Any:
+        return {"base_url": value} if isinstance(value, str) else value
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return address(value)
+
+
 class Endpoint(Spec):
     """An endpoint that speaks OpenAI's protocol.
 
@@ -33,10 +69,13 @@ class Endpoint(Spec):
     """
 
     base_url: str | None = Field(None, description="Address up to `/v1`; null: the dialect's own")
-    dialect: Dialect = Field("compatible", description="What it takes and says")
-    key: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="NAME of the environment variable that holds the key"
+    replicas: tuple[Replica, ...] = Field(
+        (),
+        description="Further addresses at which the same model answers: requests are spread over all of them; each an "
+        "address, or a mapping with `base_url` and what differs there",
     )
+    dialect: Dialect = Field("compatible", description="What it takes and says")
+    key: str | None = Field(None, pattern=_VARIABLE, description="NAME of the environment variable that holds the key")
     model: str | None = Field(None, description="What the endpoint calls the model; null: the model's `source`")
     body: Options = Field(
         default_factory=dict,
@@ -75,9 +114,7 @@ class Endpoint(Spec):
     @field_validator("base_url")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
-        return value
+        return value if value is None else address(value)
 
     @field_validator("headers")
     @classmethod
@@ -96,7 +133,21 @@ class Endpoint(Spec):
         own = sorted(set(self.body) & {"model", "messages", "prompt", "stream", "n", "max_tokens", "seed"})
         if own:
             raise ValueError(f"`body` may not set {', '.join(own)}: every request has its own")
+        if self.replicas and self.base_url is None:
+            raise ValueError("`replicas` stand beside an address: set `base_url` as well")
+        stand = [url.rstrip("/") for url in (self.base_url or "", *(r.base_url for r in self.replicas))]
+        if twice := sorted({url for url in stand if stand.count(url) > 1}):
+            raise ValueError(f"{', '.join(twice)} is named twice: each address once")
         return self
+
+    def everywhere(self) -> tuple[Endpoint, ...]:
+        """This endpoint at each of its addresses, with the key and the limits that it has there."""
+        limits = ("key", "concurrency", "requests_per_minute", "tokens_per_minute")
+        there = [
+            {"base_url": r.base_url} | {n: getattr(r, n) for n in limits if getattr(r, n) is not None}
+            for r in self.replicas
+        ]
+        return tuple(self.model_copy(update={"replicas": (), **own}) for own in ({}, *there))
 
     def identity(self) -> dict[str, Any]:
         """What decides answers."""
@@ -131,9 +182,7 @@ class VllmServer(Spec):
     @field_validator("address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is no address: it starts with http:// or https://")
-        return value
+        return value if value is None else address(value)
 
     @model_validator(mode="after")
     def _whole(self) -> VllmServer:

@@ -56,8 +56,13 @@ class Responses(Contract, table="responses", key=("response_id",), version=2):
     )
 
 
-class Attempts(Contract, table="attempts", key=("attempt_id",)):
+class Attempts(Contract, table="attempts", key=("attempt_id",), version=2):
     """Every request that was sent to an endpoint for the cell's responses, and what became of it."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 did not say where a request went."""
+        return rows.with_columns(address=pl.lit(None, pl.String)) if version == 1 else None
 
     attempt_id: str = column(unique=True, description="The attempt")
     response_id: str = column(description="Response that it was to bring")
@@ -76,6 +81,7 @@ class Attempts(Contract, table="attempts", key=("attempt_id",)):
     reserved: float = column(ge=0.0, description="Money that was set aside before it was sent")
     request_id: str = column(description="The endpoint's name for it")
     batch_id: str = column(description="The batch that it was part of; empty: none")
+    address: str = column(nullable=True, description="Address that it was sent to; null: not known")
 
 
 class Outcomes(Contract, table="outcomes", key=("arm_id", "request_id"), version=2):

@@ -36,6 +36,7 @@ class Script:
             or what says so of the prompt.
         hold: words in a prompt -> words of another; it is answered when a prompt with those was asked, or after 20 s.
         scorer: what has the log-probabilities of token ids, and spells a token; None: it gives none.
+        dies_after: pieces of work after which it stops listening and cuts what is under way; None: never.
         form: in which form they may be asked for, `echo` or `prompt_logprobs`; the other is ignored, as servers do.
     """
 
@@ -49,6 +50,7 @@ class Script:
     answers: dict[str, Any] = field(default_factory=dict)
     hold: dict[str, str] = field(default_factory=dict)
     scorer: Scorer | None = None
+    dies_after: int | None = None
     form: str = "echo"
 
 
@@ -82,12 +84,21 @@ class FakeEndpoint:
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self, port: int = 0) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**22)
         return int(self._server.sockets[0].getsockname()[1])
 
+    def die(self) -> None:
+        """Listen no more, and cut what is under way."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -103,6 +114,7 @@ class FakeEndpoint:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self._open.discard(writer)
             writer.close()
 
     async def _reply(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
@@ -143,6 +155,9 @@ class FakeEndpoint:
             until = time.monotonic() + 20.0
             while words in prompt and not self._asked(others) and time.monotonic() < until:
                 await asyncio.sleep(0.005)
+        if script.dies_after is not None and len(self.worked) >= script.dies_after:
+            self.die()
+            return False
         self.worked.append(prompt)
         self.events.append(("answered", prompt))
         if self.log is not None:

@@ -9,7 +9,8 @@ A module has
 * optionally `price(model, prompt_tokens, new_tokens, calls)`: the `Money` that so much costs at most, or None;
 * optionally `attempts(model, response_ids)`: rows of `attempts`, where each of them was sent over a network;
 * optionally `lacking(model)`: what a run needs and is not there (a key, a package, an environment), in words;
-* optionally `address(model)`: where somebody must listen when it runs, if the configuration says so itself, or None.
+* optionally `address(model)`: where somebody must listen when it runs, if the configuration says so itself, or None;
+  or `addresses(model)`: several, at one of which somebody must.
 
 `ModelSpec.engine` names the one that a model is run by.
 """
@@ -116,11 +117,19 @@ def lacks(model: ModelSpec) -> list[str]:
 
 
 def out_of_reach(model: ModelSpec) -> str | None:
-    """Why the address that a model's configuration names cannot be connected to; None where it can, or names none."""
-    own = getattr(_module(model), "address", None)
-    address = None if own is None else own(model)
-    why = None if address is None else nobody_at(address)
-    return why and f"nobody answers at {address} ({why}): start the server, or mend the address"
+    """Why no address that a model's configuration names can be connected to; None where one can, or it names none."""
+    module = _module(model)
+    if hasattr(module, "addresses"):
+        named: list[str] = module.addresses(model)
+    else:
+        own = module.address(model) if hasattr(module, "address") else None
+        named = [] if own is None else [own]
+    why: list[str] = []
+    for address in named:
+        if (said := nobody_at(address)) is None:
+            return None
+        why.append(f"{address} ({said})")
+    return f"nobody answers at {' or '.join(why)}: start the server, or mend the address" if why else None
 
 
 def _module(model: ModelSpec) -> Any:

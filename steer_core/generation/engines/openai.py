@@ -15,6 +15,7 @@ from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines import Money
+from steer_core.generation.remote.addresses import Standing
 from steer_core.generation.remote.client import NO_CLIENT
 from steer_core.generation.remote.ledger import Ledger
 from steer_core.generation.remote.prices import cost_of
@@ -48,6 +49,8 @@ class OpenAiBackend:
         self.tokens = OwnTokens.of(model)
         self.wire = Wire(model, None if self.tokens is None else self.tokens.count)
         self._way = way_of(model)
+        # for as long as the engine lives: who did not answer is not tried again for each batch of questions
+        self._standing = Standing()
         currency = self.wire.prices.currency if self.wire.prices is not None else "USD"
         self.ledger = ledger or Ledger(ledger_path(model), self.wire.endpoint.max_cost, currency)
 
@@ -104,7 +107,7 @@ class OpenAiBackend:
             for call in calls:
                 if call is not None:
                     self._check(call.plan)
-        return Pump(self.wire, self.ledger, self.execution).answers(self._checked(calls))
+        return Pump(self.wire, self.ledger, self.execution, self._standing).answers(self._checked(calls))
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, asked for as `endpoint.scores` says.
@@ -131,7 +134,7 @@ class OpenAiBackend:
                 request = scoring_request(self.wire, self._way, prompt, answer, self.tokens)
                 jobs[key] = Job(key, plan.id, request)
         wanted = list(jobs)
-        replies = Pump(self.wire, self.ledger, execution).replies(jobs.values())
+        replies = Pump(self.wire, self.ledger, execution, self._standing).replies(jobs.values())
         found = {wanted[i]: json.loads(r.text) for i, r in replies if r.outcome == "answered"}
         return [found.get(key, []) for key in keys]
 
@@ -192,11 +195,13 @@ def lacking(model: ModelSpec) -> Iterator[str]:
     if not all(importlib.util.find_spec(name) for name in ("openai", "aiolimiter")):
         yield NO_CLIENT
     wire = Wire(model)
-    for wanted in (wire.key, wire.headers):
+    said = dict[str, None]()
+    for wanted in (*(there.key for there in wire.everywhere()), wire.headers):
         try:
             wanted()
         except ConfigError as error:
-            yield str(error)
+            said[str(error)] = None
+    yield from said
     if (named := wire.endpoint.tokenizer) is not None:
         try:
             path = model_path(ModelSpec(name=model.name, source=named))
@@ -207,9 +212,9 @@ def lacking(model: ModelSpec) -> Iterator[str]:
                 yield f"`endpoint.tokenizer`: there is no {path}: name a folder with the model's own tokenizer"
 
 
-def address(model: ModelSpec) -> str | None:
-    """The address that its settings name; None where it is the dialect's own."""
-    return None if model.endpoint is None else model.endpoint.base_url
+def addresses(model: ModelSpec) -> list[str]:
+    """The addresses that its settings name; none where it is the dialect's own."""
+    return [] if model.endpoint is None else [e.base_url for e in model.endpoint.everywhere() if e.base_url is not None]
 
 
 def build(model: ModelSpec) -> OpenAiBackend:
@@ -219,7 +224,8 @@ def build(model: ModelSpec) -> OpenAiBackend:
         ConfigError: the key or the client is missing.
     """
     backend = OpenAiBackend(model)
-    backend.wire.key()
+    for there in backend.wire.everywhere():
+        there.key()
     backend.wire.headers()
     return backend
 

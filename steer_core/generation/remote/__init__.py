@@ -4,5 +4,6 @@
 * `tokens`: the model's own tokenizer; `scoring`: log-probabilities of given texts, held against what was sent.
 * `faults`: what an attempt that failed means: wait, again, never, or stop the run.
 * `prices`: money for tokens; `ledger`: every attempt, kept the moment it ends, and money reserved before it begins.
-* `pace`: how many at a time and how fast; `pump`: calls in, answers out, all attempts between.
+* `pace`: how many at a time and how fast; `addresses`: where to, of several, and who is given up.
+* `pump`: calls in, answers out, all attempts between.
 """

@@ -105,7 +105,9 @@ class Batches:
             for key, call, request in part:
                 try:
                     claim = self._ledger.claim(
-                        key, call.plan.id, 1, self._wire.reserve(request, batch=True), batch_id=token
+                        *(key, call.plan.id, 1, self._wire.reserve(request, batch=True)),
+                        batch_id=token,
+                        address=self._wire.shown,
                     )
                 except BudgetError as error:
                     left = str(error)

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     session TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL, status INTEGER,
     detail TEXT NOT NULL, text TEXT NOT NULL, thinking TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-    cost REAL, reserved REAL NOT NULL, request_id TEXT NOT NULL, batch_id TEXT NOT NULL
+    cost REAL, reserved REAL NOT NULL, request_id TEXT NOT NULL, batch_id TEXT NOT NULL, address TEXT
 );
 CREATE INDEX IF NOT EXISTS by_response ON attempts (response_id, outcome);
 CREATE TABLE IF NOT EXISTS money (one INTEGER PRIMARY KEY CHECK (one = 1), spent REAL NOT NULL, open REAL NOT NULL);
@@ -127,6 +127,7 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
+            self._add_addresses()
         except (sqlite3.Error, OSError) as error:
             raise SteerworksError(
                 f"the ledger {path} cannot be used ({error}): it holds what the endpoint was paid for. Make its folder "
@@ -158,7 +159,14 @@ class Ledger:
         return found
 
     def claim(
-        self, response_id: str, plan_id: str, number: int, reserved: float, *, batch_id: str = ""
+        self,
+        response_id: str,
+        plan_id: str,
+        number: int,
+        reserved: float,
+        *,
+        batch_id: str = "",
+        address: str | None = None,
     ) -> Claim | Literal["answered", "theirs", "batched", "wait"]:
         """The right to send a request.
 
@@ -192,8 +200,11 @@ class Ledger:
             claim = Claim(uuid.uuid4().hex, response_id, reserved)
             self._db.execute(
                 "INSERT INTO attempts VALUES "
-                "(?, ?, ?, ?, ?, ?, 0, 'sent', NULL, '', '', '', 0, 0, 0, 0, NULL, ?, '', ?)",
-                (claim.attempt_id, response_id, plan_id, number, self._session, time.time(), reserved, batch_id),
+                "(?, ?, ?, ?, ?, ?, 0, 'sent', NULL, '', '', '', 0, 0, 0, 0, NULL, ?, '', ?, ?)",
+                (
+                    *(claim.attempt_id, response_id, plan_id, number, self._session, time.time()),
+                    *(reserved, batch_id, address),
+                ),
             )
             self._db.execute("UPDATE money SET open = open + ?", (reserved,))
             return claim
@@ -277,6 +288,12 @@ class Ledger:
             orient="row",
         )
         return rows if response_ids is None else rows.filter(pl.col("response_id").is_in(list(response_ids)))
+
+    def _add_addresses(self) -> None:
+        """Files of version 0.1.0 did not say where a request went."""
+        with self._transaction():
+            if "address" not in {row[1] for row in self._db.execute("PRAGMA table_info(attempts)")}:
+                self._db.execute("ALTER TABLE attempts ADD COLUMN address TEXT")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

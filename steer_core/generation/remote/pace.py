@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import time
@@ -14,7 +13,7 @@ _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.
 
 
 class Pace:
-    """Gives turns.
+    """The limits of one address; used in one event loop.
 
     The limit of requests in flight is halved when the endpoint says that it is too much (once for all that were in
     flight then), and grows by one after as many answers as it allows (additive increase, multiplicative decrease:
@@ -23,6 +22,10 @@ class Pace:
     Args:
         endpoint: limits.
         clock: seconds.
+
+    Attributes:
+        in_flight: requests that have a turn.
+        limit: most of them, by now.
     """
 
     def __init__(self, endpoint: Endpoint, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,9 +33,9 @@ class Pace:
 
         self.most = endpoint.concurrency
         self.limit = endpoint.concurrency
+        self.in_flight = 0
         self._clock = clock
-        self._free = asyncio.Condition()
-        self._in_flight = self._clean = 0
+        self._clean = 0
         self._until = 0.0
         self._halved = -math.inf
 
@@ -45,55 +48,40 @@ class Pace:
 
         self._requests, self._tokens = limiter(endpoint.requests_per_minute), limiter(endpoint.tokens_per_minute)
 
-    async def turn(self, tokens: int) -> float:
-        """Wait for a turn.
+    def wait(self) -> float:
+        """Seconds that nobody may send; 0 or less: none."""
+        return self._until - self._clock()
 
-        Args:
-            tokens: that the request may take.
+    def free(self) -> bool:
+        """Whether a request may have a turn now."""
+        return self.in_flight < self.limit and self.wait() <= 0.0
 
-        Returns:
-            The time, to be given back to `over`.
-        """
+    async def rate(self, tokens: int) -> None:
+        """Wait until the rate limits let a request of so many tokens through."""
         if self._requests is not None:
             await self._requests.acquire()
         if self._tokens is not None:
             await self._tokens.acquire(min(float(tokens), self._tokens.max_rate))
-        async with self._free:
-            while True:
-                if (wait := self._until - self._clock()) > 0:
-                    self._free.release()
-                    try:
-                        await asyncio.sleep(wait)
-                    finally:
-                        await self._free.acquire()
-                    continue
-                if self._in_flight < self.limit:
-                    break
-                await self._free.wait()
-            self._in_flight += 1
-        return self._clock()
 
-    async def over(self, began: float, *, clean: bool = False, too_much: bool = False, wait: float = 0.0) -> None:
+    def over(self, began: float, *, clean: bool = False, too_much: bool = False, wait: float = 0.0) -> None:
         """A request has ended.
 
         Args:
-            began: what `turn` gave.
+            began: when it was sent.
             clean: whether it was answered.
             too_much: whether the endpoint said that it is too much.
             wait: seconds that nobody may send.
         """
-        async with self._free:
-            self._in_flight -= 1
-            if too_much:
-                self._clean = 0
-                if began > self._halved:
-                    self.limit, self._halved = max(1, self.limit // 2), self._clock()
-            elif clean:
-                self._clean += 1
-                if self._clean >= self.limit and self.limit < self.most:
-                    self.limit, self._clean = self.limit + 1, 0
-            self._until = max(self._until, self._clock() + wait)
-            self._free.notify_all()
+        self.in_flight -= 1
+        if too_much:
+            self._clean = 0
+            if began > self._halved:
+                self.limit, self._halved = max(1, self.limit // 2), self._clock()
+        elif clean:
+            self._clean += 1
+            if self._clean >= self.limit and self.limit < self.most:
+                self.limit, self._clean = self.limit + 1, 0
+        self._until = max(self._until, self._clock() + wait)
 
 
 def wait_said(headers: Mapping[str, str]) -> float:

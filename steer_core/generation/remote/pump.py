@@ -13,19 +13,15 @@ from queue import SimpleQueue
 from typing import Any
 
 from steer_core.generation.backend import Call, Finished
-from steer_core.generation.remote.client import UNREACHABLE, attempt, open_client
-from steer_core.generation.remote.faults import LONGEST_WAIT, EndpointError, Fault
+from steer_core.generation.remote.addresses import Address, Addresses, Standing, most_in_flight
+from steer_core.generation.remote.client import attempt
+from steer_core.generation.remote.faults import EndpointError, Fault
 from steer_core.generation.remote.ledger import BudgetError, Claim, Ledger, Reply
-from steer_core.generation.remote.pace import Pace
 from steer_core.generation.remote.request import Request, Wire, generation_of
 from steer_core.tables.errors import SteerworksError
 
 #: Longest pause between two attempts at a row, seconds.
 LONGEST_PAUSE = 30.0
-#: Attempts without a connection after which an endpoint that has not answered yet is called unreachable.
-UNCONNECTED = 4
-#: Rows that are refused one after the other, before one was answered: then it is no matter of the row.
-REFUSED = 3
 #: Seconds between two looks at what another process has under way, or at money that is set aside.
 LOOK = 0.2
 #: Seconds that answers in flight are waited for when the caller wants no more.
@@ -58,13 +54,14 @@ class Pump:
         wire: requests and replies.
         ledger: where attempts are kept.
         execution: fingerprint, which keys of answers hold.
+        standing: what is known of the addresses; what is found out is added, for those who ask later.
     """
 
-    def __init__(self, wire: Wire, ledger: Ledger, execution: str) -> None:
+    def __init__(self, wire: Wire, ledger: Ledger, execution: str, standing: Standing | None = None) -> None:
         self._wire, self._ledger, self._execution = wire, ledger, execution
-        self._said = wire.endpoint
+        self._said, self._most = wire.endpoint, most_in_flight(wire)
+        self._standing = standing or Standing()
         self._stop: SteerworksError | None = None
-        self._answers = self._unconnected = self._refused = 0
         self._heard = time.monotonic()
         self._given_up: list[Reply] = []
 
@@ -97,7 +94,7 @@ class Pump:
         source, over, taken, open_rows = iter(jobs), False, 0, 0
         with _Loop(self._begin, self._finish) as loop:
             while True:
-                while not over and self._stop is None and open_rows < 2 * self._said.concurrency:
+                while not over and self._stop is None and open_rows < 2 * self._most:
                     try:
                         job = next(source)
                     except StopIteration:
@@ -121,7 +118,7 @@ class Pump:
         if self._given_up:
             last = self._given_up[-1]
             raise EndpointError(
-                f"{len(self._given_up)} of {taken} rows have no answer from {self._wire.address} (the last: "
+                f"{len(self._given_up)} of {taken} rows have no answer from {self._addresses.named} (the last: "
                 f"{last.detail}). All others are kept: run again, and only these are asked"
             )
         if not over:
@@ -129,49 +126,60 @@ class Pump:
 
     def _begin(self) -> None:
         """Make what belongs to the loop, in its thread."""
-        self._client = open_client(self._wire)
-        self._pace = Pace(self._said)
+        self._addresses = Addresses(self._wire, self._standing)
 
     async def _finish(self) -> None:
-        await self._client.close()
+        self._addresses.tell()
+        await self._addresses.close()
 
     async def _row(self, job: Job) -> Reply:
         """The reply to a job, after as many attempts as it takes."""
         key, request = job.key, job.request
         tries = number = 0
+        refused, last = set[Address](), None
         while True:
             if (held := self._ledger.answered([key]).get(key)) is not None:
                 return held
-            began = await self._pace.turn(request.most_prompt + request.most_new)
+            tokens = request.most_prompt + request.most_new
+            address, began = await self._addresses.turn(tokens, never=refused, avoid=last)
             # only who has a turn sets money aside: what a killed process loses is what was in flight
-            claim = self._claim(key, job.plan_id, number + 1, request)
+            claim = self._claim(job, number + 1, address)
             if claim is None:
-                await self._pace.over(began)
+                await self._addresses.over(address, began)
                 if self._stop is not None:
                     raise Stop
                 await asyncio.sleep(LOOK)
                 continue
-            number += 1
-            found, wait = await self._sent(claim, request)
+            number, last = number + 1, address
+            found, wait = await self._sent(claim, request, address)
             if isinstance(found, Reply):
-                await self._pace.over(began, clean=True, wait=wait)
+                await self._addresses.over(address, began, clean=True, wait=wait)
                 return found
             too_much = found.remedy == "wait"
-            await self._pace.over(began, too_much=too_much, wait=max(wait, found.wait or 0.0) if too_much else wait)
+            wait = max(wait, found.wait or 0.0) if too_much else wait
+            await self._addresses.over(address, began, too_much=too_much, wait=wait)
             if found.remedy == "final":
                 return found.reply
+            if found.remedy == "stop":
+                refused.add(address)
             tries += not too_much
-            self._judge(found, tries)
+            try:
+                self._judge(found, began, tries, address, refused)
+            finally:
+                if self._stop is not None:
+                    await self._addresses.end()
             # told to wait, everybody waits; otherwise this row does, so that not all come back at once
             pause = min(LONGEST_PAUSE, self._said.backoff * 2 ** max(0, tries - 1)) * random.uniform(0.5, 1.0)
             await asyncio.sleep(pause if not too_much or found.wait is None else 0.0)
 
-    def _claim(self, key: str, plan_id: str, number: int, request: Request) -> Claim | None:
+    def _claim(self, job: Job, number: int, address: Address) -> Claim | None:
         """The right to send; None where the run stops, another process is at it, or money set aside is in the way."""
         if self._stop is not None:
             return None
         try:
-            claim = self._ledger.claim(key, plan_id, number, self._wire.reserve(request))
+            claim = self._ledger.claim(
+                job.key, job.plan_id, number, self._wire.reserve(job.request), address=address.wire.shown
+            )
         except BudgetError as error:
             self._stop = error
             return None
@@ -181,49 +189,46 @@ class Pump:
             )
         if claim == "theirs":
             # or was at it, and is dead
-            self._ledger.under_way(key)
+            self._ledger.under_way(job.key)
         return claim if isinstance(claim, Claim) else None
 
-    async def _sent(self, claim: Claim, request: Request) -> tuple[Reply | Fault, float]:
+    async def _sent(self, claim: Claim, request: Request, address: Address) -> tuple[Reply | Fault, float]:
         """Send, and keep what came of it."""
-        found, wait = await attempt(self._client, self._wire, request)
+        found, wait = await attempt(address.client, address.wire, request)
         reply = found if isinstance(found, Reply) else found.reply
         if isinstance(found, Fault) and (reply.status or 0) >= 400 and reply.cost is None:
             # who answers with an error takes no money
             reply = replace(reply, cost=0.0)
         self._ledger.settle(claim, reply)
         if isinstance(found, Reply):
-            self._answers += 1
-            self._unconnected = self._refused = 0
+            address.answered()
             self._heard = time.monotonic()
         return found, wait
 
-    def _judge(self, fault: Fault, tries: int) -> None:
-        """Give a row up, or stop the run, where a fault means that.
+    def _judge(self, fault: Fault, began: float, tries: int, address: Address, refused: set[Address]) -> None:
+        """Give an address or a row up, or stop the run, where a fault means that.
 
         Raises:
             Stop: there is no use in asking for the row again.
         """
-        reply, where = fault.reply, self._wire.address
-        self._unconnected += fault.advice == UNREACHABLE
-        self._refused += fault.remedy == "stop"
-        of_the_row = reply.status in (400, 413, 422)
-        if fault.remedy == "stop" and (not of_the_row or (not self._answers and self._refused >= REFUSED)):
-            self._stop = self._stop or EndpointError(f"{where}: {reply.detail}: {fault.advice}")
-        elif not self._answers and self._unconnected >= UNCONNECTED:
-            self._stop = self._stop or EndpointError(f"{where}: {reply.detail}: {UNREACHABLE}")
-        elif fault.wait is not None and fault.wait > LONGEST_WAIT:
-            self._stop = self._stop or EndpointError(
-                f"{where} asks to wait {fault.wait:.0f} s before the next request: run again then; nothing is lost"
-            )
+        reply, live = fault.reply, self._addresses.live
+        alone = live == [address]
+        if (why := address.failed(fault, began, alone=alone)) is not None:
+            none_left = self._addresses.give_up(address, why)
+            if none_left is not None:
+                self._stop = self._stop or EndpointError(none_left)
         elif time.monotonic() - self._heard > self._said.patience:
             self._stop = self._stop or EndpointError(
-                f"{where}: no answer for {self._said.patience:g} s (the last reply: {reply.detail}). All answers "
-                "so far are kept: run again later, or lower `endpoint.concurrency`"
+                f"{self._addresses.named}: no answer for {self._said.patience:g} s (the last reply: {reply.detail}). "
+                "All answers so far are kept: run again later, or lower `endpoint.concurrency`"
             )
         if self._stop is not None:
             raise Stop
-        if fault.remedy == "stop" or tries >= self._said.attempts:
+        if address.gone is not None:
+            # another one is asked
+            return
+        # what one refuses another may take
+        if tries >= self._said.attempts or (fault.remedy == "stop" and not set(live) - refused):
             self._given_up.append(reply)
             raise Stop
 

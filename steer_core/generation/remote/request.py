@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -104,6 +105,21 @@ class Wire:
     def address(self) -> str:
         """The address up to `/v1`."""
         return (self.endpoint.base_url or self.particulars.base_url or "").rstrip("/")
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be kept: without a name and password that stand in it."""
+        scheme, _, rest = self.address.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+    def everywhere(self) -> tuple[Wire, ...]:
+        """The same requests and replies at each address of the model."""
+        return tuple(copy.copy(self)._at(there) for there in self.endpoint.everywhere())
+
+    def _at(self, endpoint: Endpoint) -> Wire:
+        self.endpoint = endpoint
+        return self
 
     def key(self) -> str | None:
         """The key, from the environment; None where the endpoint wants none.

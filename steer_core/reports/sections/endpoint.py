@@ -62,6 +62,7 @@ class EndpointSection:
         priced: at which prices, or what is not known of it, in words.
         unanswered: money for attempts that brought no answer.
         tokens: kind -> tokens.
+        addresses: address -> attempts there and answers from there, where there were several.
         rows: outcomes that occur.
     """
 
@@ -75,6 +76,7 @@ class EndpointSection:
     priced: str
     unanswered: str
     tokens: dict[str, int]
+    addresses: dict[str, tuple[int, int]]
     rows: tuple[OutcomeRow, ...]
 
 
@@ -115,8 +117,17 @@ def endpoint_section(tables: CellTables, attempts: pl.DataFrame) -> EndpointSect
         _priced(tables, attempts),
         _money(paid, digits),
         {kind: int(attempts[f"{kind}_tokens"].sum()) for kind in ("prompt", "cached", "completion", "reasoning")},
+        _by_address(attempts),
         tuple(_row(o, rows, attempts.height, digits) for o, rows in by_outcome if rows.height),
     )
+
+
+def _by_address(attempts: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """Address -> attempts, and answers; none where all went to one."""
+    sums = attempts.group_by("address").agg(pl.len(), pl.col("outcome").is_in(ANSWERS).sum().alias("answers"))
+    rows = sums.sort("answers", descending=True).iter_rows()
+    found = {"not known" if address is None else str(address): (n, answers) for address, n, answers in rows}
+    return found if len(found) > 1 else {}
 
 
 def _row(outcome: str, rows: pl.DataFrame, attempts: int, digits: int) -> OutcomeRow:

@@ -34,6 +34,7 @@ def attempt(number, response, outcome, cost=0.0, **tokens):
         "reserved": 0.0,
         "request_id": "",
         "batch_id": "",
+        "address": "http://one/v1",
     }
 
 
@@ -90,6 +91,14 @@ def test_what_nobody_knows_of_the_money_is_said_and_never_a_zero(base):
 def test_rows_that_were_not_answered_yet_are_lost_for_now(base):
     found = section_of(base, [*SENT, attempt(7, "r5", "timeout", 0.001), attempt(8, "r6", "lost", 0.001)])
     assert (found.lost, found.why) == (4, "1 refused, 1 filtered and 2 not answered yet")
+
+
+def test_several_addresses_are_told_apart_and_one_is_not_mentioned(base):
+    assert section_of(base).addresses == {}
+    elsewhere = [{**row, "address": "http://two/v1"} for row in SENT[3:5]]
+    older = {**attempt(9, "r9", "answered"), "address": None}
+    found = section_of(base, [*SENT[:3], *elsewhere, older])
+    assert found.addresses == {"http://one/v1": (3, 1), "http://two/v1": (2, 1), "not known": (1, 1)}
 
 
 def test_every_outcome_that_a_table_may_hold_has_a_meaning():

@@ -1,4 +1,4 @@
-"""Asks a fake endpoint from a process that can be killed: ADDRESS FOLDER N."""
+"""Asks a fake endpoint from a process that can be killed: ADDRESS[,ADDRESS] FOLDER N."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from steer_core.generation.engines.openai import OpenAiBackend
 from steer_core.generation.remote.ledger import Ledger
 from steer_core.steering.plan import Message, Plan
 
-address, folder, n = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+(address, *others), folder, n = sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3])
 prices = {"prompt": 1.0, "completion": 2.0, "as_of": "2025-01-01"}
-endpoint = {"base_url": address, "backoff": 0.005, "concurrency": 16, "prices": prices}
+endpoint = {
+    "base_url": address,
+    "replicas": others,
+    "backoff": 0.005,
+    "concurrency": 16 // (1 + len(others)),
+    "prices": prices,
+}
 model = ModelSpec(name="far", source="served:far-1", engine="openai", endpoint=endpoint)
 backend = OpenAiBackend(model, Ledger(folder / "ledger.sqlite"))
 drawn = Decoding(max_new_tokens=16)

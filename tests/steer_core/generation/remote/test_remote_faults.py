@@ -46,22 +46,16 @@ def test_each_row_is_answered_once_through_a_third_of_faults(serve, backend_at):
     assert len(server.requests) == asked
 
 
-def test_three_killed_processes_lose_what_was_in_flight_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_three_killed_processes_lose_what_was_in_flight_and_nothing_else(tmp_path, addresses):
     log, root = tmp_path / "work.log", Path(__file__).parents[3]
     log.touch()
     script = {"faults": {"429": 0.1, "500": 0.1, "reset": 0.1}, "delay": 0.02}
-    server = subprocess.Popen(
-        [sys.executable, str(root / "fake_endpoint.py"), "0", str(log), json.dumps(script)], stdout=subprocess.PIPE
-    )
+    serving = [sys.executable, str(root / "fake_endpoint.py"), "0", str(log), json.dumps(script)]
+    servers = [subprocess.Popen(serving, stdout=subprocess.PIPE) for _ in range(addresses)]
     try:
-        port = int(server.stdout.readline())
-        asking = [
-            sys.executable,
-            str(Path(__file__).parent / "ask.py"),
-            f"http://127.0.0.1:{port}/v1",
-            str(tmp_path),
-            "400",
-        ]
+        at = ",".join(f"http://127.0.0.1:{int(s.stdout.readline())}/v1" for s in servers)
+        asking = [sys.executable, str(Path(__file__).parent / "ask.py"), at, str(tmp_path), "400"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root.parent), str(root)])}
         for k in range(3):
             child = subprocess.Popen(asking, env=env, stdout=subprocess.PIPE)
@@ -72,7 +66,8 @@ def test_three_killed_processes_lose_what_was_in_flight_and_nothing_else(tmp_pat
             child.wait()
         done = subprocess.run(asking, env=env, capture_output=True, text=True, timeout=120, check=True)
     finally:
-        server.kill()
+        for server in servers:
+            server.kill()
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["answers"] == 400
     assert said["right"] == 400
