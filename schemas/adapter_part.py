@@ -55,6 +55,14 @@ class Recipe(OfKind):
         """Answers that training on so many requests draws at most, and the tokens of all of them at most."""
         return 0, 0
 
+    def writers(self, own: str) -> tuple[str, ...]:
+        """Names of the models of the configuration that write what it draws, each as many answers as `draws` says.
+
+        Args:
+            own: name of the model that is trained.
+        """
+        return (own,)
+
     def also_under(self) -> tuple[str, ...]:
         """Prompt strategies, beside the method's own, whose prompts of the training requests the recipe is given."""
         return ()

@@ -42,8 +42,13 @@ class TrainingLog(Contract, table="training_log", key=("part", "step", "measure"
     value: float = column(nullable=True, description="The figure; null where it is not defined")
 
 
-class TrainingSamples(Contract, table="training_samples", key=("part", "step", "sample")):
+class TrainingSamples(Contract, table="training_samples", key=("part", "step", "sample"), version=2):
     """A completion that a model was trained on, or that was drawn and left out."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """In version 1 all were written by the model that was trained."""
+        return rows.with_columns(model=pl.lit(None, pl.String)) if version == 1 else None
 
     part: str = column(description="Label of the part")
     step: int = column(ge=1, description="Optimiser step that it was drawn for; 1 where all are drawn before the first")
@@ -51,7 +56,10 @@ class TrainingSamples(Contract, table="training_samples", key=("part", "step", "
     request_id: str = column(description="Request that it answers")
     raw: str = column(description="What the model wrote")
     text: str = column(description="`raw` after cleaning: what was rewarded")
-    finish_reason: str = column(isin=["stop", "length"], description="Why it ended")
+    finish_reason: str = column(
+        isin=["stop", "length", "overlong", "refused", "filtered"],
+        description="Why it ended; the last three only of another model's",
+    )
     reward: float = column(
         nullable=True,
         description="Weighted sum of the rewards or objectives; of SteerLM the negative error over what it was asked "
@@ -66,6 +74,9 @@ class TrainingSamples(Contract, table="training_samples", key=("part", "step", "
         isin=["kept", "dropped", "unscorable"],
         description="`dropped`: others of its group were trained on, or it did not fit; `unscorable`: it has no "
         "reward, or no label, and moved nothing",
+    )
+    model: str = column(
+        nullable=True, description="Who wrote it: its name in the configuration; null: the model that was trained"
     )
 
 

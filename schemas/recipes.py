@@ -183,9 +183,10 @@ class Floor(Spec):
 class InheritanceRecipe(TuningRecipe):
     """Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers to each request.
 
-    The model writes k answers to each training request; the one that has most of what is wanted is trained on. With
-    `select: random` it is the control of the same cost: one of the same k, by chance. Ten samples are those of the
-    published runs; they state no settings of the tuning. `embedded` is for the model that ships.
+    The model, or each of several models, writes k answers to each training request; the one of all these that has most
+    of what is wanted is trained on. With `select: random` it is the control of the same cost: one of the same k, by
+    chance. Ten samples are those of the published runs; they state no settings of the tuning. `embedded` is for the
+    model that ships.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -200,7 +201,12 @@ class InheritanceRecipe(TuningRecipe):
     }
 
     kind: Literal["inheritance"] = "inheritance"
-    samples: int = Field(10, gt=0, description="Answers that are drawn for a request: k")
+    samples: int = Field(10, gt=0, description="Answers that are drawn for a request: k, from each of `models`")
+    models: tuple[str, ...] = Field(
+        (),
+        description="Models of the configuration that answers are drawn from, each on its own engine; the one that is "
+        "trained may be among them. None: it alone",
+    )
     objectives: tuple[Objective, ...] = Field(
         (Objective(metric="steering_error", direction="min", value=None, weight=1.0),),
         min_length=1,
@@ -218,6 +224,10 @@ class InheritanceRecipe(TuningRecipe):
         aims = tuple(("objective", o.metric) for o in self.objectives)
         return aims + tuple(("floor", f.metric) for f in self.floors)
 
+    def writers(self, own: str) -> tuple[str, ...]:
+        """`models`, or the model that is trained."""
+        return self.models or (own,)
+
     def draws(self, requests: int) -> tuple[int, int]:
         """`samples` answers of each request."""
         return self.samples * requests, self.samples * requests * self.max_new_tokens
@@ -227,7 +237,9 @@ class InheritanceRecipe(TuningRecipe):
         metrics = [o.metric for o in self.objectives]
         if twice := sorted({m for m in metrics if metrics.count(m) > 1}):
             raise ValueError(f"two objectives by {', '.join(twice)}: give one")
-        if self.select == "best" and self.samples == 1:
+        if twice := sorted({m for m in self.models if self.models.count(m) > 1}):
+            raise ValueError(f"`models` names {', '.join(twice)} twice: each once")
+        if self.select == "best" and self.samples == 1 and len(self.models) < 2:
             raise ValueError("samples = 1 leaves nothing to choose from: draw more, or `select: random`")
         return self
 

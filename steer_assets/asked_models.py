@@ -1,4 +1,4 @@
-"""Which models a cell asks besides its own: judges of its behaviors, and what its bench is validated by."""
+"""Which models a cell asks besides its own: those that write what it is trained on, and its judges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def models_asked(cell: Cell) -> dict[str, ModelSpec]:
     """The models that a cell asks, by name, its own first; none where its method calls no model and nothing judges."""
     method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
     own = [cell.model] if method.traits.calls_model else []
-    return {m.name: m for m in [*own, *judges_of(cell).values()]}
+    others = [registry().model(name) for part in parts_of(method) for name in part.asks(cell.model)]
+    return {m.name: m for m in [*own, *others, *judges_of(cell).values()]}
 
 
 def how_judged(cell: Cell) -> list[str]:

@@ -101,6 +101,16 @@ def training_on(model: ModelSpec) -> Iterator[None]:
             _free()
 
 
+@contextlib.contextmanager
+def beside_training(model: ModelSpec) -> Iterator[Backend]:
+    """The backend of a model that is asked for a trainer, before that loads its own: nothing of it is left behind."""
+    with device_lease(device_of(model)):
+        try:
+            yield backend_for(model)
+        finally:
+            drop_weights()
+
+
 def let_go() -> None:
     """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
     drop_weights()

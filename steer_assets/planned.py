@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from schemas import Contract, GoalSpaceTable, RequestGoals, Requests
-from schemas.specs import BenchSpec
+from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.assets import nodes_of
 from steer_assets.assets.calling import method_of
 from steer_assets.assets.fits import fit_context, fitting_kinds, kind_of, pool_method
@@ -87,6 +87,9 @@ def _unfitted(work: Work) -> list[dict[str, object]]:
                 if calls:
                     tokens = calls * length if step.new_tokens is None else step.new_tokens(part, fit)
                     rows.append(_row(cell, f"fit, {step.name} of {part.label}", calls, tokens, speed))
+                others = {} if step.others is None else step.others(part, fit)
+                for name, (asked, tokens) in others.items():
+                    rows.append(_other_row(work, fit.other(name).spec, f"{step.name} of {part.label}", asked, tokens))
     base = method.base if isinstance(method, Composed) else method
     planned = _preview(work, base, bench.test_probes)
     if parts_of(method):
@@ -102,11 +105,33 @@ def _unfitted(work: Work) -> list[dict[str, object]]:
     return rows + _rows_of(cell, planned, "probe", times=1 + len(arms_of(method, Artifact())))
 
 
+def _other_row(work: Work, model: ModelSpec, what: str, calls: int, new_tokens: int) -> dict[str, object]:
+    """What another model is asked for a fit: the prompts of the training pool, as its own tokenizer counts them."""
+    method, cell = method_of(work), work.here
+    base = method.base if isinstance(method, Composed) else method
+    pool = _preview(work, base, [str(work.bench.train_probe)], model)
+    # some texts of the pool are kept aside, and others are asked several times
+    known = pool["prompt_tokens"].null_count() == 0
+    prompt = round(pool["prompt_tokens"].sum() / max(pool["max_calls"].sum(), 1) * calls) if known else None
+    return {
+        "cell": cell.key,
+        "of": f"fit, {what}, by {model.name}",
+        "requests": None,
+        "calls at most": calls,
+        "prompt tokens": prompt,
+        "new tokens at most": new_tokens,
+        "seconds at most": None,
+        **_cost(model, prompt, new_tokens, calls),
+    }
+
+
 def _artifact(rows: pl.DataFrame | None) -> Artifact:
     return Artifact() if rows is None else Artifact.from_table(rows)
 
 
-def _preview(work: Work, method: Method, probes: Sequence[str]) -> pl.DataFrame:
+def _preview(work: Work, method: Method, probes: Sequence[str], model: ModelSpec | None = None) -> pl.DataFrame:
+    """What a method asks of the cell's model, or of another one."""
+
     def read(name: str, contract: type[Contract]) -> pl.DataFrame:
         return read_published(table_url(work.root, work.bench.name, name, None), contract)
 
@@ -117,7 +142,7 @@ def _preview(work: Work, method: Method, probes: Sequence[str]) -> pl.DataFrame:
         read("request_goals", RequestGoals),
         GoalSpace.from_table(read("goal_space", GoalSpaceTable)).goals,
         artifact=Artifact(),
-        count_tokens=token_counter(work.here.model),
+        count_tokens=token_counter(model or work.here.model),
         seconds_per_token=seconds_per_token(work.journal),
         max_new_tokens=work.bench.decoding.max_new_tokens,
     )
@@ -146,13 +171,13 @@ def _row(cell: Cell, of: str, calls: int, new_tokens: int, speed: float | None) 
         "requests": None,
         "prompt tokens": None,
         **figures,
-        **_cost(cell, 0, new_tokens, calls),
+        **_cost(cell.model, 0, new_tokens, calls),
     }
 
 
-def _cost(cell: Cell, prompt_tokens: int | None, new_tokens: int, calls: int) -> dict[str, object]:
+def _cost(model: ModelSpec, prompt_tokens: int | None, new_tokens: int, calls: int) -> dict[str, object]:
     """Money at most; null where the engine costs none, or nobody knows."""
-    cost = cost_at_most(cell.model, prompt_tokens or 0, new_tokens, calls)
+    cost = cost_at_most(model, prompt_tokens or 0, new_tokens, calls)
     return {"cost at most": None if cost is None else cost.amount, "currency": None if cost is None else cost.currency}
 
 
@@ -167,7 +192,7 @@ def _rows_of(cell: Cell, plans: pl.DataFrame, what: str, times: int = 1) -> list
             "prompt tokens": None if r["prompt_tokens"] is None else r["prompt_tokens"] * times,
             "new tokens at most": r["max_new_tokens"] * times,
             "seconds at most": None if r["seconds"] is None else r["seconds"] * times,
-            **_cost(cell, (r["prompt_tokens"] or 0) * times, r["max_new_tokens"] * times, r["max_calls"] * times),
+            **_cost(cell.model, (r["prompt_tokens"] or 0) * times, r["max_new_tokens"] * times, r["max_calls"] * times),
         }
         for r in plans.iter_rows(named=True)
     ]

@@ -122,7 +122,8 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
             goals = registry().goals_of(bench)
             method = load_method(cell.method, cell.model, bench, goals)
             for part in parts_of(method):
-                for said in part.mistakes(cell.model, bench, list(registry().behaviors)):
+                mistakes = part.mistakes(cell.model, bench, list(registry().behaviors))
+                for said in (*mistakes, *_others(part.asks(cell.model))):
                     yield f"{_named('methods', cell.method.name)}, part {part.label!r} on {cell.model.name}: {said}"
             if cell.why_impossible() is None and sweeps(cell) and not (engine := describe_engine(cell.model)).scores:
                 yield (
@@ -132,6 +133,17 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
                 )
         except (SteerworksError, ValueError, OSError) as error:
             yield f"{_named('methods', cell.method.name)}: {error}"
+
+
+def _others(names: Sequence[str]) -> Iterator[str]:
+    """What is wrong with further models that a part asks."""
+    for name in names:
+        try:
+            model = registry().model(name)
+            describe_model(model)
+            describe_engine(model)
+        except (SteerworksError, ValueError, OSError) as error:
+            yield str(error)
 
 
 def _engines(cells: Sequence[Cell], *, reach: bool) -> Iterator[str]:

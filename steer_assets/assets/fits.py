@@ -16,7 +16,7 @@ from schemas.specs import BenchSpec, MethodSpec
 from steer_assets import progress
 from steer_assets.assets.calling import answer, asking, follows_from, method_of, own_parts
 from steer_assets.assets.contrasts import behaviors_of, source_of
-from steer_assets.compute import training_on
+from steer_assets.compute import beside_training, training_on
 from steer_assets.io import read_published, table_url
 from steer_assets.measuring import measure_texts, model_digest, ruler_of
 from steer_assets.nodes import CELLS, Node
@@ -24,7 +24,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import Science, TableSpec, Work, table
 from steer_core import extensions
 from steer_core.methods import driver, fitting
-from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, gather
+from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, OtherModel, gather
 from steer_core.methods.load import code_digest
 from steer_core.methods.part import Part
 from steer_core.methods.protocol import Artifact
@@ -56,7 +56,13 @@ def fit_context(work: Work) -> FitContext:
         folders=Folders(work.url()),
         training=functools.partial(training_on, work.here.model),
         observe=functools.partial(progress.observed, work.here.key),
+        other=_other_model,
     )
+
+
+def _other_model(name: str) -> OtherModel:
+    model = registry().model(name)
+    return OtherModel(model, functools.partial(model_digest, model), functools.partial(beside_training, model))
 
 
 def fitting_kinds(bench: BenchSpec) -> dict[str, ModuleType]:

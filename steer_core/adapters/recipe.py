@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from steer_core.adapters.books import Failure
 from steer_core.adapters.rewards import Ruler, Target
 from steer_core.adapters.run import RunFolder
 from steer_core.adapters.training import Observe
+from steer_core.generation.backend import Backend
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
@@ -45,6 +47,9 @@ class Training:
         say: told what happens.
         observe: given the figures of each step.
         comparatives: goal -> (less, more) of it in words, as a request says them.
+        name: what the configuration calls the model.
+        others: name -> an engine over another model of the configuration that the recipe has write, for as long as
+            the context is open; not while the model is loaded, which may be on the same device.
     """
 
     load: Callable[[], LoadedModel]
@@ -59,6 +64,8 @@ class Training:
     say: Callable[[str], None] = field(default=lambda line: None)
     observe: Observe = field(default=lambda step, figures: None)
     comparatives: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    name: str = "own"
+    others: Mapping[str, Callable[[], AbstractContextManager[Backend]]] = field(default_factory=dict)
 
 
 def recipe_module(kind: str) -> Any:

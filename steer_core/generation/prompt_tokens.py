@@ -14,7 +14,7 @@ would be reported as if they had.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The day that templates are told it is.
 TODAY = datetime.datetime(2025, 1, 1)
 #: Words that stand in no template.
-_SYSTEM, _USER = "qzsystemqz", "qzuserqz"
+_SYSTEM, _USER, _ANSWER = "qzsystemqz", "qzuserqz", "qzanswerqz"
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,30 @@ def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mappin
             )
     # the template has written the special tokens already
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def end_of_turn(tokenizer: Any, chat: bool | None, template_options: Mapping[str, Any], ends: Set[int]) -> int:
+    """The token that ends an answer: where a template writes one behind an answer, that one.
+
+    Args:
+        tokenizer: a `transformers` tokenizer.
+        chat: whether messages go through its chat template; None: where it has one.
+        template_options: arguments of the template.
+        ends: ids of all tokens that end what the model writes.
+
+    Raises:
+        SteerworksError: it has no such token.
+    """
+    if chat or (chat is None and tokenizer.chat_template):
+        turns = (Message("user", _USER), Message("assistant", _ANSWER))
+        text = _rendered(turns, tokenizer, template_options, form_of(tokenizer, template_options))
+        behind = text.rpartition(_ANSWER)[2]
+        for token in tokenizer(behind, add_special_tokens=False)["input_ids"]:
+            if token in ends:
+                return int(token)
+    if tokenizer.eos_token_id is None:
+        raise SteerworksError("the tokenizer has no token that ends a text: an answer that is given cannot be learnt")
+    return int(tokenizer.eos_token_id)
 
 
 def _open_ended(text: str, tokenizer: Any) -> list[int]:

@@ -28,6 +28,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import requests_from
 from steer_core.methods.part import Part, PlainPart, parts_of
 from steer_core.methods.protocol import Artifact, FitResponse, Item, Method
+from steer_core.tables.errors import ConfigError
 from steer_core.tables.folders import Folders
 
 #: Bumped when the same answers and tables give another artifact.
@@ -35,6 +36,25 @@ VERSION = "1"
 Tables = Mapping[str, pl.DataFrame]
 #: Tables of a bench that a step may need, beside those that earlier steps made.
 POOL = ("requests", "request_goals", "goal_space", "fit_responses", "fit_outcomes", "fit_goal_values")
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """Another model of the configuration than the cell's, for steps that ask it.
+
+    Attributes:
+        spec: as it is configured.
+        digest: what its answers follow from: its identity, and the files that it is read from.
+        asking: an engine over it; the context is to be closed before the cell's own model is loaded.
+    """
+
+    spec: ModelSpec
+    digest: Callable[[], str]
+    asking: Callable[[], AbstractContextManager[Backend]]
+
+
+def _no_other(name: str) -> OtherModel:
+    raise ConfigError(f"model {name!r} was not handed over: only the cell's own is known here")
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,7 @@ class FitContext:
         folders: where files beside the tables lie.
         training: the device, for a trainer that loads the model for itself; nobody else's weights are on it meanwhile.
         observe: given a step of training and its figures, as it goes.
+        other: another model of the configuration, by its name there; a `ConfigError` where there is none.
     """
 
     bench: BenchSpec
@@ -76,6 +97,7 @@ class FitContext:
     folders: Folders = field(default_factory=lambda: Folders("."))
     training: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
     observe: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
+    other: Callable[[str], OtherModel] = field(default=_no_other)
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,8 @@ class FitStep:
         calls_model: whether it asks the model, or reads it.
         calls: answers that the step asks for at most, for a plan; None where it asks for none.
         new_tokens: tokens of all of them at most; None: each may be as long as the bench allows.
+        others: for steps that ask further models of the configuration: name -> answers that each is asked for at most,
+            and tokens of all of them at most.
         once: taken for the first part of the kind only: its rows are the same for all.
         kinds: further kinds, for whoever draws the step.
         checks: of its tables; where one fails, nothing further is made of the cell.
@@ -128,6 +152,7 @@ class FitStep:
     calls_model: bool = False
     calls: Callable[[Part, FitContext], int] | None = None
     new_tokens: Callable[[Part, FitContext], int] | None = None
+    others: Callable[[Part, FitContext], Mapping[str, tuple[int, int]]] | None = None
     once: bool = False
     kinds: tuple[str, ...] = ()
     checks: tuple[FitCheck, ...] = ()

@@ -132,6 +132,10 @@ class Part(Protocol):
         """
         ...
 
+    def asks(self, model: ModelSpec) -> tuple[str, ...]:
+        """Names of further models of the configuration that fitting it on a model asks."""
+        ...
+
     def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Rows of `sweep_arms`: the settings that the bench's behaviors are swept over; asked only where it `sweeps`.
 
@@ -189,6 +193,10 @@ class PlainPart:
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
         """None."""
         return iter(())
+
+    def asks(self, model: ModelSpec) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def sweep(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """Nothing: it is not swept."""

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,15 +33,17 @@ FILE, STEP = "candidates", 0
 
 @dataclass(frozen=True)
 class Drawn:
-    """An answer as the model wrote it.
+    """An answer as a model wrote it.
 
     Attributes:
         request_id: what it answers.
         sample: which of the request's answers.
         raw: its text.
         finish_reason: `stop` or `length`.
-        tokens: ids of its tokens, the one that ends it included.
-        log_likelihood: sum over its tokens, nats, at the temperature that it was drawn at.
+        tokens: ids of its tokens by the own tokenizer, the one that ends it included.
+        log_likelihood: sum over its tokens under the own model, nats, at the temperature that it was drawn at.
+        model: who wrote it: its name in the configuration; empty: the model that is trained.
+        unfit: why it cannot be trained on; None where it can.
     """
 
     request_id: str
@@ -49,6 +52,8 @@ class Drawn:
     finish_reason: str
     tokens: tuple[int, ...]
     log_likelihood: float
+    model: str = ""
+    unfit: str | None = None
 
 
 def draw(recipe: InheritanceRecipe, training: Training, requests: Sequence[str], backend: Backend) -> list[Drawn]:
@@ -97,7 +102,7 @@ def draw_under(
     if missing:
         training.say(f"{len(missing)} of {len(plans)} answers are to be drawn")
     calls = [
-        Call(replace(plans[r, k], decoding=decoding), k, _seed(purpose, recipe.seed, r, k), log_probs=True)
+        Call(replace(plans[r, k], decoding=decoding), k, seed_of(purpose, recipe.seed, r, k), log_probs=True)
         for r, k in missing
     ]
     rows: list[dict[str, Any]] = []
@@ -133,7 +138,8 @@ def kept(training: Training) -> dict[tuple[str, int], Drawn]:
     return {(d.request_id, d.sample): d for d in rows}
 
 
-def _seed(purpose: str, seed: int, request: str, sample: int) -> int:
+def seed_of(purpose: str, seed: int, request: str, sample: int) -> int:
+    """The seed of an answer: of its own, so that what a run draws does not depend on where it was interrupted."""
     return int(digest_text(f"{purpose}:{seed}:{request}:{sample}")[:15], 16)
 
 
@@ -155,7 +161,9 @@ def measured(drawn: Sequence[Drawn], training: Training) -> list[Candidate]:
             "length": float(len(text.split())),
             **{f"goal:{goal}": float(z[i, g]) for g, goal in enumerate(training.goals)},
         }
-        found.append(Candidate(one.request_id, one.sample, training.base, text, metrics, one.log_likelihood, failure))
+        source = one.model or training.base
+        likely = None if math.isnan(one.log_likelihood) else one.log_likelihood
+        found.append(Candidate(one.request_id, one.sample, source, text, metrics, likely, failure or one.unfit))
     return found
 
 

@@ -1,12 +1,13 @@
-"""Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k of the model's own answers.
+"""Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers, the model's own or others'.
 
-Candidates are drawn from the model without an adapter, measured by the ruler, and selected; one a request is trained
-on, token for token as the model wrote it. What was drawn stays in the run's folder: a run that is taken up again draws
-what is missing, and no more.
+Candidates are drawn from the model without an adapter, or from several models, measured by the ruler, and selected; one
+a request is trained on, token for token as it was written. What was drawn stays in the run's folder: a run that is
+taken up again draws what is missing, and no more.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from schemas.recipes import InheritanceRecipe
 from steer_core.adapters.inheritance.candidates import Drawn, draw, measured
-from steer_core.adapters.inheritance.selection import Candidate, Selection, correlations, pools, select
+from steer_core.adapters.inheritance.others import ask_others, spelt
+from steer_core.adapters.inheritance.selection import Candidate, Selection, correlations, pools, select, shares
 from steer_core.adapters.recipe import Training
 from steer_core.adapters.rewards import unknown_goals
 from steer_core.adapters.run import kept_steps
@@ -45,15 +47,19 @@ def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
     if known and done == known[-1]["steps"]:
         kept = kept_steps(done, recipe.checkpoints)
         return {s: p for s, p in run.checkpoints().items() if s in kept}
+    # before it is loaded: one device holds one model at a time
+    ask_others(recipe, training)
     loaded = training.load()
     backend = TransformersBackend(loaded)
     prompts = with_room(training.plans, backend, recipe.max_new_tokens, training.say)
     if not prompts:
         raise ConfigError("no request can be trained on: give the bench other texts, or lower `max_new_tokens`")
-    drawn = draw(recipe, training, sorted(prompts), backend)
+    own = training.name in recipe.writers(training.name)
+    drawn = draw(recipe, training, sorted(prompts), backend) if own else []
+    drawn += spelt(recipe, training, backend, prompts)
     candidates = measured(drawn, training)
     selection = select(candidates, recipe)
-    _tell(selection, training)
+    _tell(candidates, selection, training)
     if not run.rows("samples"):
         _note(drawn, candidates, selection, training)
     rows = [Row(tuple(prompts[r]), drawn[i].tokens) for r, i in selection.chosen.items()]
@@ -62,9 +68,17 @@ def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
     return fine_tune(recipe, rows, training, loaded, _figures(candidates, selection, recipe, training))
 
 
-def _tell(selection: Selection, training: Training) -> None:
+def _tell(candidates: Sequence[Candidate], selection: Selection, training: Training) -> None:
     said = ", ".join(f"{name} {n}" for name, n in selection.counts.items())
     training.say(f"{len(selection.chosen)} answers are trained on ({said})")
+    for source in sorted({c.source for c in candidates}):
+        of = [c for c in candidates if c.source == source]
+        if all(c.failure is not None for c in of):
+            training.say(f"none of {len(of)} answers of {source} is one: {_failures(of)}")
+
+
+def _failures(candidates: Sequence[Candidate]) -> str:
+    return ", ".join(f"{n} {why}" for why, n in Counter(str(c.failure) for c in candidates).most_common())
 
 
 def _note(drawn: Sequence[Drawn], candidates: Sequence[Candidate], selection: Selection, training: Training) -> None:
@@ -82,10 +96,11 @@ def _note(drawn: Sequence[Drawn], candidates: Sequence[Candidate], selection: Se
                 "advantage": None,
                 "copied": candidate.text.split() == training.targets[one.request_id].source.split(),
                 "state": selection.state(i),
+                "model": one.model or training.name,
             }
         )
         named = {f"z:{m[5:]}" if m.startswith("goal:") else f"metric:{m}": v for m, v in candidate.metrics.items()}
-        named["metric:log_likelihood"] = one.log_likelihood
+        named["metric:log_likelihood"] = one.log_likelihood  # of one that cannot be trained on it is not known
         measures += [{"step": 1, "sample": i, "measure": name, "value": v} for name, v in named.items()]
     training.run.append("measures", measures)
     # last: where there are samples, there are all of both
@@ -107,6 +122,10 @@ def _figures(
     for a, one in enumerate(metrics):
         for b in range(a + 1, len(metrics)):
             figures[f"correlation:{one}:{metrics[b]}"] = float(matrix[a, b])
+    if recipe.models:
+        for source, (drawn, kept) in shares(candidates, selection.chosen).items():
+            model = training.name if source == training.base else source
+            figures |= {f"pool_share:{model}": drawn, f"share:{model}": kept}
     sources = {r: t.source for r, t in training.targets.items()}
     for aim in recipe.objectives:
         for k, estimate in enumerate(best_of_curve(pools(candidates, selection, aim.metric, sources)), start=1):

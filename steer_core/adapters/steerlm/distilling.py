@@ -97,25 +97,26 @@ def padded(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], pad: i
     }
 
 
-def summed_log_probs(model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Log-probability of each row's completion in nats, and its tokens, each of shape [rows]."""
+def summed_log_probs(model: Any, inputs: Mapping[str, Any], temperature: float = 1.0) -> tuple[Any, Any]:
+    """Log-probability of each row's completion in nats at a temperature, and its tokens, each of shape [rows]."""
     import torch
 
     labels = inputs["labels"][:, 1:]
     given = {k: v for k, v in inputs.items() if k != "labels"}
-    logits = model(**given, use_cache=False).logits[:, :-1].float()  # [rows, tokens - 1, vocabulary]
+    logits = model(**given, use_cache=False).logits[:, :-1].float() / temperature  # [rows, tokens - 1, vocabulary]
     there = labels != IGNORED
     chosen = logits.log_softmax(-1).gather(2, torch.where(there, labels, 0)[..., None])[..., 0]
     return torch.where(there, chosen, 0.0).sum(1), there.sum(1)
 
 
-def log_likelihoods(model: Any, rows: Sequence[Row], pad: int) -> Floats:
+def log_likelihoods(model: Any, rows: Sequence[Row], pad: int, temperature: float = 1.0) -> Floats:
     """Log-probability of each row's completion after its prompt, in nats, shape [rows].
 
     Args:
         model: a causal language model as it is to be asked: with its adapter on, or without.
         rows: prompts and completions.
         pad: id of the padding token.
+        temperature: at which it is asked.
     """
     import torch
 
@@ -128,5 +129,6 @@ def log_likelihoods(model: Any, rows: Sequence[Row], pad: int) -> Floats:
             part = places[start : start + BATCH]
             laid = [Row(rows[i].prompt, rows[i].completion).laid_out() for i in part]
             batch = padded([r["input_ids"] for r in laid], [r["labels"] for r in laid], pad)
-            found[part] = summed_log_probs(model, {k: v.to(device) for k, v in batch.items()})[0].double().cpu().numpy()
+            given = {k: v.to(device) for k, v in batch.items()}
+            found[part] = summed_log_probs(model, given, temperature)[0].double().cpu().numpy()
     return found

@@ -16,7 +16,7 @@ from steer_core.generation.adapters import Adapter, wardrobe_of
 from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats, Verb
 from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
 from steer_core.generation.marks import Writer
-from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.prompt_tokens import encode_plan, end_of_turn
 from steer_core.generation.reading import Read, divergences_of, log_probs_of, read_logits
 from steer_core.generation.regimes import Regime, regime_of
 from steer_core.generation.sharing import Sharing, sharing_of
@@ -287,6 +287,12 @@ class TransformersBackend:
         configured = self.loaded.model.generation_config.eos_token_id
         ids = configured if isinstance(configured, list) else [configured]
         return {int(i) for i in [*ids, self.loaded.tokenizer.eos_token_id] if i is not None}
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that ends an answer of the model, as its chat template has it (`prompt_tokens.end_of_turn`)."""
+        spec = self.loaded.spec
+        return end_of_turn(self.loaded.tokenizer, self.loaded.info.chat, spec.template_options, self._end_ids())
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, in one forward pass for the batch.

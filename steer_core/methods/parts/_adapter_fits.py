@@ -27,7 +27,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import failure_of, requests_from, run_method
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under, gather, give
 from steer_core.methods.part import Arm, Composed, Part
-from steer_core.methods.parts._adapter_needs import content_of, plans_under
+from steer_core.methods.parts._adapter_needs import content_of, others_of, plans_under, written_by
 from steer_core.methods.parts._adapter_served import on_server, served_row
 from steer_core.methods.protocol import Artifact, Choose, Item, Method, Request
 from steer_core.models.loading import fingerprint_of, load_model
@@ -100,7 +100,7 @@ def _trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> tu
     artifact = gather(method, tables)
     plans = {r.request_id: _prompt(method, r, artifact) for r in wanted}
     fingerprint = fingerprint_of(cell.model)
-    settings = recipe.model_dump(mode="json")
+    settings = recipe.model_dump(mode="json") | written_by(recipe, cell)
     also = {name: plans_under(name, method, wanted) for name in recipe.also_under()}
     said: list[Any] = [sorted((r, p.id) for r, p in plans.items()), asked.sort("request_id", "goal").rows()]
     said += [[digest_bytes(content_of(f)) for f in recipe.files()]] if recipe.files() else []
@@ -120,6 +120,8 @@ def _trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> tu
         also=also,
         say=cell.say,
         observe=cell.observe,
+        name=cell.model.name,
+        others={name: other.asking for name, other in others_of(recipe, cell).items()},
     )
     with cell.training():
         checkpoints = train(recipe, training)
@@ -201,7 +203,8 @@ def _follows(part: Part, cell: FitContext) -> Any:
     spec = _spec(part)
     if spec.recipe is not None:
         files = [digest_bytes(content_of(f)) for f in spec.recipe.files()]
-        return [asked_under(part, cell), recipe_module(spec.recipe.kind).VERSION, *([files] if files else [])]
+        version, written = recipe_module(spec.recipe.kind).VERSION, written_by(spec.recipe, cell)
+        return [asked_under(part, cell), version, *([files] if files else []), *([written] if written else [])]
     if spec.folder is None:
         # a revision of the hub stays as it is; whether a server has what it had is looked at when it is asked
         return None
@@ -266,11 +269,21 @@ def _tell(cell: FitContext, label: str, trials: pl.DataFrame) -> None:
         )
 
 
-def _draws(part: Part, cell: FitContext) -> tuple[int, int]:
-    """Answers that training draws at most, and their tokens."""
+def _draws(part: Part, cell: FitContext) -> dict[str, tuple[int, int]]:
+    """Model -> answers that training draws from it at most, and their tokens."""
     spec, probe = _spec(part), cell.bench.probe(str(cell.bench.train_probe))
-    texts = max(probe.n_texts - spec.trial_texts, 0)
-    return (0, 0) if spec.recipe is None else spec.recipe.draws(texts * probe.n_goals_per_text)
+    if spec.recipe is None:
+        return {}
+    requests = max(probe.n_texts - spec.trial_texts, 0) * probe.n_goals_per_text
+    return dict.fromkeys(spec.recipe.writers(cell.model.name), spec.recipe.draws(requests))
+
+
+def _own_draws(part: Part, cell: FitContext) -> tuple[int, int]:
+    return _draws(part, cell).get(cell.model.name, (0, 0))
+
+
+def _draws_of_others(part: Part, cell: FitContext) -> dict[str, tuple[int, int]]:
+    return {name: drawn for name, drawn in _draws(part, cell).items() if name != cell.model.name}
 
 
 def _trial_calls(part: Part, cell: FitContext) -> int:
@@ -300,8 +313,9 @@ FITS = (
         settings=lambda part: [_origin(_spec(part)), _recipe_settings(part), _spec(part).trial_texts],
         follows=_follows,
         calls_model=True,
-        calls=lambda part, cell: _draws(part, cell)[0],
-        new_tokens=lambda part, cell: _draws(part, cell)[1],
+        calls=lambda part, cell: _own_draws(part, cell)[0],
+        new_tokens=lambda part, cell: _own_draws(part, cell)[1],
+        others=_draws_of_others,
         kinds=("huggingface",),
         checks=(
             FitCheck(

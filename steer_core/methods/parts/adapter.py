@@ -121,6 +121,11 @@ class Worn(PlainPart):
             return f"{capabilities.name} backend cannot load adapters; use transformers, or vllm with `adapter_slots`"
         return None
 
+    def asks(self, model: ModelSpec) -> tuple[str, ...]:
+        """The models, beside the one that is trained, that write what its recipe trains on."""
+        recipe = self.spec.recipe
+        return () if recipe is None else tuple(n for n in recipe.writers(model.name) if n != model.name)
+
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
         """A server that has no adapters, a recipe that there is no trainer for, or goals that the bench lacks."""
         if self.spec.served is not None:

@@ -12,7 +12,7 @@ import polars as pl
 from steer_core.reports.adapter_worth import BARE, beside_bare, claim, costs
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, Figure, Panel
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, percent, plural, slug_words, span
+from steer_core.reports.numbers import listed, number, percent, plural, slug_words, span
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
 
@@ -125,6 +125,10 @@ def _drawn(log: pl.DataFrame, recipe: Mapping[str, Any]) -> list[str]:
         if most:
             name = str(aim["metric"]).removeprefix("goal:").replace("_", " ")
             said.append(f"In {name} an answer has {one} in the mean over requests, and the best of {most} has {best}.")
+    shares = log.filter(pl.col("measure").str.starts_with("share:")).sort("value", descending=True)
+    if shares.height:
+        of = [f"{percent(v)} by {m.removeprefix('share:')}" for m, v in shares.select("measure", "value").iter_rows()]
+        said.append(f"Several models wrote the answers. What was trained on was written {listed(of)}.")
     if said and recipe.get("select") == "random":
         said.append("What was trained on was picked among them by chance: this is the control of the same cost.")
     return said

@@ -9,6 +9,7 @@ from fixture_tables import cell_tables
 
 from schemas.evaluation import HEADLINE
 from steer_core.reports.adapter_worth import BARE, COSTS, beside_bare, claim, costs
+from steer_core.reports.sections.adapter import trained
 
 TEXTS, EACH = 32, 4
 
@@ -85,3 +86,14 @@ def test_without_the_arm_nothing_is_claimed(base):
     assert beside(replace(whole, probe_arms=whole.probe_arms.head(1))) == {}
     assert beside(replace(whole, outcomes_of_arms=None)) == {}
     assert claim({}) == ""
+
+
+def test_the_page_says_who_wrote_what_was_trained_on():
+    row = {"step": 4, "rank": 4, "parameters": 100, "recipe_hash": "h", "recipe": '{"kind": "inheritance", "seed": 0}'}
+    log = [(1, "share:own", 0.25), (1, "share:far", 0.75), (1, "pool_share:far", 0.5), (4, "loss", 1.0)]
+    found = trained(
+        pl.DataFrame([row]), pl.DataFrame(log, schema=["step", "measure", "value"], orient="row"), pl.DataFrame()
+    )
+    assert found[1:] == [
+        "Several models wrote the answers. What was trained on was written 75% by far and 25% by own.",
+    ]
