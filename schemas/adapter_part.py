@@ -108,7 +108,8 @@ class AdapterPart(PartSpec):
     served: str | None = Field(
         None,
         pattern=r"^\S+$",
-        description="What the vLLM server at the model's `vllm.address` calls it: one that it lists already",
+        description="What the vLLM server at the model's `vllm.address` calls it: one that it lists already; `*`: all "
+        "that it lists, each of them a state as checkpoints are",
     )
     recipe: Annotated[SerializeAsAny[Recipe], BeforeValidator(read_recipe)] | None = Field(
         None, description="How it is trained"

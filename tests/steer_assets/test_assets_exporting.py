@@ -1,6 +1,7 @@
 """The adapter that a cell wears, exported by the command line; and the split by text, shown from tables."""
 
 import json
+import re
 import shutil
 
 import polars as pl
@@ -11,7 +12,7 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from schemas import Adapters, CheckpointTrials, Outcomes, TrainingSamples
+from schemas import Adapters, CheckpointTrials, Outcomes, ProbeArms, TrainingSamples
 from steer_assets import compute
 from steer_assets.__main__ import main
 from steer_assets.partitions import all_cells
@@ -206,6 +207,40 @@ def test_an_adapter_that_a_server_lists_is_a_method_in_one_line(place, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_all_adapters_that_a_server_lists_are_arms_of_one_method(place, capsys):
+    models = yaml.safe_load((SHIPPED_CONFIG / "models.yaml").read_text())
+    cell = "tuned|there"
+    own = [m for m in LISTED if m["id"] != "foreign"]
+    with serving(own) as (address, asked):
+        spec = attached(address).model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        (place.folder / "models.yaml").write_text(yaml.safe_dump({**models, "there": spec}))
+        place.configure(
+            methods={"tuned": {"parts": [PROMPT, {"kind": "adapter", "served": "*", "trial_texts": 3}]}},
+            models=["there"],
+        )
+        bench = registry().bench("small")
+        check_bench(bench, [c for c in all_cells(bench) if c.key == cell])
+        place.materialize(GRID, cell)
+    rows = read(place, "adapters", Adapters, cell)
+    assert rows.select("step", "label", "folder").rows() == [
+        (1, "brief", "served://brief"),
+        (2, "formal", "served://formal"),
+    ]
+    assert {b["model"] for p, b in asked if p == "/v1/completions"} == {"brief", "formal", "there"}
+    arms = read(place, "probe_arms", ProbeArms, cell)
+    assert arms["label"].to_list() == ["as it is used", "without the adapter", "brief", "formal"]
+    # names that say no step have no place on an axis of steps
+    assert arms["position"].null_count() == 4
+    trials = read(place, "checkpoint_trials", CheckpointTrials, cell)
+    assert set(trials["step"]) == {-1, 1, 2}
+    outcomes = read(place, "outcomes", Outcomes, cell)
+    per_arm = dict(outcomes.group_by("arm_id").len().iter_rows())
+    assert set(per_arm) == set(arms["arm_id"])
+    assert len(set(per_arm.values())) == 1
+    page = place.table("report", cell).with_name("report.html").read_text()
+    assert "A server has them, as `brief` and `formal`" in page
+
+
 def test_an_adapter_of_the_hub_is_measured_from_a_copy_and_fetched_once(place, tmp_path, monkeypatch):
     cache, asked = write_adapter(tmp_path / "cache").folder, []
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *names, **_: asked.append(names) or str(cache))
@@ -223,7 +258,8 @@ def test_an_adapter_of_the_hub_is_measured_from_a_copy_and_fetched_once(place, t
 
 
 def test_an_adapter_of_a_server_is_refused_where_there_is_no_such_server(place):
-    place.configure(methods={"tuned": {"parts": [PROMPT, {"kind": "adapter", "served": "formal"}]}})
-    bench = registry().bench("small")
-    with pytest.raises(ConfigError, match=r"'formal' is `served`, and embedded has no server that runs already"):
-        check_bench(bench, all_cells(bench))
+    for name in ("formal", "*"):
+        place.configure(methods={"tuned": {"parts": [PROMPT, {"kind": "adapter", "served": name}]}})
+        bench = registry().bench("small")
+        with pytest.raises(ConfigError, match=rf"'{re.escape(name)}' is `served`, and embedded has no server"):
+            check_bench(bench, all_cells(bench))

@@ -27,7 +27,7 @@ from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
 from steer_core.generation.servers.asked import scoring_body
 from steer_core.generation.servers.completions import Completions, Prepared, receipts_of
-from steer_core.generation.servers.listed import adapter_listed
+from steer_core.generation.servers.listed import adapter_listed, adapters_listed
 from steer_core.generation.servers.process import refuse_sleep
 from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
@@ -187,13 +187,24 @@ class VllmBackend:
         Raises:
             SteerworksError: there is no such server, it lists no such adapter, or one of another model.
         """
+        return adapter_listed(self._listed(), self.spec.name, name)
+
+    def served_adapters(self) -> list[Adapter]:
+        """All adapters that the server at `vllm.address` lists.
+
+        Raises:
+            SteerworksError: there is no such server, it lists no adapter, or one of another model.
+        """
+        return adapters_listed(self._listed(), self.spec.name)
+
+    def _listed(self) -> list[dict[str, Any]]:
         server = self.server
         if self.settings.address is None or not isinstance(server, Server):
             raise SteerworksError(
                 f"model {self.spec.name!r} runs on a vLLM that is started here, which has no adapters of its own: give "
                 "`vllm.address` of one that has, or the adapter's `folder`"
             )
-        return adapter_listed(server.models(), self.spec.name, name)
+        return server.models()
 
     def _named(self, adapter: str) -> str:
         """What the server calls an adapter: its digest, unless it had it already."""

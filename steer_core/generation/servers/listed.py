@@ -42,5 +42,28 @@ def adapter_listed(models: Sequence[Mapping[str, Any]], model: str, name: str) -
     return Adapter(digest_json({"served": name, "root": root, "base": model}), Path(root), model, served=name)
 
 
+def adapters_listed(models: Sequence[Mapping[str, Any]], model: str) -> list[Adapter]:
+    """All adapters that a server has, by name.
+
+    Args:
+        models: what the server lists.
+        model: what it calls the model that is asked.
+
+    Raises:
+        SteerworksError: it lists none, or one of another model, which may not be left out in silence.
+    """
+    names = sorted(str(m["id"]) for m in models if m.get("parent"))
+    if not names:
+        raise SteerworksError(
+            "the server lists no adapter: give it some with `--lora-modules`, or at `/v1/load_lora_adapter`"
+        )
+    try:
+        return [adapter_listed(models, model, name) for name in names]
+    except SteerworksError as error:
+        raise SteerworksError(
+            f"not all that the server lists can be worn: {error}; name those that are wanted"
+        ) from error
+
+
 def _names(known: Mapping[str, Any]) -> str:
     return ", ".join(map(repr, sorted(known))) or "none"

@@ -28,7 +28,7 @@ from steer_core.methods.driver import failure_of, requests_from, run_method
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under, gather, give
 from steer_core.methods.part import Arm, Composed, Part
 from steer_core.methods.parts._adapter_needs import content_of, others_of, plans_under, written_by
-from steer_core.methods.parts._adapter_served import on_server, served_row
+from steer_core.methods.parts._adapter_served import served_rows
 from steer_core.methods.protocol import Artifact, Choose, Item, Method, Request
 from steer_core.models.loading import fingerprint_of, load_model
 from steer_core.steering.plan import Plan
@@ -80,7 +80,7 @@ def _adapters(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFram
         return _trained(part, spec.recipe, cell, tables)
     if spec.served is not None:
         with cell.asking("adapters that are served") as run:
-            rows = served_row(part.label, on_server(run.asking, spec.served), fingerprint_of(cell.model))
+            rows = served_rows(part.label, spec.served, run.asking, fingerprint_of(cell.model))
         return rows, TrainingLog.empty(), TrainingSamples.empty(), TrainingMeasures.empty()
     if spec.hub is not None:
         states, folders = states_of_hub(spec.hub, str(spec.revision), cell.folders, STATES)

@@ -22,7 +22,7 @@ from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.part import Arm, Part, PlainPart
 from steer_core.methods.parts._adapter_fits import BARE, FITS, best_step
-from steer_core.methods.parts._adapter_served import SERVED, not_served, on_server
+from steer_core.methods.parts._adapter_served import SERVED, not_served, on_server, say_steps
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.steering.plan import Plan
@@ -103,10 +103,12 @@ class Worn(PlainPart):
         states = self._states(artifact)
         if not self.spec.checkpoints_on_probe:
             return ()
-        bare = Arm(self.label, "without the adapter", {"step": BARE}, 0.0, AXIS)
         # of one state the headline is the measurement
         more = states if len(states) > 1 else []
-        return (bare, *(Arm(self.label, s["label"], {"step": s["step"]}, float(s["step"]), AXIS) for s in more))
+        placed = [(BARE, "without the adapter", 0.0), *((s["step"], s["label"], float(s["step"])) for s in more)]
+        # adapters of a server may have nothing to do with each other
+        axis = AXIS if self.spec.served is None or say_steps([s["label"] for s in states]) else ""
+        return tuple(Arm(self.label, label, {"step": s}, at if axis else None, axis) for s, label, at in placed)
 
     def _states(self, artifact: Artifact) -> list[dict[str, Any]]:
         return [i.body for i in artifact.items if i.kind == "state" and i.part == self.label]

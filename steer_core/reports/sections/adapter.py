@@ -95,7 +95,9 @@ def trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) ->
     """
     row = adapters.row(0, named=True)
     if row["rank"] is None:
-        return [f"A server has it, as `{row['label']}`: what it is, and that it stays the same, is taken on trust."]
+        names = listed([f"`{name}`" for name in adapters["label"]])
+        them = ("it", "it is", "it stays") if adapters.height == 1 else ("them", "they are", "they stay")
+        return [f"A server has {them[0]}, as {names}: what {them[1]}, and that {them[2]} the same, is taken on trust."]
     size = f"rank {row['rank']}, {row['parameters']:,} numbers"
     if not row["recipe_hash"]:
         return [f"From elsewhere: {plural(adapters.height, 'state')}, {size}."]

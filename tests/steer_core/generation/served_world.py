@@ -45,7 +45,11 @@ def serving(listed):
             tokens = [FIRST.get(body.get("model"), 0), 2]
             self.say({"choices": [{"token_ids": tokens, "finish_reason": "stop"}]})
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        # as many as a backend has in flight: a full queue resets connections on some systems
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -8,7 +8,7 @@ from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.engines.vllm import VllmBackend
-from steer_core.generation.servers.listed import adapter_listed
+from steer_core.generation.servers.listed import adapter_listed, adapters_listed
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
 from steer_core.tables.errors import SteerworksError
@@ -52,6 +52,18 @@ def test_a_parent_by_another_name_of_the_same_model_is_the_same_model():
 def test_what_is_not_listed_for_this_model_is_refused_by_name(model, name, message):
     with pytest.raises(SteerworksError, match=message):
         adapter_listed(LISTED, model, name)
+
+
+def test_all_that_are_listed_are_found_by_name_and_one_of_another_base_is_not_left_out_in_silence():
+    own = [m for m in LISTED if m["id"] != "foreign"]
+    assert [a.served for a in adapters_listed(own, "there")] == ["brief", "formal"]
+    assert adapters_listed(own, "there")[1] == adapter_listed(LISTED, "there", "formal")
+    with pytest.raises(
+        SteerworksError, match=r"not all .* can be worn: adapter 'foreign' is of model 'other'.*name those"
+    ):
+        adapters_listed(LISTED, "there")
+    with pytest.raises(SteerworksError, match="lists no adapter"):
+        adapters_listed([m for m in LISTED if m["parent"] is None], "there")
 
 
 def test_rows_ask_for_the_adapter_as_their_model_and_nothing_is_loaded():

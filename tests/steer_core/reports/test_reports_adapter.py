@@ -95,5 +95,5 @@ def test_the_page_says_who_wrote_what_was_trained_on():
         pl.DataFrame([row]), pl.DataFrame(log, schema=["step", "measure", "value"], orient="row"), pl.DataFrame()
     )
     assert found[1:] == [
-        "Several models wrote the answers. What was trained on was written 75% by far and 25% by own.",
+        "Several models wrote the answers. What was trained on was written 75\u00a0% by far and 25\u00a0% by own.",
     ]
