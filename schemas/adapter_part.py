@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from schemas.kinds import OfKind, read_kind
-from schemas.parts import PartSpec
+from schemas.parts import PartSpec, PromptPart
 from schemas.spec import Spec
 
 
@@ -62,6 +62,14 @@ class Recipe(OfKind):
             own: name of the model that is trained.
         """
         return (own,)
+
+    def under(self, prompt: PromptPart | None) -> Iterator[str]:
+        """Why it cannot train under the prompt of its method, in words; none where it can.
+
+        Args:
+            prompt: the method's prompt strategy with its options; None: the plain rewrite.
+        """
+        return iter(())
 
     def also_under(self) -> tuple[str, ...]:
         """Prompt strategies, beside the method's own, whose prompts of the training requests the recipe is given."""
@@ -119,6 +127,11 @@ class AdapterPart(PartSpec):
         True,
         description="Whether the model without the adapter, and all checkpoints, are measured on the probe as arms",
     )
+
+    def beside(self, others: Sequence[PartSpec]) -> Iterator[str]:
+        """What its recipe has against the method's prompt."""
+        if self.recipe is not None:
+            yield from self.recipe.under(next((p for p in others if isinstance(p, PromptPart)), None))
 
     @model_validator(mode="after")
     def _one_origin(self) -> AdapterPart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -16,6 +17,10 @@ class PartSpec(OfKind):
     KINDS: ClassVar[dict[str, type[Any]]] = {}
     WHAT = "kind of part"
     GROUP = "steerworks.parts"
+
+    def beside(self, others: Sequence[PartSpec]) -> Iterator[str]:
+        """What is wrong with it beside the other parts of its method, in words; known from their settings alone."""
+        return iter(())
 
 
 def read_part(value: Any) -> Any:

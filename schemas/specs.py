@@ -47,6 +47,15 @@ class MethodSpec(Spec):
     control: bool = Field(False, description="True for `copy` and `rewrite`: shown beside every method")
     description: str = ""
 
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> MethodSpec:
+        wrong = [
+            said for k, part in enumerate(self.parts) for said in part.beside((*self.parts[:k], *self.parts[k + 1 :]))
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
     def labels(self) -> tuple[str, ...]:
         """A name for each part, its own within the method: its kind, numbered where a kind occurs again."""
         seen: dict[str, int] = {}

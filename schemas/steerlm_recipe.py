@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from schemas.parts import PromptPart
 from schemas.steerlm import AttributeModelSpec
 from schemas.tuning import TuningRecipe
 
@@ -132,6 +133,24 @@ class SteerlmRecipe(TuningRecipe):
     def named(self) -> tuple[tuple[str, str], ...]:
         """The goal of quality."""
         return () if self.quality is None else (("quality", f"goal:{self.quality}"),)
+
+    def under(self, prompt: PromptPart | None) -> Iterator[str]:
+        """The strategy asks by labels, and by those that answers are learnt under: training sees no others."""
+        own = (
+            f"recipe 'steerlm' trains under the prompt strategy `labels` with levels = {self.levels} in {self.wording}"
+        )
+        if prompt is None or prompt.strategy != "labels":
+            has = "none" if prompt is None else f"`{prompt.strategy}`"
+            yield f"{own}, and the method's is {has}: give it this strategy"
+            return
+        wording = prompt.options.get("wording", "digits")
+        levels = prompt.options.get("levels")
+        levels = {"words": 6}.get(str(wording), 10) if levels is None else levels
+        if (levels, wording) != (self.levels, self.wording):
+            yield (
+                f"{own}, and the method's strategy has levels = {levels} in {wording}: give both the same levels and "
+                "`wording`"
+            )
 
     def also_under(self) -> tuple[str, ...]:
         """The strategy of the first answers."""

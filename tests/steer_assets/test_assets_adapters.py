@@ -16,7 +16,9 @@ from schemas import (
     TrainingMeasures,
     TrainingSamples,
 )
+from schemas.specs import MethodSpec
 from steer_assets import compute
+from steer_assets.__main__ import main
 from steer_assets.partitions import all_cells
 from steer_assets.planned import plan_cells
 from steer_assets.preflight import check_bench
@@ -244,12 +246,6 @@ def test_steerlm_is_trained_under_labels_tried_and_measured_and_its_first_answer
     assert any(p.get("adapter") in set(rows["adapter"]) for p in plans)
     assert all("<extra_id_2>" not in p["messages"][0]["content"] for p in plans)
     assert set(place.materialize(GRID, cell)[0].values()) == {"unchanged"}
-    # under another prompt it is refused
-    place.configure(methods={"by-labels": {"parts": [PROMPT, worn]}})
-    _, result = place.materialize(GRID, cell, raise_on_error=False)
-    assert not result.success
-    said = str(next(e for e in result.all_events if e.is_step_failure).event_specific_data.error)
-    assert "trains under the prompt strategy `labels` with levels = 6 in words" in said
 
 
 def checked():
@@ -271,6 +267,47 @@ def test_what_training_draws_is_in_the_plan(place):
     pool = bench.probe(bench.train_probe)
     answers = 4 * (pool.n_texts - 3) * pool.n_goals_per_text
     assert (of["calls at most"], of["new tokens at most"]) == (answers, answers * 48)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "recipe", "said"),
+    [
+        ({"strategy": "direct"}, {}, "levels = 6 in words, and the method's is `direct`: give it this strategy"),
+        (None, {}, "levels = 6 in words, and the method's is none"),
+        ({"strategy": "labels"}, {}, "levels = 6 in words, and the method's strategy has levels = 10 in digits"),
+        (
+            {"strategy": "labels", "options": {"levels": 8}},
+            {"wording": "digits", "levels": 10},
+            "levels = 10 in digits, and the method's strategy has levels = 8 in digits",
+        ),
+    ],
+)
+def test_a_recipe_that_does_not_go_with_its_prompt_is_said_by_the_plan(
+    workplace, capsys, monkeypatch, prompt, recipe, said
+):
+    monkeypatch.chdir(workplace.folder)
+    parts = [] if prompt is None else [{"kind": "prompt", **prompt}]
+    labelled = {"parts": [*parts, {"kind": "adapter", "recipe": {**LABELLED, **recipe}}]}
+    workplace.configure(methods={"labelled": labelled})
+    # whatever is planned: the configuration as a whole is not read
+    assert main(["plan", "direct", "--bench", "small"]) == 2
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "recipe 'steerlm' trains under the prompt strategy `labels` with " + said in shown
+    assert "methods.yaml" in shown
+    assert "labelled" in shown
+
+
+def test_a_recipe_that_goes_with_its_prompt_is_nothing_to_say():
+    for options, recipe in (
+        ({"wording": "words"}, {"preset": "embedded"}),
+        ({}, {}),
+        ({"levels": 4, "keep": True}, {"levels": 4}),
+        ({"levels": 6, "wording": "words"}, {"preset": "embedded"}),
+    ):
+        prompt = {"kind": "prompt", "strategy": "labels", "options": options}
+        worn = {"kind": "adapter", "recipe": {"kind": "steerlm", **recipe}}
+        MethodSpec.model_validate({"name": "m", "parts": [prompt, worn]})
+        MethodSpec.model_validate({"name": "m", "parts": [worn, prompt]})
 
 
 def test_what_cannot_be_trained_is_said_by_the_plan(place):
