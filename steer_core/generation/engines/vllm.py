@@ -8,41 +8,42 @@ hooks'.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from schemas.digest import canonical_json
 from schemas.endpoints import VllmServer
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
 from steer_core.generation.decoding import Array
+from steer_core.generation.engines._vllm_settings import (
+    address,
+    describe,
+    device_is_gpu,
+    interpreter,
+    lacking,
+    remote,
+)
 from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import encode_plan
-from steer_core.generation.servers.asked import scoring_body
-from steer_core.generation.servers.completions import Completions, Prepared, receipts_of
-from steer_core.generation.servers.listed import adapter_listed, adapters_listed
+from steer_core.generation.servers.adapters import ServerAdapters
+from steer_core.generation.servers.completions import Completions, Prepared
 from steer_core.generation.servers.process import refuse_sleep
-from steer_core.generation.servers.proof import worker_interventions, worker_receipt
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, package_digest
 from steer_core.generation.servers.running import Running
+from steer_core.generation.servers.scored import scored
 from steer_core.generation.servers.server import Server
 from steer_core.generation.servers.starting import memory_to_spare, start
-from steer_core.models.info import describe_model, model_folder
+from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel, fingerprint_of, load_model, load_tokenizer, ready_folder
-from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.tables.errors import SteerworksError
 
-#: Interpreter of the environment that has vLLM, where a model does not name one.
-PYTHON = "STEERWORKS_VLLM"
+__all__ = ["VllmBackend", "address", "build", "describe", "lacking", "remote"]
 
 
 class VllmBackend:
@@ -62,8 +63,7 @@ class VllmBackend:
         self._server = server
         self._vectors: dict[str, SteeringVector] = {}
         self._uploaded: set[str] = set()
-        self._adapters: dict[str, Adapter] = {}
-        self._loaded_adapters: set[str] = set()
+        self._adapters = ServerAdapters(model, self.settings)
         self._weights: LoadedModel | None = None
         self._asleep = False
         self._write = Writer(self.tokenizer)
@@ -119,7 +119,8 @@ class VllmBackend:
         """Stop the server, if it was started here."""
         if self._server is not None:
             self._server.stop()
-        self._server, self._uploaded, self._loaded_adapters = None, set(), set()
+        self._server, self._uploaded = None, set()
+        self._adapters.forget()
         self._asleep = False
 
     def rest(self) -> bool:
@@ -169,46 +170,16 @@ class VllmBackend:
         if new := [v for k, v in self._vectors.items() if k not in self._uploaded]:
             server.upload(new)
             self._uploaded |= {v.id for v in new}
-        for digest, adapter in self._adapters.items():
-            if digest not in self._loaded_adapters:
-                if adapter.served is None:
-                    server.load_adapter(digest, adapter.folder)
-                elif self.served_adapter(adapter.served).digest != digest:
-                    raise SteerworksError(
-                        f"the server has adapter {adapter.served!r} from elsewhere than when it was recorded: make "
-                        "`adapters` of this cell again (`steerworks rebuild`)"
-                    )
-                self._loaded_adapters.add(digest)
+        self._adapters.load(server)
         return server
 
     def served_adapter(self, name: str) -> Adapter:
-        """An adapter that the server at `vllm.address` lists for this model.
-
-        Raises:
-            SteerworksError: there is no such server, it lists no such adapter, or one of another model.
-        """
-        return adapter_listed(self._listed(), self.spec.name, name)
+        """An adapter that the server at `vllm.address` lists for this model (`ServerAdapters.listed`)."""
+        return self._adapters.listed(self.server, name)
 
     def served_adapters(self) -> list[Adapter]:
-        """All adapters that the server at `vllm.address` lists.
-
-        Raises:
-            SteerworksError: there is no such server, it lists no adapter, or one of another model.
-        """
-        return adapters_listed(self._listed(), self.spec.name)
-
-    def _listed(self) -> list[dict[str, Any]]:
-        server = self.server
-        if self.settings.address is None or not isinstance(server, Server):
-            raise SteerworksError(
-                f"model {self.spec.name!r} runs on a vLLM that is started here, which has no adapters of its own: give "
-                "`vllm.address` of one that has, or the adapter's `folder`"
-            )
-        return server.models()
-
-    def _named(self, adapter: str) -> str:
-        """What the server calls an adapter: its digest, unless it had it already."""
-        return self._adapters[adapter].served or adapter
+        """All adapters that the server at `vllm.address` lists (`ServerAdapters.all_listed`)."""
+        return self._adapters.all_listed(self.server)
 
     def add_vectors(self, vectors: Iterable[SteeringVector]) -> None:
         """Let plans refer to further vectors, by id.
@@ -230,7 +201,7 @@ class VllmBackend:
 
     def add_adapters(self, adapters: Iterable[Adapter]) -> None:
         """Let plans refer to further LoRA adapters, by digest."""
-        self._adapters |= {a.digest: a for a in adapters}
+        self._adapters.add(adapters)
 
     def encode(self, plan: Plan) -> list[int]:
         """Token ids of a plan's prompt."""
@@ -249,7 +220,9 @@ class VllmBackend:
         """
         if isinstance(calls, Sequence):
             self._check([c.plan for c in calls if c is not None], "generate")
-        answers = Completions(self._ready, self.spec.name, self.settings.rows, self._ends, self._write, self._named)
+        answers = Completions(
+            self._ready, self.spec.name, self.settings.rows, self._ends, self._write, self._adapters.named
+        )
         return answers.of(self._prepared(calls))
 
     def _prepared(self, source: Iterable[Call | None]) -> Iterator[Prepared | None]:
@@ -301,27 +274,13 @@ class VllmBackend:
         # one token is written after what is scored
         distinct = [r for r in dict.fromkeys(rows) if context is None or len(r[2]) + len(r[3]) < context]
         with ThreadPoolExecutor(self.settings.rows) as pool:
-            numbers = dict(zip(distinct, pool.map(lambda r: self._score(server, *r), distinct), strict=True))
+            found = pool.map(lambda r: scored(server, self._asked_as(r[1]), r[0], *r[2:]), distinct)
+            numbers = dict(zip(distinct, found, strict=True))
         return [numbers.get(r, []) for r in rows]
 
-    def _score(
-        self,
-        server: Running,
-        interventions: tuple[Intervention, ...],
-        adapter: str | None,
-        prompt: tuple[int, ...],
-        answer: tuple[int, ...],
-    ) -> list[float]:
-        nonce, whole = uuid.uuid4().hex, [*prompt, *answer]
-        model = self.spec.name if adapter is None else self._named(adapter)
-        body = scoring_body(model, interventions, whole, nonce, len(prompt))
-        found = server.complete(body)["prompt_logprobs"]
-        if interventions:
-            receipt = receipts_of(server, [nonce]).get(nonce)
-            # the last token is scored; that it was read as well moves no number
-            worker_receipt(0, interventions, len(prompt), len(whole) - 1, receipt)
-        at = range(len(prompt), len(whole))
-        return [float(found[k][str(whole[k])]["logprob"]) for k in at]
+    def _asked_as(self, adapter: str | None) -> str:
+        """What the server calls the model under an adapter, or without one."""
+        return self.spec.name if adapter is None else self._adapters.named(adapter)
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Not from here: the server gives the likeliest tokens, and the divergence needs all.
@@ -342,41 +301,8 @@ class VllmBackend:
             capabilities.refuse(plan, verb)
             if missing := [i.vector for i in plan.interventions if i.vector not in self._vectors]:
                 raise SteerworksError(f"vector {missing[0]} is not known here: hand it in first (`add_vectors`)")
-            if plan.adapter is not None and plan.adapter not in self._adapters:
+            if plan.adapter is not None and plan.adapter not in self._adapters.known:
                 raise SteerworksError(f"adapter {plan.adapter} is not known here: hand it in first (`add_adapters`)")
-
-
-def interpreter(settings: VllmServer) -> Path:
-    """The interpreter of the environment that has vLLM: the setting's, `STEERWORKS_VLLM`, or `.venv-vllm` here."""
-    named = settings.python or os.environ.get(PYTHON)
-    return Path(named).expanduser() if named else Path(".venv-vllm") / "bin" / "python"
-
-
-def device_is_gpu(model: ModelSpec) -> bool:
-    """Whether a model is on a GPU of this machine."""
-    import torch
-
-    return torch.cuda.is_available() if model.device == "auto" else model.device.startswith("cuda")
-
-
-def remote(model: ModelSpec) -> bool:
-    """Whether the server is somebody else's, so that nobody waits for a device."""
-    return model.vllm is not None and model.vllm.address is not None
-
-
-def lacking(model: ModelSpec) -> Iterator[str]:
-    """The environment that has vLLM, where the server is started from here."""
-    settings = model.vllm or VllmServer()
-    if settings.address is None:
-        try:
-            find_vllm(interpreter(settings))
-        except ConfigError as error:
-            yield str(error)
-
-
-def address(model: ModelSpec) -> str | None:
-    """The address of the server that its settings name; None where one is started."""
-    return None if model.vllm is None else model.vllm.address
 
 
 def build(model: ModelSpec) -> VllmBackend:
@@ -392,30 +318,3 @@ def build(model: ModelSpec) -> VllmBackend:
         if backend.settings.sleeps:
             refuse_sleep(backend._environment)
     return backend
-
-
-def describe(model: ModelSpec) -> Capabilities:
-    """What the engine can carry out, from the model's config: which sites the worker knows depends on its family."""
-    settings = model.vllm or VllmServer()
-    return Capabilities(
-        "vllm",
-        describe_model(model).max_context,
-        scores=True,
-        interventions=_interventions(model),
-        diverges=False,
-        adapters=settings.adapter_slots > 0,
-        batching="remote",
-    )
-
-
-def _interventions(model: ModelSpec) -> Interventions:
-    folder = model_folder(model)
-    file = None if folder is None else folder / "config.json"
-    if file is None or not file.is_file():
-        # nothing says of which family a hub model is, or a file that is not converted yet: the server will
-        return replace(worker_interventions("llama"), sites=("residual",))
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"model {model.name!r}: {file} is no JSON: {error}") from error
-    return worker_interventions(str(config.get("model_type")))

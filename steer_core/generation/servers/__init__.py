@@ -7,5 +7,7 @@ process    a process group of that environment, and its log
 running    what a running vLLM is asked for, whichever way
 server     `vllm serve`: start, attach, call, stop
 starting   which of the two a model's settings ask for
+adapters   which adapters it has, handed in or its own
+scored     log-probabilities of texts that are there
 offline    the same engine without a server, at the other end of a pipe
 """

@@ -21,8 +21,9 @@ from steer_core.adapters.rewards import unknown_goals
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
 from steer_core.methods.part import Arm, Part, PlainPart
-from steer_core.methods.parts._adapter_fits import BARE, FITS, best_step
 from steer_core.methods.parts._adapter_served import SERVED, not_served, on_server, say_steps
+from steer_core.methods.parts._adapter_steps import FITS
+from steer_core.methods.parts._adapter_trials import BARE, best_step
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.steering.plan import Plan

@@ -43,7 +43,12 @@ def serving(listed):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append((self.path, body))
             tokens = [FIRST.get(body.get("model"), 0), 2]
-            self.say({"choices": [{"token_ids": tokens, "finish_reason": "stop"}]})
+            choice = {"token_ids": tokens, "finish_reason": "stop"}
+            if "prompt_logprobs" in body:
+                # every token a nat less likely than the one before it
+                read = body["prompt"]
+                choice["prompt_logprobs"] = [None, *({str(t): {"logprob": -float(k)}} for k, t in enumerate(read[1:]))]
+            self.say({"choices": [choice]})
 
     class Server(http.server.ThreadingHTTPServer):
         # as many as a backend has in flight: a full queue resets connections on some systems

@@ -77,6 +77,21 @@ def test_rows_ask_for_the_adapter_as_their_model_and_nothing_is_loaded():
     assert len({g.raw for g in found}) == 2
 
 
+def test_texts_are_scored_under_the_adapter_token_for_token_behind_their_prompt():
+    with serving(LISTED) as (address, asked):
+        backend = VllmBackend(attached(address))
+        worn = backend.served_adapter("formal")
+        backend.add_adapters([worn])
+        plans = [plan(backend).plan, plan(backend, worn.digest).plan]
+        found = backend.score(plans, ["A happy story.", "A happy story."])
+    prompt = backend.encode(plans[0])
+    answer = backend.tokenizer("A happy story.", add_special_tokens=False)["input_ids"]
+    assert found == [[-float(k) for k in range(len(prompt) - 1, len(prompt) - 1 + len(answer))]] * 2
+    bodies = [body for path, body in asked if path == "/v1/completions"]
+    assert sorted(body["model"] for body in bodies) == ["formal", "there"]
+    assert all(body["prompt"] == [*prompt, *answer] for body in bodies)
+
+
 def test_a_server_that_has_another_adapter_of_that_name_by_now_is_not_asked():
     before = adapter_listed(LISTED, "there", "formal")
     with serving([{**m, "root": "/loras/newer"} if m["id"] == "formal" else m for m in LISTED]) as (address, asked):
