@@ -10,6 +10,8 @@ from schemas.digest import digest_json
 from schemas.endpoints import Endpoint, VllmServer
 from schemas.spec import Options, PartitionName, Slug, Spec
 
+_OF_THE_EXECUTION = {"name", "device", "engine", "description", "endpoint", "vllm", "training_processes"}
+
 
 class ModelSpec(Spec):
     """A language model: `embedded`, a hub id with a revision, a local folder or GGUF file, or an installed package."""
@@ -33,6 +35,11 @@ class ModelSpec(Spec):
     engine: Slug = Field("transformers", description="What runs it: an extension of the group `engines`")
     endpoint: Endpoint | None = Field(None, description="Where it answers over the network; for engine `openai`")
     vllm: VllmServer | None = Field(None, description="How its server is run; for engine `vllm`")
+    training_processes: int = Field(
+        1,
+        gt=0,
+        description="Processes that train the model's adapters together, each with a GPU of its own, or all on the CPU",
+    )
     description: str = ""
 
     @model_validator(mode="after")
@@ -58,10 +65,19 @@ class ModelSpec(Spec):
             raise ValueError(f"model {self.name!r} has `vllm`, and engine {self.engine!r}: it is for the engine `vllm`")
         return self
 
+    @model_validator(mode="after")
+    def _processes_have_devices(self) -> ModelSpec:
+        if self.training_processes > 1 and self.device.startswith("cuda:"):
+            raise ValueError(
+                f"model {self.name!r}: training_processes = {self.training_processes} take a GPU each, and device "
+                f"{self.device!r} is one: write `cuda`"
+            )
+        return self
+
     @property
     def identity(self) -> str:
-        """Hash of what decides the model's answers; name, device and engine do not: those belong to the execution."""
-        body = self.model_dump(mode="json", exclude={"name", "device", "engine", "description", "endpoint", "vllm"})
+        """Hash of what decides the model's answers; what belongs to the execution does not: name, device, engine ..."""
+        body = self.model_dump(mode="json", exclude=_OF_THE_EXECUTION)
         if self.endpoint is not None:
             # address, limits and prices change no answer
             body["endpoint"] = self.endpoint.identity()

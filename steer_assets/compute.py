@@ -92,8 +92,16 @@ def _close(held: dict[str, Backend], key: str) -> None:
 
 @contextlib.contextmanager
 def training_on(model: ModelSpec) -> Iterator[None]:
-    """Hold a model's device for a trainer, with no weights of ours on it: the trainer loads its own."""
-    with device_lease(device_of(model)):
+    """Hold a model's device for a trainer, with no weights of ours on it: the trainer loads its own.
+
+    Several processes that train together hold a GPU each.
+    """
+    device = device_of(model)
+    several = model.training_processes > 1 and device == "cuda"
+    if several:
+        # what lies on the device that this process has kept goes before it is freed
+        drop_weights()
+    with DEVICES.lease_several(device, model.training_processes) if several else device_lease(device):
         drop_weights()
         try:
             yield

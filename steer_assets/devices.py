@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from schemas.specs import ModelSpec
 from steer_core.generation.engines import is_remote
+from steer_core.tables.errors import ConfigError
 
 #: Seconds between two looks at a device that somebody else holds, and between two lines about it.
 LOOK_EVERY, SAY_EVERY = 0.5, 60.0
@@ -82,12 +83,33 @@ class Devices:
             # a judge on the device of its model: the outer lease stays
             yield ours
             return
-        got = self._wait(wanted)
+        (got,) = self._wait(wanted)
         try:
             yield got
         finally:
             if not self.keep:
                 self._free(got)
+
+    @contextlib.contextmanager
+    def lease_several(self, device: str, n: int) -> Iterator[tuple[str, ...]]:
+        """Hold so many devices of a kind at once; of those that are held after it one stays.
+
+        What this process has kept is freed before it waits: two that keep one each, and want two, would wait for ever.
+
+        Raises:
+            ConfigError: this machine has not so many.
+        """
+        wanted = _candidates(device)
+        if len(wanted) < n:
+            raise ConfigError(f"{n} devices {device!r} are wanted, and this machine has {len(wanted)}")
+        for kept in [d for d in self.held if d in wanted]:
+            self._free(kept)
+        got = self._wait(wanted, n)
+        try:
+            yield got
+        finally:
+            for one in got[1:] if self.keep else got:
+                self._free(one)
 
     def let_go(self) -> None:
         """Free all devices of this process."""
@@ -95,17 +117,25 @@ class Devices:
         for device in list(self.held):
             self._free(device)
 
-    def _wait(self, wanted: Sequence[str]) -> str:
+    def _wait(self, wanted: Sequence[str], n: int = 1) -> tuple[str, ...]:
+        """The first n that are free, all at once."""
         begun, said = time.monotonic(), 0.0
         while True:
+            got: list[str] = []
             for device in wanted:
-                if self._take(device):
-                    if said:
-                        self.say(f"got {device} after {time.monotonic() - begun:.0f} s")
-                    return device
+                if len(got) < n and self._take(device):
+                    got.append(device)
+            if len(got) == n:
+                if said:
+                    self.say(f"got {', '.join(got)} after {time.monotonic() - begun:.0f} s")
+                return tuple(got)
+            for device in got:
+                self._free(device)
             now = time.monotonic()
             if not said or now - said > SAY_EVERY:
-                self.say("; ".join(f"waiting for {d}, held by {holder(d)}" for d in wanted))
+                # those that were free for a moment are nobody's
+                others = [d for d in wanted if d not in got]
+                self.say("; ".join(f"waiting for {d}, held by {holder(d)}" for d in others))
                 said = now
             time.sleep(LOOK_EVERY)
 
@@ -139,6 +169,14 @@ def holder(device: str) -> str:
     with contextlib.suppress(OSError):
         return _lock_path(device).read_text().strip() or "somebody who does not say"
     return "nobody any more"
+
+
+def visible_cards() -> dict[str, str]:
+    """The variable that shows a process those cards that this one holds, and no others; empty where it holds none."""
+    held = sorted(int(d[5:]) for d in DEVICES.held if d.startswith("cuda:"))
+    # numbers count what this process sees itself
+    own = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own[n] if own else str(n) for n in held)} if held else {}
 
 
 #: Devices are held by processes, so there is one of these.

@@ -19,6 +19,7 @@ from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.settings import registry, storage_root
 from steer_core.goals.cache import GoalCache
 from steer_core.goals.measure import measure, measure_stream
+from steer_core.goals.ruler import ruler_by
 from steer_core.goals.scorer import Scorer, load_scorer
 from steer_core.goals.space import GoalSpace
 from steer_core.models.info import gguf_file, model_folder
@@ -151,18 +152,7 @@ _TEXTS = {"text_id": pl.String, "text": pl.String}
 
 def ruler_of(bench: BenchSpec, space: GoalSpace) -> Ruler:
     """Texts to positions in goal space, for methods that measure their own attempts."""
-
-    def ruler(texts: Sequence[str]) -> list[dict[str, float | None]]:
-        frame = pl.DataFrame(
-            {"text_id": [digest_text(t) for t in texts], "text": list(texts)},
-            # no texts at all still have a type
-            schema={"text_id": pl.String, "text": pl.String},
-        )
-        values = measure_texts(bench, frame.unique("text_id", maintain_order=True))
-        z, _ = space.locate(space.matrix(values, frame["text_id"]))
-        return [{g: (v if v == v else None) for g, v in zip(space.goals, row, strict=True)} for row in z.tolist()]
-
-    return ruler
+    return ruler_by(functools.partial(measure_texts, bench), space)
 
 
 def seconds_per_token(journal: Journal) -> float | None:

@@ -17,6 +17,7 @@ from steer_assets.compute import gpu_tags, let_go
 from steer_assets.contracts import table_schema
 from steer_assets.devices import DEVICES
 from steer_assets.partitions import Cell, cell_partitions, read_key
+from steer_assets.pipes import within
 from steer_assets.progress import drawing, says
 from steer_assets.settings import storage_root
 from steer_assets.steps import (
@@ -222,7 +223,7 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
         if node.controls and cell is not None:
             said |= _controls(nodes, work, context, with_controls)
         DEVICES.keep = node.calls_model
-        with drawing(_curve(context)):
+        with drawing(_curve(context)), within(context):
             facts, checks, found = _run_tables(node, work, nodes)
     except BrokenContractError as error:
         let_go()

@@ -80,6 +80,11 @@ def add_folders(folders: Iterable[Path]) -> None:
             available.cache_clear()
 
 
+def folders() -> tuple[Path, ...]:
+    """The folders that are looked in."""
+    return tuple(_FOLDERS)
+
+
 @cache
 def available(group: str) -> dict[str, Found]:
     """Extensions of a group by name, with dashes.

@@ -13,7 +13,7 @@ import polars as pl
 from schemas import Artifacts, GoalValues, Outcomes, Responses
 from schemas.parts import PromptPart
 from schemas.specs import BenchSpec, MethodSpec
-from steer_assets import progress
+from steer_assets import pipes, progress
 from steer_assets.assets.calling import answer, asking, follows_from, method_of, own_parts
 from steer_assets.assets.contrasts import behaviors_of, source_of
 from steer_assets.compute import beside_training, training_on
@@ -57,6 +57,7 @@ def fit_context(work: Work) -> FitContext:
         training=functools.partial(training_on, work.here.model),
         observe=functools.partial(progress.observed, work.here.key),
         other=_other_model,
+        launch=pipes.launch,
     )
 
 

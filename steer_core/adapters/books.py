@@ -1,4 +1,7 @@
-"""What is written down while a policy is trained: completions, rewards, drift, and the audit of groups."""
+"""What is written down while a policy is trained: completions, rewards, drift, and the audit of groups.
+
+Several processes score their own completions; audit and rows are of all of them, in the order of one process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.recipes import GrpoRecipe
 from steer_core.adapters.keeping import extremes, pareto
-from steer_core.adapters.rewards import Answer, Rewarder, Scored
+from steer_core.adapters.rewards import Answer, Rewarder, Scored, joined
 from steer_core.adapters.run import RunFolder
 from steer_core.tables.errors import SteerworksError
 
@@ -72,31 +75,39 @@ class Books:
     def keep(self, out: dict[str, Any], requests: Sequence[str], step: int) -> dict[str, Any]:
         """Choose what is trained on, weigh it, and write every completion down.
 
+        Args:
+            out: what this process is to train on.
+            requests: what its completions answer.
+            step: optimiser step.
+
         Returns:
             `out` with, for each completion that is trained on, `weight`, `total` (reward; NaN: none) and `group`.
         """
         import torch
 
         assert self._scored is not None  # rewards were asked for
+        like, ranks = out["advantages"], self.run.ranks
+        own = ranks.slice_of(len(requests))
+        self._answers, self._scored = ranks.together(self._answers), joined(ranks.gathered(self._scored))
         total = self._rewarder.total(self._scored)
         groups = total.reshape(-1, self.recipe.drawn or self.recipe.completions)
-        like = out["advantages"]
         out["weight"] = torch.tensor(
             [self._weights.get(r, 1.0) for r in requests], dtype=like.dtype, device=like.device
         )
-        out["total"] = torch.tensor(total, dtype=like.dtype, device=like.device)
-        out["group"] = torch.arange(len(total), device=like.device) // groups.shape[1]
+        out["total"] = torch.tensor(total[own], dtype=like.dtype, device=like.device)
+        out["group"] = (torch.arange(len(total), device=like.device) // groups.shape[1])[own]
         out["advantages"] = like * out["weight"]
-        advantages = out["advantages"].tolist()
+        advantages = ranks.together(out["advantages"].tolist())
         kept = self._kept(groups)
         self._audit(groups, total, step)
-        self._note(requests, total, advantages, set(kept), step)
+        self._note(total, advantages, set(kept), step)
         if len(kept) < len(total):
-            index = torch.tensor(kept, device=out["advantages"].device)
+            index = torch.tensor([k - own.start for k in kept if own.start <= k < own.stop], device=like.device)
             for key, value in out.items():
-                if torch.is_tensor(value) and value.dim() and value.shape[0] == len(total):
+                if torch.is_tensor(value) and value.dim() and value.shape[0] == len(requests):
                     out[key] = value[index]
-            out["num_items_in_batch"] = out["completion_mask"].sum()
+            tokens = ranks.gathered(int(out["completion_mask"].sum()))
+            out["num_items_in_batch"] = torch.tensor(sum(tokens), device=like.device)
         return out
 
     def _kept(self, groups: Floats) -> list[int]:
@@ -140,7 +151,7 @@ class Books:
         targets = [self._rewarder.targets[a.request_id] for a in self._answers]
         return np.array([t.z0[k] if np.isnan(t.z_star[k]) else t.z_star[k] for t in targets])
 
-    def _note(self, requests: Sequence[str], total: Any, advantages: list[float], kept: set[int], step: int) -> None:
+    def _note(self, total: Any, advantages: list[float], kept: set[int], step: int) -> None:
         assert self._scored is not None
         samples, measures = [], []
         for k, (answer, reward) in enumerate(zip(self._answers, total, strict=True)):
@@ -170,12 +181,23 @@ class Books:
         self.run.append("samples", samples)
         self.run.append("measures", measures)
 
-    def drift(self, mean: float, largest: float, step: int) -> None:
-        """Hold the log-probabilities that were sampled with against the trained ones.
+    def drift(self, mean: float, largest: float, tokens: int, step: int) -> None:
+        """Hold the log-probabilities that were sampled with against the trained ones, in all processes.
+
+        Args:
+            mean: difference of the own tokens.
+            largest: of them.
+            tokens: how many there are.
+            step: optimiser step.
 
         Raises:
             SteerworksError: they differ by more than the recipe allows.
         """
+        found = self.run.ranks.gathered((mean, largest, tokens))
+        if len(found) > 1:
+            means, most, weights = (list(column) for column in zip(*found, strict=True))
+            # one that is not finite makes both not finite
+            mean, largest = float(np.average(means, weights=weights)), float(np.max(most))
         self.figures |= {"drift": mean, "drift_max": largest}
         if not mean <= self.recipe.most_drift:
             raise SteerworksError(

@@ -4,7 +4,10 @@ A module has
 
 * `SPEC`: its settings, a subclass of `schemas.adapter_part.Recipe`;
 * `train(recipe, training)`: trains, or goes on, and returns the folders of the states that are kept, by step;
-* `VERSION`: raised when the same recipe and data give other weights.
+* `VERSION`: raised when the same recipe and data give other weights;
+* `not_shared(recipe, processes)`: why so many processes cannot train by it together, in words; None where they can. A
+  recipe without it is trained by one process;
+* optionally `prepare(recipe, training)`: what is done before several processes train, in the one that starts them.
 
 It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
 """
@@ -85,14 +88,38 @@ def lacking(recipe: Recipe) -> str | None:
     return None
 
 
-def train(recipe: Recipe, training: Training) -> dict[int, Path]:
-    """Train by a recipe, or go on where a run of the same folder stopped.
+def not_shared(recipe: Recipe, processes: int) -> str | None:
+    """Why so many processes cannot train by a recipe together, in words; None where they can."""
+    if processes == 1:
+        return None
+    asked = getattr(recipe_module(recipe.kind), "not_shared", None)
+    if asked is None:
+        return f"recipe {recipe.kind!r} trains in one process: leave `training_processes` of the model out"
+    why: str | None = asked(recipe, processes)
+    return None if why is None else f"recipe {recipe.kind!r}: {why}"
+
+
+def prepare(recipe: Recipe, training: Training) -> None:
+    """What is to be done before several processes train, in the one that starts them; most recipes have nothing.
 
     Raises:
-        ConfigError: what it needs is not installed; or as the recipe says.
+        ConfigError: what the recipe needs is not installed.
         SteerworksError: as the recipe says.
     """
     if (missing := lacking(recipe)) is not None:
         raise ConfigError(missing)
+    if (own := getattr(recipe_module(recipe.kind), "prepare", None)) is not None:
+        own(recipe, training)
+
+
+def train(recipe: Recipe, training: Training) -> dict[int, Path]:
+    """Train by a recipe, or go on where a run of the same folder stopped.
+
+    Raises:
+        ConfigError: what it needs is not installed, or it cannot be done by so many processes; or as the recipe says.
+        SteerworksError: as the recipe says.
+    """
+    if (wrong := lacking(recipe) or not_shared(recipe, training.run.ranks.size)) is not None:
+        raise ConfigError(wrong)
     found: dict[int, Path] = recipe_module(recipe.kind).train(recipe, training)
     return found

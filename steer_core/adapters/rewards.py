@@ -92,6 +92,17 @@ class Scored:
     watched: Mapping[str, Floats]
 
 
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Rewards of all answers, from those of some each, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return Scored(
+        {name: np.concatenate([p.rewards[name] for p in parts]) for name in parts[0].rewards},
+        np.concatenate([p.z for p in parts]),
+        {name: np.concatenate([p.watched[name] for p in parts]) for name in parts[0].watched},
+    )
+
+
 @dataclass(frozen=True)
 class Rewarder:
     """Scores completions of known requests.

@@ -37,12 +37,13 @@ class Rollouts:
     seed: int
     batch_size: int
 
-    def write(self, requests: Sequence[str], step: int) -> list[Generation]:
+    def write(self, requests: Sequence[str], step: int, own: slice = slice(None)) -> list[Generation]:
         """A completion for each request, with tokens and log-probabilities; a request may stand several times.
 
         Args:
-            requests: ids.
+            requests: ids, all of the step.
             step: optimiser step, part of the seed: the same step draws the same completions.
+            own: which of them this process writes.
 
         Raises:
             SteerworksError: the engine gave a completion without a token.
@@ -53,17 +54,17 @@ class Rollouts:
             k = times[request] = times.get(request, -1) + 1
             plan = replace(self.plans[request], decoding=self.decoding)
             calls.append(Call(plan, k, _seed(self.seed, step, request, k), log_probs=True))
-        found = answer_all(self.backend, calls, self.batch_size)
-        for request, answer in zip(requests, found, strict=True):
+        found = answer_all(self.backend, calls[own], self.batch_size)
+        for request, answer in zip(requests[own], found, strict=True):
             if not answer.tokens:
                 raise SteerworksError(f"request {request}: the engine wrote nothing, so there is nothing to train on")
         return found
 
-    def for_trainer(self, requests: Sequence[str], step: int) -> dict[str, Any]:
-        """What trl's `rollout_func` is to return, with the raw text and why it ended as further columns."""
-        found = self.write(requests, step)
+    def for_trainer(self, requests: Sequence[str], step: int, own: slice = slice(None)) -> dict[str, Any]:
+        """What trl's `rollout_func` is to return, with the raw text and why it ended as further columns (`write`)."""
+        found = self.write(requests, step, own)
         return {
-            "prompt_ids": [list(self.prompts[r]) for r in requests],
+            "prompt_ids": [list(self.prompts[r]) for r in requests[own]],
             "completion_ids": [list(a.tokens) for a in found],
             "logprobs": [list(a.log_probs) for a in found],
             "raw": [a.raw for a in found],

@@ -4,7 +4,8 @@
     RUN/NAME.jsonl         rows that the run streams, a line each; cut back to the last whole checkpoint on resuming
 
 A state is whole or it is removed. Rows follow from recipe, data and seed, so a run that was taken up again leaves the
-same ones as one that was not.
+same ones as one that was not. Of several processes that train together the first alone writes; what each of them calls
+here, all of them call.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steer_core.adapters.ranks import ALONE, Ranks
 from steer_core.adapters.states import step_of
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import write_bytes
@@ -33,15 +35,27 @@ def kept_steps(steps: int, checkpoints: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run.
+
+    Attributes:
+        path: where it lies.
+        ranks: this process among those that train in it.
+    """
 
     path: Path
+    ranks: Ranks = ALONE
 
     def begin(self) -> int:
         """Make the folder ready, and say from which step the run goes on: 0 for a new one.
 
         Checkpoints that are not whole are removed, and rows beyond the last whole one are cut off.
         """
+        if self.ranks.first:
+            self._clear()
+        self.ranks.wait()
+        return max(self.checkpoints(), default=0)
+
+    def _clear(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in self.path.glob("checkpoint-*"):
             if not (folder / WHOLE).is_file():
@@ -50,7 +64,6 @@ class RunFolder:
         for file in self.path.glob("*.jsonl"):
             rows = [row for row in _read(file) if int(row["step"]) <= step]
             write_bytes(str(file), "".join(map(_line, rows)).encode("utf-8"))
-        return step
 
     def checkpoints(self) -> dict[int, Path]:
         """Whole checkpoints by step."""
@@ -59,6 +72,13 @@ class RunFolder:
 
     def whole(self, step: int, kept: Sequence[int]) -> None:
         """Say that a checkpoint is whole; those before it that are not to be kept are removed."""
+        # each process has written a part of it
+        self.ranks.wait()
+        if self.ranks.first:
+            self._mark(step, kept)
+        self.ranks.wait()
+
+    def _mark(self, step: int, kept: Sequence[int]) -> None:
         folder = self.path / f"checkpoint-{step}"
         for file in folder.iterdir():
             if file.is_file():
@@ -71,7 +91,7 @@ class RunFolder:
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows, each with its `step`; once this returns they survive a kill."""
-        text = "".join(map(_line, rows))
+        text = "".join(map(_line, rows)) if self.ranks.first else ""
         if text:
             with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -80,7 +100,8 @@ class RunFolder:
 
     def put(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace the rows of that name: all of them, or none where a kill comes in between."""
-        write_bytes(str(self.path / f"{name}.jsonl"), "".join(map(_line, rows)).encode("utf-8"))
+        if self.ranks.first:
+            write_bytes(str(self.path / f"{name}.jsonl"), "".join(map(_line, rows)).encode("utf-8"))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of that name."""

@@ -5,6 +5,8 @@
 2. No row is cut: one that does not fit the context is left out and counted.
 3. The order of rows is drawn once for the whole run, which is one epoch of the trainer's: a run that is taken up again
    goes on with the row that it would have come to.
+4. Several processes share the rows of a step. Where the last step has fewer, rows without loss fill it up: the trainer
+   would take some a second time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, Protocol
 
 from schemas.tuning import TuningRecipe
 from steer_core.adapters.lora import lora_config, settle
+from steer_core.adapters.ranks import unequal
 from steer_core.adapters.recipe import Training
 from steer_core.adapters.run import kept_steps
 from steer_core.adapters.training import book_of, order, ours, quiet, shared_settings, train_on
@@ -60,6 +63,12 @@ class Objective(Protocol):
     def collator(self, pad: int) -> Any:
         """What makes a batch of rows that are laid out."""
         ...
+
+
+def not_shared(recipe: TuningRecipe, processes: int) -> str | None:
+    """Why so many processes cannot take the steps that one would take."""
+    parts = int(recipe.trl.get("gradient_accumulation_steps", 1))
+    return unequal(f"batch = {recipe.batch}", recipe.batch, processes, parts)
 
 
 def fitting(rows: Sequence[Row], training: Training, loaded: LoadedModel) -> list[Row]:
@@ -119,11 +128,17 @@ def fine_tune(
         training.say(f"training goes on after step {done} of {steps}")
     figures = {} if done else dict(further)
     laid = [rows[i].laid_out() for i in places]
+    if run.ranks.size > 1:
+        laid += [_without_loss(laid[-1])] * (-len(laid) % recipe.batch)
     train_on(_trainer(recipe, laid, training, loaded, kept, figures, start, objective), run.checkpoints().get(done))
     return {s: p for s, p in run.checkpoints().items() if s in kept}
 
 
-def _settings(recipe: TuningRecipe, folder: Path, steps: int, on_cpu: bool) -> dict[str, Any]:
+def _without_loss(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "labels": [IGNORED] * len(row["labels"])}
+
+
+def _settings(recipe: TuningRecipe, folder: Path, steps: int, on_cpu: bool, processes: int = 1) -> dict[str, Any]:
     """Arguments of trl's `SFTConfig`.
 
     Raises:
@@ -136,7 +151,7 @@ def _settings(recipe: TuningRecipe, folder: Path, steps: int, on_cpu: bool) -> d
             f"batch = {recipe.batch} cannot be cut into gradient_accumulation_steps = {parts} equal parts"
         )
     return {
-        **shared_settings(recipe, folder, steps, recipe.batch, parts, on_cpu),
+        **shared_settings(recipe, folder, steps, recipe.batch, parts, on_cpu, processes),
         "train_sampling_strategy": "sequential",
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "max_length": None,
@@ -162,7 +177,8 @@ def _trainer(
     from trl.trainer.utils import disable_dropout_in_model
 
     run, trainer = training.run, ours(SFTTrainer, lambda model: settle(model, recipe.lora))
-    settings = _settings(recipe, run.path, -(-len(laid) // recipe.batch), loaded.device == "cpu")
+    steps = -(-len(laid) // recipe.batch)
+    settings = _settings(recipe, run.path, steps, loaded.device == "cpu", run.ranks.size)
     try:
         args = SFTConfig(**settings)
     except (TypeError, ValueError) as error:

@@ -26,7 +26,13 @@ RESUMABLE = 20
 
 
 def shared_settings(
-    recipe: GrpoRecipe | TuningRecipe, folder: Path, steps: int, rows: int, parts: int, on_cpu: bool
+    recipe: GrpoRecipe | TuningRecipe,
+    folder: Path,
+    steps: int,
+    rows: int,
+    parts: int,
+    on_cpu: bool,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Arguments of trl's configurations that all trainers have in common.
 
@@ -34,9 +40,10 @@ def shared_settings(
         recipe: how is trained.
         folder: where the run lies.
         steps: optimiser steps.
-        rows: rows of a step.
+        rows: rows of a step, of all processes together.
         parts: passes that a step is cut into.
         on_cpu: whether the model is on a CPU.
+        processes: that train together; each has an equal share of the rows.
     """
     return {
         "output_dir": str(folder),
@@ -48,7 +55,7 @@ def shared_settings(
         "adam_beta1": recipe.betas[0],
         "adam_beta2": recipe.betas[1],
         "max_grad_norm": recipe.grad_norm,
-        "per_device_train_batch_size": rows // parts,
+        "per_device_train_batch_size": rows // (parts * processes),
         "gradient_accumulation_steps": parts,
         # the order is ours (`order`): trl's own draws anew after a resumed epoch
         "shuffle_dataset": False,
@@ -62,7 +69,13 @@ def shared_settings(
         "bf16": False,
         "gradient_checkpointing": False,
         "disable_tqdm": True,
+        **(_AMONG_SEVERAL if processes > 1 else {}),
     }
+
+
+#: A loss takes several passes (`tight`): each would look for parameters without a gradient, which none is, and send
+#: buffers about, which are constants.
+_AMONG_SEVERAL = {"ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
 
 
 def order(n: int, wanted: int, seed: int) -> list[int]:

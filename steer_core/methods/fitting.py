@@ -21,6 +21,7 @@ from schemas.contract import Contract
 from schemas.goals import GoalValues
 from schemas.responses import Artifacts, PartTensors
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
+from steer_core.adapters.launching import Launch, launched
 from steer_core.generation.backend import Backend
 from steer_core.generation.decoding import Array, tensor_digest
 from steer_core.generation.run import Ruler, Run
@@ -79,6 +80,7 @@ class FitContext:
         training: the device, for a trainer that loads the model for itself; nobody else's weights are on it meanwhile.
         observe: given a step of training and its figures, as it goes.
         other: another model of the configuration, by its name there; a `ConfigError` where there is none.
+        launch: starts the processes that train an adapter together, where the model's settings want several.
     """
 
     bench: BenchSpec
@@ -98,6 +100,7 @@ class FitContext:
     training: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
     observe: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
     other: Callable[[str], OtherModel] = field(default=_no_other)
+    launch: Launch = field(default=launched)
 
 
 @dataclass(frozen=True)

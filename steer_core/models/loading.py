@@ -92,7 +92,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
             or it wants a device that is not there.
     """
     describe_model(spec)  # a missing local folder is said in our words
-    device = _device(spec)
+    device = device_of(spec)
     model = _weights(spec)
     tokenizer = load_tokenizer(spec)
     try:
@@ -111,7 +111,12 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     return LoadedModel(spec, model, tokenizer, ModelInfo(context, chat), fingerprint_of(spec), device)
 
 
-def _device(spec: ModelSpec) -> str:
+def device_of(spec: ModelSpec) -> str:
+    """The torch device that a model asks for.
+
+    Raises:
+        ConfigError: torch does not know it, or sees none of its kind.
+    """
     import torch
 
     device = spec.device

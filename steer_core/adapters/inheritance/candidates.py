@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,8 @@ def draw_under(
 ) -> list[Drawn]:
     """An answer to each of some prompts, in order; those that the run has already are not drawn again.
 
+    Of several processes each draws its share.
+
     Args:
         recipe: how is drawn.
         training: the run that answers are kept in as they come.
@@ -101,32 +104,38 @@ def draw_under(
     missing = [key for key in plans if key not in found]
     if missing:
         training.say(f"{len(missing)} of {len(plans)} answers are to be drawn")
+    ranks = training.run.ranks
+    own = missing[ranks.rank :: ranks.size]
     calls = [
         Call(replace(plans[r, k], decoding=decoding), k, seed_of(purpose, recipe.seed, r, k), log_probs=True)
-        for r, k in missing
+        for r, k in own
     ]
-    rows: list[dict[str, Any]] = []
-    for finished in backend.generate(calls, BATCH_SIZE):
-        (request, sample), answer = missing[finished.index], finished.generation
-        if not answer.tokens:
-            raise SteerworksError(f"request {request}: the engine wrote nothing, so there is nothing to choose")
-        rows.append(
-            {
-                "step": STEP,
-                "request_id": request,
-                "sample": sample,
-                "raw": answer.raw,
-                "finish_reason": answer.finish_reason,
-                "tokens": list(answer.tokens),
-                "log_likelihood": sum(answer.log_probs),
-            }
-        )
-        if len(rows) == BATCH_SIZE:
-            training.run.append(FILE, rows)
-            rows = []
-    training.run.append(FILE, rows)
+    rows = _rows(own, calls, backend)
+    # as many rounds in each process, though shares differ by one
+    for _ in range(0, -(-len(missing) // ranks.size), BATCH_SIZE):
+        training.run.append(FILE, ranks.together(list(islice(rows, BATCH_SIZE))))
+    # the engine has ended, too, and every process can read what the first has written
+    assert next(rows, None) is None
+    ranks.wait()
     found = kept(training)
     return [found[key] for key in plans]
+
+
+def _rows(keys: Sequence[tuple[str, int]], calls: Sequence[Call], backend: Backend) -> Iterator[dict[str, Any]]:
+    """Answers as they end."""
+    for finished in backend.generate(calls, BATCH_SIZE):
+        (request, sample), answer = keys[finished.index], finished.generation
+        if not answer.tokens:
+            raise SteerworksError(f"request {request}: the engine wrote nothing, so there is nothing to choose")
+        yield {
+            "step": STEP,
+            "request_id": request,
+            "sample": sample,
+            "raw": answer.raw,
+            "finish_reason": answer.finish_reason,
+            "tokens": list(answer.tokens),
+            "log_likelihood": sum(answer.log_probs),
+        }
 
 
 def kept(training: Training) -> dict[tuple[str, int], Drawn]:

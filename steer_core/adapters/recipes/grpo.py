@@ -6,7 +6,8 @@ What trl does not do and this adds, by subclassing alone:
    own must agree at every step, or the run stops;
 2. every completion becomes a row, with its position in goal space, whether it was trained on or not;
 3. more completions may be drawn than are trained on (`keeping`);
-4. groups without a difference in reward, and completions without a reward, are counted.
+4. groups without a difference in reward, and completions without a reward, are counted;
+5. several processes draw the completions that one would draw, each its share, and take the same steps.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from schemas.specs import Decoding
 from steer_core.adapters.books import Books
 from steer_core.adapters.lora import lora_config, settle
 from steer_core.adapters.margin import margin_loss
+from steer_core.adapters.ranks import divisors, unequal
 from steer_core.adapters.recipe import Training
 from steer_core.adapters.rewards import Rewarder, Target
 from steer_core.adapters.rollouts import Rollouts
@@ -60,6 +62,26 @@ LOGGED = {
 SPEC = GrpoRecipe
 #: Raised when the same recipe and data give other weights.
 VERSION = "2"
+
+
+def not_shared(recipe: GrpoRecipe, processes: int) -> str | None:
+    """Why so many processes cannot take the steps that one would take."""
+    parts = int(recipe.trl.get("gradient_accumulation_steps", 1))
+    drawn, kept = recipe.drawn or recipe.completions, recipe.completions
+    of = f"prompts_per_step = {recipe.prompts_per_step} with"
+    if recipe.loss == "bnpo":
+        return "`loss: bnpo` averages over the tokens of each process by itself: take `dapo`, or one process"
+    if recipe.margin:
+        return "`margin` averages over the completions of each process by itself: leave it out, or take one process"
+    if recipe.drawn and recipe.prompts_per_step % processes:
+        able = ", ".join(map(str, divisors(recipe.prompts_per_step)))
+        return (
+            f"of `drawn` completions each request's best and worst are kept, so each process needs whole requests: "
+            f"prompts_per_step = {recipe.prompts_per_step} can be shared by {able} processes, not by {processes}"
+        )
+    return unequal(f"{of} {drawn} completions", recipe.prompts_per_step * drawn, processes, parts) or unequal(
+        f"{of} {kept} completions that are kept", recipe.prompts_per_step * kept, processes, parts
+    )
 
 
 def train(recipe: GrpoRecipe, training: Training) -> dict[int, Path]:
@@ -111,7 +133,7 @@ def weights_of(recipe: GrpoRecipe, targets: Mapping[str, Target]) -> dict[str, f
     return {request: of[target.source] for request, target in targets.items()}
 
 
-def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
+def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool, processes: int = 1) -> dict[str, Any]:
     """Arguments of trl's `GRPOConfig`.
 
     Raises:
@@ -128,7 +150,7 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool) -> dict[str, Any]:
     if more.get("use_vllm"):
         raise ConfigError("completions come from the engine of this package: leave `use_vllm` out")
     return {
-        **shared_settings(recipe, folder, recipe.steps, rows, parts, on_cpu),
+        **shared_settings(recipe, folder, recipe.steps, rows, parts, on_cpu, processes),
         "beta": recipe.beta,
         "epsilon": recipe.epsilon,
         "epsilon_high": recipe.epsilon_high,
@@ -154,7 +176,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     loaded, run = training.load(), training.run
-    settings = _settings(recipe, run.path, loaded.device == "cpu")
+    settings = _settings(recipe, run.path, loaded.device == "cpu", run.ranks.size)
     try:
         args = GRPOConfig(**settings)
     except (TypeError, ValueError) as error:
@@ -202,7 +224,7 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
             if self._step % (self.args.steps_per_generation * self.num_iterations) < self.args.steps_per_generation:
                 mask = inputs["completion_mask"].bool()
                 drift = (self._last_log_probs.detach() - inputs["sampling_per_token_logps"]).abs()[mask]
-                books.drift(float(drift.mean()), float(drift.max()), self.state.global_step + 1)
+                books.drift(float(drift.mean()), float(drift.max()), len(drift), self.state.global_step + 1)
             if recipe.margin:
                 ratio = (self._last_log_probs - inputs["ref_per_token_logps"]) * inputs["completion_mask"]
                 asked = inputs["total"], inputs["group"], inputs["weight"]
@@ -213,8 +235,9 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
 
     def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
         trainer.model.eval()
+        everyone, own = run.ranks.together(prompts), run.ranks.slice_of(len(prompts))
         try:
-            return books.written(rollouts.for_trainer(prompts, trainer.state.global_step), prompts)
+            return books.written(rollouts.for_trainer(everyone, trainer.state.global_step, own), prompts)
         finally:
             trainer.model.train()
 
@@ -245,6 +268,6 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
     decoding = Decoding(
         max_new_tokens=recipe.max_new_tokens, temperature=recipe.temperature, top_p=1.0, min_p=recipe.min_p
     )
-    rows = recipe.prompts_per_step * (recipe.drawn or recipe.completions)
+    rows = recipe.prompts_per_step * (recipe.drawn or recipe.completions) // run.ranks.size
     rollouts = Rollouts(TransformersBackend(policy), training.plans, prompts, decoding, recipe.seed, rows)
     return trainer

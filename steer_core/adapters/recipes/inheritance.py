@@ -20,17 +20,33 @@ from steer_core.adapters.inheritance.selection import Candidate, Selection, corr
 from steer_core.adapters.recipe import Training
 from steer_core.adapters.rewards import unknown_goals
 from steer_core.adapters.run import kept_steps
-from steer_core.adapters.sft import Row, fine_tune, fitting, steps_of
+from steer_core.adapters.sft import Row, fine_tune, fitting, not_shared, steps_of
 from steer_core.adapters.training import with_room
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.statistics import best_of_curve
 from steer_core.tables.errors import ConfigError
+
+__all__ = ["SPEC", "VERSION", "not_shared", "prepare", "train"]
 
 SPEC = InheritanceRecipe
 #: Raised when the same recipe and data give other weights.
 VERSION = "1"
 #: Rows of the run that say how many steps it has, once that is known.
 _PLAN = "plan"
+
+
+def prepare(recipe: InheritanceRecipe, training: Training) -> None:
+    """Have other models write, unless the run is done: processes that train together have no engines of theirs.
+
+    Raises:
+        ConfigError: a goal that there is not.
+        SteerworksError: another model's engine cannot do what is asked, or does not answer.
+    """
+    for wrong in unknown_goals(recipe, training.goals):
+        raise ConfigError(wrong)
+    training.run.begin()
+    if not training.run.rows(_PLAN):
+        ask_others(recipe, training)
 
 
 def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:

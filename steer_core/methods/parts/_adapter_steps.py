@@ -14,7 +14,8 @@ from steer_core.adapters.split import split_by_text
 from steer_core.adapters.states import states_in
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under
 from steer_core.methods.part import Part
-from steer_core.methods.parts._adapter_fits import VERSION, make_adapters
+from steer_core.methods.parts._adapter_fits import make_adapters
+from steer_core.methods.parts._adapter_job import VERSION
 from steer_core.methods.parts._adapter_needs import content_of, written_by
 from steer_core.methods.parts._adapter_pool import spec_of
 from steer_core.methods.parts._adapter_trials import trial_calls, try_states

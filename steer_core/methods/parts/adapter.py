@@ -16,7 +16,7 @@ import schemas.recipes
 import schemas.steerlm_recipe  # noqa: F401  (the recipes that configurations may name)
 from schemas.adapter_part import AdapterPart
 from schemas.specs import BenchSpec, ModelSpec
-from steer_core.adapters.recipe import lacking, recipe_module
+from steer_core.adapters.recipe import lacking, not_shared, recipe_module
 from steer_core.adapters.rewards import unknown_goals
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
@@ -137,6 +137,8 @@ class Worn(PlainPart):
             return
         try:
             recipe_module(self.spec.recipe.kind)
+            if (wrong := not_shared(self.spec.recipe, model.training_processes)) is not None:
+                yield wrong
         except SteerworksError as error:
             yield str(error)
         if (missing := lacking(self.spec.recipe)) is not None:
