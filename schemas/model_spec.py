@@ -10,6 +10,7 @@ from schemas.digest import digest_json
 from schemas.endpoints import Endpoint, VllmServer
 from schemas.spec import Options, PartitionName, Slug, Spec
 
+#: Fields that decide where and how a model runs, and none of its answers.
 _OF_THE_EXECUTION = {"name", "device", "engine", "description", "endpoint", "vllm", "training_processes"}
 
 

@@ -143,17 +143,14 @@ def launched(group: Group, told: Told) -> None:
         SteerworksError: they failed, with what the first that failed said, in the class that it raised.
     """
     messages = group.folder / "messages.jsonl"
-    with messages.open("w+", encoding="utf-8") as file:
+    messages.touch()
+    with messages.open("rb") as file:
 
         def pass_on() -> None:
-            while True:
-                place = file.tell()
-                line = file.readline()
-                if not line.endswith("\n"):
-                    # not written to its end yet
-                    file.seek(place)
-                    return
+            while (line := file.readline()).endswith(b"\n"):
                 told.take(json.loads(line))
+            # to where a line begins that is not written to its end yet
+            file.seek(-len(line), os.SEEK_CUR)
 
         run(group, {}, pass_on)
 
@@ -170,7 +167,7 @@ def run(group: Group, variables: Mapping[str, str], meanwhile: Callable[[], None
         SteerworksError: they failed.
     """
     environment = {**os.environ, **group.variables(), **variables}
-    with (group.folder / "log").open("wb") as log, _held(group.folder / "held"):
+    with (group.folder / "log").open("wb") as log, _held(group.folder / "held") as let_go:
         child = subprocess.Popen(
             group.command(),
             env=environment,
@@ -185,6 +182,7 @@ def run(group: Group, variables: Mapping[str, str], meanwhile: Callable[[], None
                 meanwhile()
                 time.sleep(LOOK_EVERY)
         finally:
+            let_go()
             _end(child)
     meanwhile()
     if child.returncode:
@@ -192,15 +190,15 @@ def run(group: Group, variables: Mapping[str, str], meanwhile: Callable[[], None
 
 
 @contextlib.contextmanager
-def _held(lock: Path) -> Iterator[None]:
-    """Hold what the processes wait for."""
+def _held(lock: Path) -> Iterator[Callable[[], None]]:
+    """Hold what the processes wait for; gives what lets go of it."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield lambda: fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a launcher that runs still; it ends its processes."""
+    """End a launcher that runs still: its processes end, and it after them."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.poll() is None:
             child.send_signal(number)

@@ -11,6 +11,7 @@ import pytest
 
 from steer_assets import devices
 from steer_assets.devices import Devices, holder
+from steer_core.tables.errors import ConfigError
 
 HOLD = """
 import sys, time
@@ -76,3 +77,35 @@ def test_a_kept_device_is_held_until_it_is_let_go(folder):
     ours.let_go()
     assert other._take("cpu")
     other.let_go()
+
+
+def test_several_devices_are_taken_at_once_and_one_of_them_is_kept(folder, monkeypatch):
+    monkeypatch.setattr(devices, "_candidates", lambda device: ["cuda:0", "cuda:1", "cuda:2"])
+    ours, other, said = Devices(keep=True), Devices(), []
+    ours.say = said.append
+    with ours.lease("cuda") as first:
+        assert first == "cuda:0"
+    taken = other.lease("cuda")
+    assert taken.__enter__() == "cuda:1"
+    # two are free, that which is kept among them: three are not, and none is held meanwhile
+    with ours.lease_several("cuda", 2) as got:
+        assert got == ("cuda:0", "cuda:2")
+    assert set(ours.held) == {"cuda:0"}
+    free = threading.Timer(0.3, taken.__exit__, [None, None, None])
+    free.start()
+    with ours.lease_several("cuda", 3) as got:
+        assert got == ("cuda:0", "cuda:1", "cuda:2")
+        assert said[0].startswith("waiting for cuda:1, held by process")
+    ours.let_go()
+    with pytest.raises(ConfigError, match="4 devices 'cuda' are wanted, and this machine has 3"):
+        ours.lease_several("cuda", 4).__enter__()
+
+
+def test_processes_see_the_cards_that_are_held_by_the_numbers_that_this_process_has_them_by(monkeypatch):
+    monkeypatch.setattr(devices.DEVICES, "held", {"cuda:2": None, "cuda:0": None})
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices.visible_cards() == {"CUDA_VISIBLE_DEVICES": "0,2"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5,6")
+    assert devices.visible_cards() == {"CUDA_VISIBLE_DEVICES": "4,6"}
+    monkeypatch.setattr(devices.DEVICES, "held", {"cpu": None})
+    assert devices.visible_cards() == {}

@@ -1,27 +1,25 @@
-"""Adapters that several processes train: killed outright, taken up through Dagster Pipes, and what cannot be done."""
+"""Adapters that several processes train: through Dagster Pipes, as one would, and what cannot be done."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
+import shutil
 
-import polars as pl
+import psutil
 import pytest
 import yaml
 
-from schemas import Adapters, TrainingLog, TrainingSamples
+from schemas import TrainingLog, TrainingSamples
+from schemas.specs import ModelSpec
 from steer_assets import compute, settings
 from steer_assets.partitions import all_cells
 from steer_assets.preflight import check_bench
 from steer_assets.settings import registry
-from steer_core.adapters.run import RunFolder
-from steer_core.tables.errors import ConfigError
-from steer_core.tables.snapshot import read_table
-from tests.steer_assets.test_assets_adapters import PROMPT, RECIPE
+from steer_core.adapters.ranks import ALONE
+from steer_core.methods.parts._adapter_job import Job
+from steer_core.tables.errors import ConfigError, SteerworksError
+from tests.steer_assets.test_assets_adapters import PROMPT, RECIPE, read
 
-ROOT, CELL = Path(__file__).parents[2], "tuned|embedded"
-FEW = {**RECIPE, "steps": 3, "checkpoints": 3, "max_new_tokens": 16}
+CELL = "tuned|embedded"
+ADAPTERS = 'key:"small/adapters"'
+FEW = {**RECIPE, "steps": 2, "checkpoints": 2}
 
 
 def configure(place, processes, recipe=FEW):
@@ -40,51 +38,60 @@ def place(workplace):
     compute.let_go()
 
 
-def begun(place):
-    """Start to train as a plain call of the library, in another process."""
-    # the lease on the CPU lies where this test has it
-    environment = {**os.environ, "TMPDIR": str(place.folder)}
-    command = [sys.executable, "-m", "tests.steer_assets.processes_world", CELL]
-    return subprocess.Popen(command, cwd=ROOT, env=environment)
-
-
-def until(what, seconds=120):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def running(folder):
     """Processes that have a folder's job among their words."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{process}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if any(word.startswith(str(folder).encode()) for word in words):
-            found.append(int(process))
-    return found
+    found = psutil.process_iter(["cmdline"])
+    return [p.pid for p in found if any(w.startswith(str(folder)) for w in p.info["cmdline"] or ())]
 
 
 @pytest.mark.e2e
-def test_several_processes_train_what_one_trains_and_go_on_after_a_kill(place):
+def test_several_processes_train_what_one_trains_and_tell_the_run_of_it(place):
     place.materialize("group:small_shared")
-    child = begun(place)
-    runs = place.root / "small" / "training_runs"
-    until(lambda: child.poll() is not None or [f for f in runs.glob("*/checkpoint-1/whole")])
-    (folder,) = runs.iterdir()
-    assert len(running(folder)) == 3  # the launcher and two processes
-    child.kill()
-    child.wait()
-    until(lambda: not running(folder), 10)
-    done = max(RunFolder(folder).checkpoints())
-    assert done < 3
-    # it is taken up through Dagster
-    status, result = place.materialize('key:"small/adapters"', CELL)
+    status, result = place.materialize(ADAPTERS, CELL)
     assert status["adapters"] == "written"
-    seen = [e.asset_observation_data.asset_observation for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
-    assert [int(o.metadata["step"].value) for o in seen] == list(range(done + 1, 4))
-    print(result.get_asset_materialization_events())
+    # figures are observations of the asset, lines are the run's
+    events = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
+    observed = [e.asset_observation_data.asset_observation.metadata for e in events]
+    assert [m["step"].value for m in observed] == [1, 2]
+    assert all("reward" in m for m in observed)
+    said = [e.user_message for e in place.instance.all_logs(result.run_id)]
+    assert len([line for line in said if "[pipes] external process successfully opened" in line]) == 1
+    runs = place.root / "small" / "training_runs"
+    (folder,) = runs.iterdir()
+    assert not running(folder)
+    log = read(place, "training_log", TrainingLog)
+    assert set(log["step"]) == {1, 2}
+    assert log.filter(measure="drift")["value"].max() < 1e-4
+    samples = read(place, "training_samples", TrainingSamples)
+    assert samples.height == 2 * 2 * 4
+    # how many trained is no part of what they trained, and one trains the same
+    job = Job.model_validate_json((folder / "processes" / "job.json").read_text())
+    configure(place, 1)
+    assert place.materialize(ADAPTERS, CELL)[0]["adapters"] == "unchanged"
+    shutil.rmtree(runs)
+    place.table("training_log", CELL).unlink()
+    assert place.materialize(ADAPTERS, CELL)[0]["adapters"] == "written"
+    assert read(place, "training_samples", TrainingSamples).equals(samples)
+    # processes that would train something else say so
+    with pytest.raises(SteerworksError, match="something else .*: the recipe's code, or the model differs"):
+        job.model_copy(update={"data": "other"}).training(ALONE)
+    with pytest.raises(SteerworksError, match="what the ruler measures differs"):
+        job.model_copy(update={"proofs": {"A text.": dict.fromkeys(job.goals, 0.5)}}).training(ALONE)
+
+
+def test_what_cannot_be_shared_is_said_by_the_plan(place):
+    bench = registry().bench("small")
+    check_bench(bench, all_cells(bench))
+    for recipe, wrong in (
+        ({**FEW, "prompts_per_step": 3, "completions": 3}, "makes 9 rows of a step, which 2 processes cannot share"),
+        ({"kind": "steerlm", "preset": "embedded"}, "recipe 'steerlm' trains in one process"),
+    ):
+        configure(place, 2, recipe)
+        bench = registry().bench("small")
+        with pytest.raises(ConfigError, match=wrong):
+            check_bench(bench, all_cells(bench))
+        configure(place, 1, recipe)
+    with pytest.raises(ValueError, match="take a GPU each, and device 'cuda:1' is one"):
+        ModelSpec(name="one", source="embedded", device="cuda:1", training_processes=2)
+    one, two = (ModelSpec(name="one", source="embedded", training_processes=n) for n in (1, 2))
+    assert one.identity == two.identity
