@@ -39,7 +39,9 @@ from steer_core.adapters.training import (
     train_on,
     with_room,
 )
+from steer_core.adapters.vllm_rollouts import VllmRollouts
 from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.generation.marks import Writer
 from steer_core.models.loading import LoadedModel
 from steer_core.probes.weights import density_weights
 from steer_core.tables.errors import ConfigError
@@ -145,10 +147,8 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool, processes: int = 1
     rows = recipe.prompts_per_step * drawn
     if rows % parts or recipe.prompts_per_step * recipe.completions % parts:
         raise ConfigError(f"a step's completions cannot be cut into gradient_accumulation_steps = {parts} equal parts")
-    if on_cpu and more.get("use_vllm"):
-        raise ConfigError("trl's vLLM runs inside the trainer and needs a GPU: leave `use_vllm` out on a CPU")
     if more.get("use_vllm"):
-        raise ConfigError("completions come from the engine of this package: leave `use_vllm` out")
+        _refuse_vllm(recipe, on_cpu)
     return {
         **shared_settings(recipe, folder, recipe.steps, rows, parts, on_cpu, processes),
         "beta": recipe.beta,
@@ -168,6 +168,21 @@ def _settings(recipe: GrpoRecipe, folder: Path, on_cpu: bool, processes: int = 1
         "disable_dropout": True,
         **more,
     }
+
+
+def _refuse_vllm(recipe: GrpoRecipe, on_cpu: bool) -> None:
+    """Look whether trl's vLLM could write the completions.
+
+    Raises:
+        ConfigError: it could not.
+    """
+    if on_cpu:
+        raise ConfigError("trl's vLLM takes the weights from one GPU to another: leave `use_vllm` out on a CPU")
+    if recipe.min_p:
+        raise ConfigError(
+            f"with `use_vllm` log-probabilities are those after `min_p` = {recipe.min_p:g}, and the trainer's are "
+            "those before it: set `min_p: 0`"
+        )
 
 
 def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any:
@@ -237,6 +252,8 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
         trainer.model.eval()
         everyone, own = run.ranks.together(prompts), run.ranks.slice_of(len(prompts))
         try:
+            if trainer.use_vllm:
+                return books.written(vllm_rollouts.for_trainer(prompts, trainer), prompts)
             return books.written(rollouts.for_trainer(everyone, trainer.state.global_step, own), prompts)
         finally:
             trainer.model.train()
@@ -268,6 +285,8 @@ def _trainer(recipe: GrpoRecipe, training: Training, kept: Sequence[int]) -> Any
     decoding = Decoding(
         max_new_tokens=recipe.max_new_tokens, temperature=recipe.temperature, top_p=1.0, min_p=recipe.min_p
     )
-    rows = recipe.prompts_per_step * (recipe.drawn or recipe.completions) // run.ranks.size
-    rollouts = Rollouts(TransformersBackend(policy), training.plans, prompts, decoding, recipe.seed, rows)
+    group, backend = recipe.drawn or recipe.completions, TransformersBackend(policy)
+    rows = recipe.prompts_per_step * group // run.ranks.size
+    rollouts = Rollouts(backend, training.plans, prompts, decoding, recipe.seed, rows)
+    vllm_rollouts = VllmRollouts(prompts, Writer(loaded.tokenizer), backend.end_ids(), group)
     return trainer

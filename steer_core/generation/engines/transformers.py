@@ -191,7 +191,7 @@ class TransformersBackend:
             self.loaded,
             self._steered,
             self._wardrobe.worn,
-            frozenset(self._end_ids()),
+            frozenset(self.end_ids()),
             self._explain,
             self.stats,
             self._clock,
@@ -283,7 +283,8 @@ class TransformersBackend:
             "narrow for its activations"
         )
 
-    def _end_ids(self) -> set[int]:
+    def end_ids(self) -> set[int]:
+        """Tokens that end an answer."""
         configured = self.loaded.model.generation_config.eos_token_id
         ids = configured if isinstance(configured, list) else [configured]
         return {int(i) for i in [*ids, self.loaded.tokenizer.eos_token_id] if i is not None}
@@ -292,7 +293,7 @@ class TransformersBackend:
     def end_of_turn(self) -> int:
         """The token that ends an answer of the model, as its chat template has it (`prompt_tokens.end_of_turn`)."""
         spec = self.loaded.spec
-        return end_of_turn(self.loaded.tokenizer, self.loaded.info.chat, spec.template_options, self._end_ids())
+        return end_of_turn(self.loaded.tokenizer, self.loaded.info.chat, spec.template_options, self.end_ids())
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, in one forward pass for the batch.

@@ -115,7 +115,7 @@ def test_too_few_requests_and_prompts_without_room_are_said(tmp_path):
     assert said == ["4 of 4 prompts are left out: they leave no room for an answer"]
     with pytest.raises(ConfigError, match="trl refuses its settings"):
         train(recipe(trl={"magic": 1}), training(tmp_path / "trl"))
-    with pytest.raises(ConfigError, match="`use_vllm`"):
+    with pytest.raises(ConfigError, match="leave `use_vllm` out on a CPU"):
         train(recipe(trl={"use_vllm": True}), training(tmp_path / "vllm"))
     with pytest.raises(ConfigError, match="cannot be cut into"):
         train(recipe(trl={"gradient_accumulation_steps": 3}), training(tmp_path / "parts"))
