@@ -31,6 +31,9 @@ from steer_core.tables.errors import SteerworksError
 
 #: What each process runs, with the job's file as its argument.
 WORKER = "steer_core.methods.parts._adapter_worker"
+#: Variables of processes that share the CPU. The trainer's devices would be `cpu:0` and so on, to which torch reads no
+#: state of an optimiser when a run goes on.
+ON_CPU = {"ACCELERATE_USE_CPU": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
 #: Seconds between two looks at the processes, and those that they have to end by themselves.
 LOOK_EVERY, GRACE = 0.1, 20.0
 #: Lines of the log that an error shows.
@@ -113,7 +116,7 @@ class Group:
             return dict(self.environment)
         # a launcher that is told nothing gives each process one thread
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.size))
-        return {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": threads, **self.environment}
+        return {**ON_CPU, "OMP_NUM_THREADS": threads, **self.environment}
 
     def failure(self, status: int) -> SteerworksError:
         """What there is to say of processes that ended in a failure."""

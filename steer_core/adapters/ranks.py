@@ -73,12 +73,12 @@ def unequal(what: str, rows: int, processes: int, parts: int = 1) -> str | None:
         return None
     cut = f" in {parts} passes (`gradient_accumulation_steps`)" if parts > 1 else ""
     able = [n for n in divisors(rows) if rows % (n * parts) == 0]
-    fit = f"{_listed(able)} processes can" if able else "no number of processes can"
+    fit = f"{_listed(able)} can" if able else "no number can"
     multiple = processes * parts
     near = [m for m in (rows // multiple * multiple, (rows // multiple + 1) * multiple) if m]
     return (
-        f"{what} makes {rows} rows of a step, which {processes} processes{cut} cannot share equally: {fit}, or take "
-        f"{_listed(near)} rows"
+        f"{what} makes {rows} rows of a step, which {processes} processes{cut} cannot share equally: {fit}; or take "
+        f"{_listed(near, ' or ')} rows"
     )
 
 
@@ -87,5 +87,5 @@ def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _listed(numbers: Iterable[int], between: str = ", ") -> str:
+    return between.join(map(str, numbers))

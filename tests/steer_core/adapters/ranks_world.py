@@ -13,6 +13,7 @@ import trl.trainer.grpo_trainer
 import trl.trainer.sft_trainer  # noqa: F401  (before the fork)
 from accelerate.state import AcceleratorState, PartialState
 
+from steer_core.adapters.launching import ON_CPU
 from steer_core.adapters.ranks import Ranks
 
 
@@ -32,7 +33,11 @@ def _forked(work: Callable[[Ranks], None], ranks: Ranks, port: int) -> int:
     status = 1
     try:
         named = {"RANK": ranks.rank, "LOCAL_RANK": ranks.rank, "WORLD_SIZE": ranks.size, "LOCAL_WORLD_SIZE": ranks.size}
-        os.environ |= {k: str(v) for k, v in named.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {k: str(v) for k, v in named.items()} | {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            **ON_CPU,
+        }
         AcceleratorState._reset_state(reset_partial_state=True)
         PartialState(cpu=True)
         work(ranks)

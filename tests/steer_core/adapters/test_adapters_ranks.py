@@ -125,7 +125,7 @@ def test_what_processes_cannot_share_is_refused_and_said_with_numbers_that_would
     assert not_shared(recipe(), 2) is None
     assert not_shared(recipe(prompts_per_step=3, completions=5), 2) == (
         "recipe 'grpo': prompts_per_step = 3 with 5 completions makes 15 rows of a step, which 2 processes cannot share "
-        "equally: 1, 3, 5, 15 processes can, or take 14, 16 rows"
+        "equally: 1, 3, 5, 15 can; or take 14 or 16 rows"
     )
     assert "`loss: bnpo`" in not_shared(recipe(loss="bnpo"), 2)
     assert "`margin`" in not_shared(recipe(margin=0.1), 2)
@@ -134,9 +134,9 @@ def test_what_processes_cannot_share_is_refused_and_said_with_numbers_that_would
     assert "2 processes in 4 passes (`gradient_accumulation_steps`) cannot" in not_shared(parts, 2)
     assert not_shared(inheritance_world.recipe(batch=5), 2) == (
         "recipe 'inheritance': batch = 5 makes 5 rows of a step, which 2 processes cannot share equally: "
-        "1, 5 processes can, or take 4, 6 rows"
+        "1, 5 can; or take 4 or 6 rows"
     )
-    assert unequal("batch = 1", 1, 2).endswith("1 processes can, or take 2 rows")
+    assert unequal("batch = 1", 1, 2).endswith("1 can; or take 2 rows")
     # also where nobody has asked before
     with pytest.raises(ConfigError, match="cannot share equally"):
         train(inheritance_world.recipe(batch=5), training(tmp_path, run=RunFolder(tmp_path, Ranks(0, 2))))
