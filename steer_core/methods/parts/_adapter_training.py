@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 
 from schemas.adapter_part import Recipe
 from schemas.digest import digest_bytes, digest_json
+from schemas.specs import ModelSpec
 from steer_core.adapters.launching import Group, Told
 from steer_core.adapters.recipe import Training, not_shared, prepare, train
 from steer_core.adapters.rewards import Target
@@ -92,7 +94,7 @@ def trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables, reques
         others={name: other.asking for name, other in others_of(recipe, cell).items()},
     )
     with cell.training():
-        if cell.model.training_processes == 1:
+        if in_process(cell.model):
             states = train(recipe, training)
         else:
             states = _together(part.label, recipe, cell, training, space, data, known, written)
@@ -116,12 +118,36 @@ def _together(
     # other models are asked from here, who has their engines
     prepare(recipe, training)
     on_cpu = device_of(cell.model) == "cpu"
-    group = Group(training.run.path / "processes", size, on_cpu)
+    group = Group(training.run.path / "processes", size, on_cpu, environment=card_of(cell.model))
     job = job_of(label, cell, recipe, training, space, data, known, written, on_cpu=on_cpu)
     group.plan(job.model_dump_json())
     cell.launch(group, Told(cell.say, cell.observe))
     # a run that is done is only read
     return train(recipe, replace(training, load=_unfinished))
+
+
+def in_process(model: ModelSpec) -> bool:
+    """Whether this process trains a model's adapters itself.
+
+    Not where it sees several cards: its trainer would spread the model over all of them. A process of its own is shown
+    the one that is meant.
+    """
+    import torch
+
+    alone = model.training_processes == 1
+    return alone and (device_of(model) == "cpu" or torch.cuda.device_count() < 2)
+
+
+def card_of(model: ModelSpec) -> dict[str, str]:
+    """The variable that shows processes the card that a model's device names; empty where it names none."""
+    import torch
+
+    index = torch.device(device_of(model)).index
+    if index is None:
+        return {}
+    # numbers count what this process sees itself
+    own = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return {"CUDA_VISIBLE_DEVICES": own[index] if own else str(index)}
 
 
 def _unfinished() -> Any:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from schemas.adapter_part import AdapterPart
+from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
+from steer_core.methods.parts import _adapter_training
 from steer_core.methods.parts._adapter_served import served_rows
 from steer_core.methods.parts.adapter import Worn
 from steer_core.methods.protocol import Artifact, Item
@@ -43,3 +45,25 @@ def test_adapters_of_a_server_stand_at_the_steps_that_their_names_say_or_nowhere
     assert [arm.position for arm in arms] == positions
     assert {arm.axis for arm in arms} == {"" if None in positions else "training step"}
     assert [arm.label for arm in arms[1:]] == (list(names) if len(names) > 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "processes", "within", "shown"),
+    [
+        ("cpu", 4, 1, True, {}),
+        ("cpu", 0, 2, False, {}),
+        ("cuda", 1, 1, True, {}),
+        ("cuda", 2, 1, False, {}),
+        ("cuda:1", 2, 1, False, {"CUDA_VISIBLE_DEVICES": "7"}),
+        ("cuda", 2, 2, False, {}),
+    ],
+)
+def test_a_trainer_that_would_see_several_cards_gets_a_process_that_sees_one(
+    monkeypatch, device, cards, processes, within, shown
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
+    monkeypatch.setattr(_adapter_training, "device_of", lambda model: device)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
+    model = ModelSpec(name="one", source="embedded", training_processes=processes)
+    assert _adapter_training.in_process(model) is within
+    assert _adapter_training.card_of(model) == shown
