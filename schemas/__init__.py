@@ -22,6 +22,7 @@ from schemas.evaluation import (
 from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
+from schemas.profiles import ProfileDifferences, ProfileSummary, TextProfiles
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
@@ -73,6 +74,8 @@ __all__ = [
     "ProbeArms",
     "ProbeDiagnostics",
     "ProbeWeights",
+    "ProfileDifferences",
+    "ProfileSummary",
     "Recipe",
     "Reports",
     "RequestGoals",
@@ -87,6 +90,7 @@ __all__ = [
     "SteerabilitySummary",
     "SweepArms",
     "SweepFindings",
+    "TextProfiles",
     "TrainingLog",
     "TrainingMeasures",
     "TrainingSamples",

@@ -51,6 +51,12 @@ def count_syllables(word: str) -> int:
     return len(_hyphenation().positions(word)) + 1 if known is None else known
 
 
+def in_dictionary(word: str) -> bool:
+    """Whether CMUdict (126,000 English words and names) has a lower-case word, its possessive `'s` aside."""
+    known = _dictionary()
+    return word in known or word.removesuffix("'s") in known
+
+
 def forget_unknown_words() -> None:
     """Empty the hyphenator's own memo, which would otherwise grow with every new word of a long run."""
     _hyphenation().hd.cache.clear()

@@ -1,8 +1,9 @@
-"""Intervals clustered by source text, paired contrasts, slopes within texts, ranks, and what a probe can detect."""
+"""Intervals clustered by source text, paired contrasts, slopes within texts, ranks, many tests, and power."""
 
 from steer_core.statistics.best_of import Pool, best_of_curve, expected_best
 from steer_core.statistics.bootstrap import clustered_estimates, expanded_interval, resample_counts
 from steer_core.statistics.clustered import Estimate, clustered_mean, clustered_share, ratio_interval
+from steer_core.statistics.multiple import exchange_p, holm
 from steer_core.statistics.order import concordance
 from steer_core.statistics.paired import PairedContrast, paired_contrast
 from steer_core.statistics.power import smallest_effect, smallest_listener
@@ -21,8 +22,10 @@ __all__ = [
     "clustered_mean",
     "clustered_share",
     "concordance",
+    "exchange_p",
     "expanded_interval",
     "expected_best",
+    "holm",
     "least_controls",
     "paired_contrast",
     "rank_p",
