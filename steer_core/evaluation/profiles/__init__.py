@@ -1,4 +1,4 @@
-"""What texts are like apart from what was asked: textual characteristics, summarised and compared."""
+"""What a model is like apart from the request: characteristics of texts, and estimators from tables to figures."""
 
 from steer_core.evaluation.profiles.family import Resources, UnigramTable
 from steer_core.evaluation.profiles.profile import VERSION, describe_metrics, profile_stream, profile_texts
