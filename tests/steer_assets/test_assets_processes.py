@@ -22,12 +22,12 @@ ADAPTERS = 'key:"small/adapters"'
 FEW = {**RECIPE, "steps": 2, "checkpoints": 2}
 
 
-def configure(place, processes, recipe=FEW):
+def configure(place, processes, recipe=FEW, prompt=PROMPT):
     models = yaml.safe_load((settings.SHIPPED_CONFIG / "models.yaml").read_text())
     embedded = {**models["embedded"], "training_processes": processes}
     (place.folder / "models.yaml").write_text(yaml.safe_dump({**models, "embedded": embedded}))
     adapter = {"kind": "adapter", "recipe": recipe, "trial_texts": 3}
-    place.configure(methods={"tuned": {"parts": [PROMPT, adapter]}})
+    place.configure(methods={"tuned": {"parts": [prompt, adapter]}})
 
 
 @pytest.fixture
@@ -82,15 +82,16 @@ def test_several_processes_train_what_one_trains_and_tell_the_run_of_it(place):
 def test_what_cannot_be_shared_is_said_by_the_plan(place):
     bench = registry().bench("small")
     check_bench(bench, all_cells(bench))
-    for recipe, wrong in (
-        ({**FEW, "prompts_per_step": 3, "completions": 3}, "makes 9 rows of a step, which 2 processes cannot share"),
-        ({"kind": "steerlm", "preset": "embedded"}, "recipe 'steerlm' trains in one process"),
+    labels = {"kind": "prompt", "strategy": "labels", "options": {"wording": "words"}}
+    for recipe, prompt, wrong in (
+        ({**FEW, "prompts_per_step": 3, "completions": 3}, PROMPT, "makes 9 rows of a step, which 2 processes cannot"),
+        ({"kind": "steerlm", "preset": "embedded"}, labels, "recipe 'steerlm' trains in one process"),
     ):
-        configure(place, 2, recipe)
+        configure(place, 2, recipe, prompt)
         bench = registry().bench("small")
         with pytest.raises(ConfigError, match=wrong):
             check_bench(bench, all_cells(bench))
-        configure(place, 1, recipe)
+        configure(place, 1, recipe, prompt)
     with pytest.raises(ValueError, match="take a GPU each, and device 'cuda:1' is one"):
         ModelSpec(name="one", source="embedded", device="cuda:1", training_processes=2)
     one, two = (ModelSpec(name="one", source="embedded", training_processes=n) for n in (1, 2))

@@ -80,7 +80,7 @@ def test_answers_in_a_batch_are_those_of_whole_passes_under_a_hook_of_our_own(lo
     for g, plan in zip(found, asked, strict=True):
         prompt = backend.encode(plan)
         with own(model, plan, v, prompt):
-            want = greedy(model.model, prompt, 7, backend._end_ids())
+            want = greedy(model.model, prompt, 7, backend.end_ids())
         assert g.raw == model.tokenizer.decode(want, skip_special_tokens=True)
         assert (g.receipt is None) == (not plan.interventions)
     plain = answers(backend, [Call(p, 0, 0) for p in plans(model)])

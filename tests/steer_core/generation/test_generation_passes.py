@@ -57,7 +57,7 @@ def by_hand(loaded, plan, change):
     backend = TransformersBackend(loaded)
     own, (other,) = of(backend, [plan])[0], further_passes(of(backend, [plan])[0])
     prompts = [backend.encode(replace(own, extensions=())), backend.encode(other)]
-    ends, tokens = backend._end_ids(), []
+    ends, tokens = backend.end_ids(), []
     while len(tokens) < plan.decoding.max_new_tokens and not (tokens and tokens[-1] in ends):
         with torch.inference_mode():
             last = [loaded.model(torch.tensor([p + tokens])).logits[0, -1] for p in prompts]

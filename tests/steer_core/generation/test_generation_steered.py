@@ -131,7 +131,7 @@ def test_a_row_that_ends_early_counts_to_its_end(loaded):
     asked = calls([plan(t, act(v, 2.0), tokens=10) for t in TEXTS])
     ids = [backend.loaded.tokenizer(g.raw, add_special_tokens=False)["input_ids"] for g in answers(backend, asked)]
     # some token of the first answer becomes an end
-    backend._end_ids = lambda: {ids[0][2]}
+    backend.end_ids = lambda: {ids[0][2]}
     ended = answers(backend, asked)
     assert ended[0].finish_reason == "stop"
     assert len({g.completion_tokens for g in ended}) > 1

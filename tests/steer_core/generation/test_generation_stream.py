@@ -167,7 +167,7 @@ def test_no_pass_carries_a_row_that_has_ended(loaded):
     plain, refill = (TransformersBackend(loaded(), batching=b) for b in ("plain", "refill"))
     for backend in (plain, refill):
         # one token of twenty ends an answer
-        backend._end_ids = lambda: set(range(0, 400, 20))
+        backend.end_ids = lambda: set(range(0, 400, 20))
     found = answers(plain, asked, 8)
     assert said(found) == said(answers(refill, asked, 8))
     assert plain.stats.written == refill.stats.written == sum(g.completion_tokens for g in found)

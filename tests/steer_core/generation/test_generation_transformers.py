@@ -143,4 +143,4 @@ def test_a_models_own_decoding_defaults_do_not_act(tiny_model):
     assert [g.raw for g in answers(TransformersBackend(loaded), asked)] == [g.raw for g in plain]
     # the model is as it was: a second backend on it ends where the first one does
     assert loaded.model.generation_config.repetition_penalty == 5.0
-    assert TransformersBackend(loaded)._end_ids() == TransformersBackend(load_model(spec))._end_ids()
+    assert TransformersBackend(loaded).end_ids() == TransformersBackend(load_model(spec)).end_ids()
