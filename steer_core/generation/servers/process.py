@@ -143,8 +143,22 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 def _alive(group: int) -> bool:
+    """Whether a process of a group runs; one that has ended, and that nobody has waited for yet, does not.
+
+    In a container whose first process waits for nobody, those would stay for ever.
+    """
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    return True
+    found = list(Path("/proc").glob("[0-9]*/stat"))
+    for file in found:
+        try:
+            # the name, in brackets, may hold anything
+            state, _, of, *_ = file.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(of) == group and state not in ("Z", "X"):
+            return True
+    # elsewhere than on Linux nothing says more
+    return not found

@@ -1,15 +1,18 @@
 """The launcher of vLLM, without vLLM: command, environment, room, and what it says when a start fails."""
 
 import importlib.metadata
+import os
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from vllm_fakes import fake_python
 
 from steer_core.generation.servers.command import ServeOptions, command_line, process_environment
-from steer_core.generation.servers.process import ServerError
+from steer_core.generation.servers.process import ServerError, _alive
 from steer_core.generation.servers.remedies import explain, remedy
 from steer_core.generation.servers.room import VllmEnvironment, find_vllm, make_room, package_digest
 from steer_core.generation.servers.server import Server
@@ -195,3 +198,18 @@ def test_nothing_at_an_address_is_said():
         port = probe.getsockname()[1]
     with pytest.raises(ServerError, match="nothing answers"):
         Server.attach(f"http://127.0.0.1:{port}", timeout=0.3)
+
+
+def test_a_process_that_ended_and_that_nobody_waits_for_is_not_waited_for():
+    child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    end = time.monotonic() + 30
+    while "Z" not in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(child.pid, 0)
+    assert not _alive(child.pid)
+    child.wait()
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    assert _alive(other.pid)
+    other.communicate(b"")
+    assert not _alive(other.pid)
