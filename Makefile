@@ -117,7 +117,7 @@ evidence-adapters: .venv/.installed-dev
 evidence-tuning: .venv/.installed-dev
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning > benchmarks/results/tuning.txt
 
-# the same on a real model (half an hour)
+# GRPO and SteerLM on a real model (three quarters of an hour on two quiet cores)
 evidence-tuning-real: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning --bench english-tuned > benchmarks/results/tuning_real.txt
 
