@@ -125,7 +125,7 @@ evidence-tuning-real: .venv/.installed-dev .venv/.installed-real
 evidence-journal: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
 
-# ten kills of a cell of prompts and of a fitted one, where the gate has four of each (eight minutes)
+# ten kills of a cell of prompts and of a fitted one, where the gate has two of each (eight minutes)
 evidence-kills: .venv/.installed-dev
 	STEERWORKS_KILLS=10 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_e2e_killed_runs.py
 

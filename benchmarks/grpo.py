@@ -93,8 +93,8 @@ def same_weights(bench: Bench, folder: Path) -> float:
     training = training_on(bench, folder / "ours")
     write = grpo.Rollouts.for_trainer
 
-    def kept(self: Any, requests: Any, step: int) -> dict[str, Any]:
-        written.append(found := write(self, requests, step))
+    def kept(self: Any, requests: Any, step: int, own: slice) -> dict[str, Any]:
+        written.append(found := write(self, requests, step, own))
         return {**found}
 
     grpo.Rollouts.for_trainer = kept  # type: ignore[method-assign]
