@@ -117,7 +117,7 @@ evidence-adapters: .venv/.installed-dev
 evidence-tuning: .venv/.installed-dev
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning > benchmarks/results/tuning.txt
 
-# GRPO and SteerLM on a real model (three quarters of an hour on two quiet cores)
+# GRPO and SteerLM on a real model (4,050 s of processor time)
 evidence-tuning-real: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning --bench english-tuned > benchmarks/results/tuning_real.txt
 

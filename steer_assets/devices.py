@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from schemas.specs import ModelSpec
+from steer_core.adapters.launching import shown_cards
 from steer_core.generation.engines import is_remote
 from steer_core.tables.errors import ConfigError
 
@@ -173,10 +174,7 @@ def holder(device: str) -> str:
 
 def visible_cards() -> dict[str, str]:
     """The variable that shows a process those cards that this one holds, and no others; empty where it holds none."""
-    held = sorted(int(d[5:]) for d in DEVICES.held if d.startswith("cuda:"))
-    # numbers count what this process sees itself
-    own = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(own[n] if own else str(n) for n in held)} if held else {}
+    return shown_cards(sorted(int(d[5:]) for d in DEVICES.held if d.startswith("cuda:")))
 
 
 #: Devices are held by processes, so there is one of these.

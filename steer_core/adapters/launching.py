@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,12 @@ class Group:
         return SteerworksError(
             f"the {self.size} processes that train the adapter ended with {how}; {self.folder / 'log'} ends in\n{shown}"
         )
+
+
+def shown_cards(numbers: Sequence[int]) -> dict[str, str]:
+    """The variable that shows a process some of the cards that this one sees, by their numbers here; empty for none."""
+    own = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own[n] if own else str(n) for n in numbers)} if numbers else {}
 
 
 #: Starts a group, and comes back when it has ended; told of the run in this thread.

@@ -16,8 +16,6 @@ from steer_core.adapters.run import RunFolder
 from steer_core.adapters.states import State, keep_state, state_of, states_in
 from steer_core.methods.fitting import FitContext, Tables
 from steer_core.methods.part import Part
-from steer_core.methods.parts._adapter_job import settings_of
-from steer_core.methods.parts._adapter_needs import written_by
 from steer_core.methods.parts._adapter_pool import pool_of
 from steer_core.methods.parts._adapter_pool import spec_of as _spec
 from steer_core.methods.parts._adapter_served import served_rows
@@ -56,7 +54,7 @@ def _by_recipe(part: Part, recipe: Recipe, cell: FitContext, tables: Tables) -> 
         cell.folders.publish(name)
         states.append(state_of(cell.folders.local(name), step, f"step {step}"))
         folders.append(name)
-    hashes = (digest_json(settings_of(recipe, written_by(recipe, cell))), found.data)
+    hashes = (digest_json(dict(found.settings)), found.data)
     return (
         _rows(part.label, states, cell, folders, recipe=recipe, hashes=hashes),
         *(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import polars as pl
 from schemas.adapter_part import Recipe
 from schemas.digest import digest_bytes, digest_json
 from schemas.specs import ModelSpec
-from steer_core.adapters.launching import Group, Told
+from steer_core.adapters.launching import Group, Told, shown_cards
 from steer_core.adapters.recipe import Training, not_shared, prepare, train
 from steer_core.adapters.rewards import Target
 from steer_core.adapters.run import RunFolder
@@ -22,7 +21,7 @@ from steer_core.goals.space import GoalSpace
 from steer_core.methods.driver import requests_from
 from steer_core.methods.fitting import FitContext, Tables, gather
 from steer_core.methods.part import Composed, Part
-from steer_core.methods.parts._adapter_job import comparatives, failures, job_of, run_digest
+from steer_core.methods.parts._adapter_job import comparatives, failures, job_of, run_digest, settings_of
 from steer_core.methods.parts._adapter_needs import content_of, others_of, plans_under, written_by
 from steer_core.methods.protocol import Artifact, Choose, Method, Request
 from steer_core.models.loading import device_of, load_model
@@ -39,12 +38,14 @@ class Trained:
 
     Attributes:
         known: digest that it is known by.
+        settings: what it was trained by: the recipe's, and what of other models it follows from.
         data: digest of what was trained on.
         run: where it lies.
         states: step -> the checkpoint that is kept.
     """
 
     known: str
+    settings: Mapping[str, Any]
     data: str
     run: RunFolder
     states: dict[int, Path]
@@ -98,7 +99,7 @@ def trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables, reques
             states = train(recipe, training)
         else:
             states = _together(part.label, recipe, cell, training, space, data, known, written)
-    return Trained(known, data, run, states)
+    return Trained(known, settings_of(recipe, written), data, run, states)
 
 
 def _together(
@@ -143,11 +144,7 @@ def card_of(model: ModelSpec) -> dict[str, str]:
     import torch
 
     index = torch.device(device_of(model)).index
-    if index is None:
-        return {}
-    # numbers count what this process sees itself
-    own = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return {"CUDA_VISIBLE_DEVICES": own[index] if own else str(index)}
+    return shown_cards([] if index is None else [index])
 
 
 def _unfinished() -> Any:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schemas.specs import ModelSpec
-from schemas.steerlm import AttributeModelSpec, AttributeSet, AttributeSpec
+from schemas.steerlm import AttributeModelSpec, AttributeSet
 from steer_core.adapters.run import RunFolder
 from steer_core.adapters.steerlm.attribute_model import attribute_model, load_attribute_model, save_attribute_model
 from steer_core.adapters.steerlm.attribute_training import train_attribute_model
@@ -13,8 +13,8 @@ from steer_core.adapters.steerlm.generative import WrittenLabels
 from steer_core.adapters.steerlm.token_rows import TokenRows
 from steer_core.models.loading import load_model
 from steer_core.tables.errors import ConfigError
+from tests.steer_core.adapters.test_steerlm_attribute_model import TWO, rows
 
-TWO = AttributeSet(attributes=(AttributeSpec(name="a", low=-2, high=2), AttributeSpec(name="b", high=3)))
 FAST = AttributeModelSpec(form="generative", steps=6, rows_per_step=4, lora={"rank": 2, "alpha": 4.0})
 
 
@@ -27,14 +27,6 @@ def spec():
 @pytest.fixture
 def loaded(spec):
     return load_model(spec)
-
-
-def rows(n: int = 24, seed: int = 0) -> TokenRows:
-    rng = np.random.default_rng(seed)
-    ids = tuple(tuple(int(t) for t in rng.integers(4, 200, rng.integers(3, 9))) for _ in range(n))
-    targets = np.stack([rng.integers(-2, 3, n), rng.integers(0, 4, n)], axis=1).astype(float)
-    targets[::5, 0] = np.nan
-    return TokenRows(ids, targets)
 
 
 def logits(model, ids):
