@@ -22,7 +22,20 @@ from schemas.evaluation import (
 from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
-from schemas.profiles import ProfileDifferences, ProfileSummary, TextProfiles
+from schemas.profiles import (
+    Frontier,
+    OptionScores,
+    ProfileArms,
+    ProfileChanges,
+    ProfileDifferences,
+    ProfileFigures,
+    ProfileItems,
+    ProfileSummary,
+    ProfileValues,
+    ProfileVectors,
+    ScoredTexts,
+    TextProfiles,
+)
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
@@ -56,6 +69,7 @@ __all__ = [
     "ContrastSources",
     "DataIntegrity",
     "DoseResponse",
+    "Frontier",
     "GoalAgreement",
     "GoalMovements",
     "GoalSpaceTable",
@@ -68,14 +82,21 @@ __all__ = [
     "Judgements",
     "Leaderboard",
     "LoraSpec",
+    "OptionScores",
     "Outcomes",
     "PartTensors",
     "PreferencePairs",
     "ProbeArms",
     "ProbeDiagnostics",
     "ProbeWeights",
+    "ProfileArms",
+    "ProfileChanges",
     "ProfileDifferences",
+    "ProfileFigures",
+    "ProfileItems",
     "ProfileSummary",
+    "ProfileValues",
+    "ProfileVectors",
     "Recipe",
     "Reports",
     "RequestGoals",
@@ -83,6 +104,7 @@ __all__ = [
     "Responses",
     "Rulings",
     "RunPlans",
+    "ScoredTexts",
     "SeedCorpus",
     "SettledGroundedness",
     "SideEffects",

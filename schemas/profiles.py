@@ -1,4 +1,4 @@
-"""Profiles: what texts are like apart from what was asked, metric by metric, and two of them side by side."""
+"""Profiles: what a model is like apart from what was asked, item by item, in figures, and in differences."""
 
 from __future__ import annotations
 
@@ -65,3 +65,152 @@ class ProfileDifferences(Contract, table="profile_differences", key=("metric",))
     n: int = column(ge=0, description="Items with a value on both sides")
     missing: float = column(ge=0.0, le=1.0, description="Share of the answers that have no value")
     other_missing: float = column(ge=0.0, le=1.0, description="The same of the other profile")
+
+
+FORMS = ["written", "scored", "encoded"]
+#: Setting of a model as it is.
+PLAIN = "plain"
+_ARM = "Setting, in `profile_arms`"
+_PROFILE = "Profile, as `profiles.yaml` calls it"
+
+
+class ProfileItems(Contract, table="profile_items", key=("item_id",)):
+    """What a bench's profiles ask: one row an item, whoever is asked."""
+
+    item_id: str = column(unique=True, description="Hash of the profile and of what is asked")
+    profile: str = column(description=_PROFILE)
+    form: str = column(isin=FORMS, description="`written`: answered; `scored`: options are; `encoded`: read")
+    cluster: str = column(min_length=1, description="What items share, and intervals are clustered by")
+    group: str = column(description="Category that is reported apart; empty where there is none")
+    messages: str = column(nullable=True, description="Turns of the prompt, as JSON; null where it is a bare text")
+    text: str = column(nullable=True, description="The bare prompt; null where there are turns")
+    options: str = column(description="Continuations that are scored, as JSON; [] where the answer is written")
+    gold: int = column(nullable=True, ge=0, description="Place of the right option; null where there is none")
+    facts: str = column(description="What the measure needs besides, as JSON")
+    source: str = column(description="Where it is from")
+    row: int = column(ge=0, description="0-based row there")
+
+
+class ProfileArms(Contract, table="profile_arms", key=("arm_id",)):
+    """The settings in which a cell is profiled: the model as it is, and what the method does for each request."""
+
+    arm_id: str = column(unique=True, description="Hash of what is done to a plan; `plain`: nothing")
+    label: str = column(min_length=1, description="What it is, in words")
+    role: str = column(
+        isin=[PLAIN, "request", "arm", "behavior"],
+        description="`plain`; the method as a `request` takes it; another `arm` of it; a `behavior`'s vector",
+    )
+    asked: str = column(description="What is asked for, as JSON: goal -> move, or the behavior; {} where nothing is")
+    position: float = column(nullable=True, description="Where it stands on its axis; null for none")
+    axis: str = column(description="What the axis is, with its unit: strengths, training steps")
+    system: str = column(nullable=True, description="What the method says in front of every prompt; null: nothing")
+    interventions: str = column(description="What is done to activations, as JSON")
+    adapter: str = column(nullable=True, description="Digest of the adapter that is worn; null: none")
+    extensions: str = column(description="Decoding rules, as JSON; [] where there are none")
+    probe_arm: str = column(nullable=True, description="The same setting on the probe, in `probe_arms`; null: none")
+
+
+class ScoredTexts(Contract, table="scored_texts", key=("score_id",)):
+    """Journal of continuations that were scored: what was paid for once is never paid for again."""
+
+    score_id: str = column(unique=True, description="Hash of plan, continuation and execution fingerprint")
+    log_likelihood: float = column(nullable=True, description="Nats, summed; null where it does not fit the context")
+    tokens: int = column(ge=0, description="Tokens that were scored")
+
+
+class OptionScores(Contract, table="option_scores", key=("arm_id", "item_id", "option")):
+    """How likely each option of each item is in each setting: every figure follows from these without the model."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    item_id: str = column(description="Item")
+    option: int = column(ge=0, description="Place of the option")
+    log_likelihood: float = column(nullable=True, description="Nats, summed over its tokens; null: not scored")
+    tokens: int = column(ge=0, description="Tokens of the option; 0 where it was not scored")
+    bytes: int = column(ge=1, description="Bytes of the option in UTF-8")
+    unconditional: float = column(nullable=True, description="Nats of the same tokens with nothing before them")
+    missing: str = column(nullable=True, min_length=1, description="Why it was not scored; null where it was")
+
+
+class ProfileVectors(Contract, table="profile_vectors", key=("arm_id", "item_id")):
+    """Where a text lies in the model, in each setting: mean over its positions of the last layer."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    item_id: str = column(description="Item")
+    values: pl.List(pl.Float32) = column(nullable=True, description="Activations; null where there are none")  # type: ignore[valid-type]
+    missing: str = column(nullable=True, min_length=1, description="Why there are none; null where there are")
+
+
+class ProfileValues(Contract, table="profile_values", key=("arm_id", "item_id", "sample_index", "metric")):
+    """Every metric of every item in every setting, long: a new metric changes no schema."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    item_id: str = column(description="Item")
+    sample_index: int = column(ge=0, description="Index among the samples of the item; 0 where it is not sampled")
+    metric: str = column(min_length=1, description="Metric, with the name of what measured it where that matters")
+    value: float = column(nullable=True, description="Value; null where it is missing")
+    missing: str = column(nullable=True, min_length=1, description="Why there is no value; null where there is one")
+
+
+class ProfileFigures(Contract, table="profile_figures", key=("arm_id", "profile", "group", "metric", "setting")):
+    """What a profile comes to in each setting, with all choices that a figure depends on."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    group: str = column(description="Category; `all` for all items")
+    metric: str = column(min_length=1, description="Metric")
+    setting: str = column(description="Choices behind it, in words: normalisation, bins, k, reading; may be empty")
+    value: float = column(nullable=True, description="The figure; null where nothing defines it")
+    low: float = column(nullable=True, description="Lower end of the 95 % interval, clustered; null where it has none")
+    high: float = column(nullable=True, description="Upper end")
+    n: int = column(ge=0, description="Items (or samples) behind it")
+    n_clusters: int = column(ge=0, description="Clusters behind it: the real sample size")
+    left_out: int = column(ge=0, description="Items that are in no figure: not scored, undefined, missing")
+    why: str = column(description="Why there is no value, or what to know of it; may be empty")
+
+
+class ProfileChanges(Contract, table="profile_changes", key=("arm_id", "profile", "metric")):
+    """What a setting changes against the model as it is, on the same items, and whether it stands among all."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    metric: str = column(min_length=1, description="Metric")
+    value: float = column(nullable=True, description="Mean over the paired items, in this setting")
+    plain_value: float = column(nullable=True, description="The same of the model as it is")
+    difference: float = column(nullable=True, description="value - plain_value")
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered; this metric alone")
+    high: float = column(nullable=True, description="Upper end")
+    effect_size: float = column(
+        nullable=True, description="difference / standard deviation of the plain model's items; null where that is 0"
+    )
+    p: float = column(nullable=True, ge=0.0, le=1.0, description="Two-sided, by exchanging the two within clusters")
+    p_adjusted: float = column(nullable=True, ge=0.0, le=1.0, description="p, corrected for all of the cell (Holm)")
+    different: bool = column(description="Whether `p_adjusted` is at most .05")
+    n: int = column(ge=0, description="Items with a value on both sides")
+    n_clusters: int = column(ge=0, description="Clusters of those: the real sample size")
+    missing: float = column(ge=0.0, le=1.0, description="Share of values that are missing in this setting")
+    plain_missing: float = column(ge=0.0, le=1.0, description="The same of the model as it is")
+
+
+class Frontier(Contract, table="frontier", key=("model", "method", "probe", "arm_id")):
+    """What each setting of each cell gains on the probe, beside what it costs apart from the request."""
+
+    model: str = column(description="Model")
+    method: str = column(description="Method")
+    probe: str = column(description="Probe")
+    arm_id: str = column(description="Setting, in the cell's `profile_arms`; `plain`: the model as it is, unasked")
+    label: str = column(description="What it is, in words")
+    headline: bool = column(description="Whether it is the method as it is used")
+    error: float = column(nullable=True, description="Mean steering error, failures at their worst")
+    error_low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered by source text")
+    error_high: float = column(nullable=True, description="Upper end")
+    profile: str = column(description="Profile that the cost is of; empty where no profile has a capability")
+    metric: str = column(description="Its capability")
+    cost: float = column(nullable=True, description="What is lost of it against the model as it is; below 0 is a gain")
+    cost_low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered")
+    cost_high: float = column(nullable=True, description="Upper end")
+    n_different: int = column(ge=0, description="Metrics of all profiles that differ from the model as it is (Holm)")
+    n_metrics: int = column(ge=0, description="Metrics that were looked at")
+    best: bool = column(description="Whether no other of the model has less error and no more cost, as measured")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from schemas.digest import digest_json
 from schemas.model_spec import ModelSpec as ModelSpec
 from schemas.parts import Part, PartSpec
+from schemas.profile_spec import ProfiledSpec
 from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
 
@@ -337,6 +338,12 @@ class BenchSpec(Spec):
         (), description="Behaviors that vector methods are swept on"
     )
     sweep: SweepSpec = Field(default_factory=lambda: SweepSpec.model_validate({}), description="How they are swept")
+    profiles: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Profiles (of profiles.yaml) that are taken of each cell, before and after steering"
+    )
+    profiled: ProfiledSpec = Field(
+        default_factory=lambda: ProfiledSpec.model_validate({}), description="In which settings"
+    )
     seed: int = Field(0, ge=0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
     permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")

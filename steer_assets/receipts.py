@@ -12,7 +12,8 @@ from steer_core.generation.receipts import check_receipts
 
 
 def _receipts_hold(work: Work, frames: Mapping[str, pl.DataFrame]) -> tuple[bool, dict[str, Any]] | None:
-    rows = frames["sweep_responses"] if "sweep_responses" in frames else frames["responses"]
+    # the table of responses, whatever it is called
+    rows = next(rows for rows in frames.values() if "receipt" in rows.columns)
     found = check_receipts(rows)
     return (found.ok, {"steered": found.steered, "with a receipt": found.receipts}) if found.steered else None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 
+from schemas.profile_spec import ProfileSpec, read_profile
 from schemas.spec import Spec
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec
 from steer_core import extensions
@@ -19,7 +20,7 @@ from steer_core.strict_yaml import read_yaml
 from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
-FILES = ("models", "methods", "goals", "behaviors", "probes", "benches")
+FILES = ("models", "methods", "goals", "behaviors", "profiles", "probes", "benches")
 #: Names that mean something else: every method or model, and the figure over all goals.
 RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",)}
 #: Settings of a behavior's source that are paths.
@@ -35,6 +36,7 @@ class Registry:
     goals: Mapping[str, GoalSpec]
     benches: Mapping[str, BenchSpec]
     behaviors: Mapping[str, BehaviorSpec]
+    profiles: Mapping[str, ProfileSpec]
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; `ConfigError` if there is none."""
@@ -55,6 +57,14 @@ class Registry:
     def behavior(self, name: str) -> BehaviorSpec:
         """The behavior of that name; `ConfigError` if there is none."""
         return look_up(self.behaviors, name, "behavior")
+
+    def profile(self, name: str) -> ProfileSpec:
+        """The profile of that name; `ConfigError` if there is none."""
+        return look_up(self.profiles, name, "profile")
+
+    def profiles_of(self, bench: BenchSpec) -> dict[str, ProfileSpec]:
+        """The profiles of a bench, in its order."""
+        return {name: self.profile(name) for name in bench.profiles}
 
     def goals_of(self, bench: BenchSpec) -> dict[str, GoalSpec]:
         """The goals of a bench, in the order of its axes."""
@@ -82,10 +92,10 @@ def shipped_config() -> Path:
 def load_registry(folders: Iterable[str | Path]) -> Registry:
     """Read the configuration files of some folders.
 
-    They are `models.yaml`, `methods.yaml`, `goals.yaml`, `behaviors.yaml`, `probes.yaml` and `benches.yaml`. Each maps
-    names to settings. A later folder adds entries, and replaces those of the same name; so a bench of your own is a
-    folder with one `benches.yaml`. `extensions.yaml` names folders of extensions (`steer_core.extensions`). In a bench,
-    a probe may say `use: NAME` to start from an entry of `probes.yaml`;
+    They are `models.yaml`, `methods.yaml`, `goals.yaml`, `behaviors.yaml`, `profiles.yaml`, `probes.yaml` and
+    `benches.yaml`. Each maps names to settings. A later folder adds entries, and replaces those of the same name; so a
+    bench of your own is a folder with one `benches.yaml`. `extensions.yaml` names folders of extensions
+    (`steer_core.extensions`). In a bench, a probe may say `use: NAME` to start from an entry of `probes.yaml`;
     relative paths of files, of corpora and of behaviors, are relative to the folder of the yaml file.
 
     Raises:
@@ -109,12 +119,14 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
     behaviors = {
         n: (file, _absolute_behavior(settings, file.parent)) for n, (file, settings) in entries["behaviors"].items()
     }
+    profiles = {n: (file, _absolute_set(settings, file.parent)) for n, (file, settings) in entries["profiles"].items()}
     registry = Registry(
         models=_specs(entries["models"], ModelSpec, wrong),
         methods=_specs(entries["methods"], MethodSpec, wrong),
         goals=_specs(entries["goals"], GoalSpec, wrong),
         benches=_specs(benches, BenchSpec, wrong),
         behaviors=_specs(behaviors, BehaviorSpec, wrong),
+        profiles=_specs(profiles, ProfileSpec, wrong, read_profile),
     )
     if not wrong:
         # what refers to entries that could not be read would only repeat them
@@ -165,15 +177,16 @@ def _check_folders(registry: Registry) -> None:
 
 
 def _extend(file: Path) -> None:
-    """Look for extensions in the folders that the file names, relative to it; kinds of parts are known from here on."""
+    """Look for extensions in the folders that the file names; kinds of parts and profiles are known from here on."""
     if _stands(file):
         content = read_yaml(file)
         folders = content.get("folders") if isinstance(content, dict) else None
         if not isinstance(folders, list) or set(content) != {"folders"}:
             raise ConfigError(f"{file} must be `folders: [...]`, with folders of extensions relative to it")
         extensions.add_folders([(file.parent / str(folder)).resolve() for folder in folders])
-    for found in extensions.available("parts").values():
-        found.load()
+    for group in ("parts", "profiles"):
+        for found in extensions.available(group).values():
+            found.load()
 
 
 def _stands(file: Path) -> bool:
@@ -197,16 +210,24 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def _specs(entries: Mapping[str, tuple[Path, dict[str, Any]]], kind: type[SpecT], wrong: list[str]) -> dict[str, SpecT]:
+def _specs(
+    entries: Mapping[str, tuple[Path, dict[str, Any]]],
+    kind: type[SpecT],
+    wrong: list[str],
+    read: Callable[[Any], SpecT] | None = None,
+) -> dict[str, SpecT]:
     """Specs of those entries that are right; what is wrong with the others is noted."""
-    specs = {}
+    read, specs = read or kind.model_validate, {}
     for name, (file, settings) in entries.items():
         if "name" in settings:
             wrong.append(f"{file}, entry {name!r}: the entry's key is its name; leave out `name`")
             continue
         try:
-            specs[name] = kind.model_validate({"name": name, **{str(k): v for k, v in settings.items()}})
-        except pydantic.ValidationError as error:
+            specs[name] = read({"name": name, **{str(k): v for k, v in settings.items()}})
+        except ValueError as error:
+            if not isinstance(error, pydantic.ValidationError):
+                wrong.append(f"{file}, entry {name!r}: {error}")
+                continue
             lines = [f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors()]
             wrong.append(f"{file}, entry {name!r}:\n  - " + "\n  - ".join(lines))
     return specs
@@ -260,6 +281,15 @@ def _absolute_behavior(settings: dict[str, Any], folder: Path) -> dict[str, Any]
     }
 
 
+def _absolute_set(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The path of a profile's items, made absolute."""
+    items = settings.get("set")
+    path = items.get("path") if isinstance(items, dict) else None
+    if not isinstance(items, dict) or not isinstance(path, str) or "://" in path:
+        return settings
+    return {**settings, "set": {**items, "path": str((folder / Path(path).expanduser()).resolve())}}
+
+
 def _check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> None:
     """A judge's model exists, and open answers are not left to a judge that only knows the grammar."""
     try:
@@ -293,6 +323,7 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
             registry.behavior(name)
             if name in bench.goals:
                 raise ConfigError(f"behavior {name!r} has the name of a goal: rename one of them")
+        _check_profiles(bench, registry)
         names = [p.name for p in bench.probes]
         if len(set(names)) < len(names):
             raise ConfigError(f"two probes share a name: {', '.join(names)}")
@@ -329,3 +360,23 @@ def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
     except (ConfigError, KeyError) as error:
         message = error.args[0] if error.args else error
         raise ConfigError(f"{file}, bench {bench.name!r}: {message}") from error
+
+
+def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
+    """Profiles exist, and what they are to be taken of is on the bench.
+
+    Raises:
+        ConfigError: says which name is unknown.
+    """
+    for name in bench.profiles:
+        registry.profile(name)
+    for request in bench.profiled.asked or ():
+        if odd := [goal for goal in request if goal not in bench.goals]:
+            raise ConfigError(f"profiled.asked: goal {odd[0]!r} is not in the goal space ({', '.join(bench.goals)})")
+    if odd := [name for name in bench.profiled.behaviors if name not in bench.behaviors]:
+        raise ConfigError(f"profiled.behaviors: {odd[0]!r} is no behavior of the bench")
+    budget = bench.profiled.budget
+    if budget is not None and budget.profile not in bench.profiles:
+        raise ConfigError(
+            f"profiled.budget: {budget.profile!r} is no profile of the bench ({', '.join(bench.profiles)})"
+        )

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from schemas.specs import BenchSpec
-from steer_assets.assets import behaviors, contrasts, corpus, evaluation, fits, probes, reports, responses, validation
+from steer_assets.assets import (
+    behaviors,
+    contrasts,
+    corpus,
+    evaluation,
+    fits,
+    probes,
+    profiles,
+    reports,
+    responses,
+    validation,
+)
 from steer_assets.nodes import BOARD, CELLS, SHARED, Node, Nodes
 
 #: What all cells share.
@@ -27,6 +38,21 @@ _SHARED = (
         "What vectors are fitted on, and what behaviors are tested with",
         SHARED,
     ),
+)
+#: What all cells share where the bench wants profiles, and what each has of its own.
+_PROFILE_ITEMS = Node("profile_items", (profiles.profile_items,), "What profiles ask, whoever is asked", SHARED)
+_PROFILES = Node(
+    "profiles",
+    (
+        profiles.profile_arms,
+        profiles.profile_responses,
+        profiles.option_scores,
+        profiles.profile_vectors,
+        profiles.profile_values,
+        profiles.profile_changes,
+    ),
+    "What the model is like apart from the requests, as it is and steered: answers, options, figures, changes",
+    CELLS,
 )
 #: Of each cell, before its parts are fitted; and after.
 _BEFORE = (
@@ -97,4 +123,8 @@ def nodes_of(bench: BenchSpec) -> Nodes:
 
     Kinds of parts that its methods are made of bring a node each; kinds that it does not use bring none.
     """
-    return Nodes([*_SHARED, *_BEFORE, *fits.fitting_nodes(bench), *_AFTER], bench)
+    shared, after = list(_SHARED), list(_AFTER)
+    if bench.profiles:
+        shared.append(_PROFILE_ITEMS)
+        after.insert([n.name for n in after].index("scores"), _PROFILES)
+    return Nodes([*shared, *_BEFORE, *fits.fitting_nodes(bench), *after], bench)

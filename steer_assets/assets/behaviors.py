@@ -31,8 +31,9 @@ from steer_core.evaluation.behaviors import as_items, side_effects, summary
 from steer_core.evaluation.judges import calibration
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
+from steer_core.evaluation.refusals import is_refusal
 from steer_core.goals.space import GoalSpace
-from steer_core.methods.cleaning import clean_answer, is_refusal
+from steer_core.methods.cleaning import clean_answer
 from steer_core.methods.part import Part
 from steer_core.methods.sweeps.arms import VERSION as SWEEP_VERSION
 from steer_core.methods.sweeps.arms import cost_of

@@ -23,6 +23,8 @@ from steer_core.tables.files import join, open_file, write_bytes
 from steer_core.tables.snapshot import table_exists
 
 PREVIEW = "preview.md"
+#: Tables that the profiles of a page are made from.
+PROFILE_TABLES = ("profile_items", "profile_arms", "profile_values", "profile_figures", "profile_changes")
 
 
 def _folder(name: str, cell: Cell | None) -> list[str]:
@@ -68,7 +70,11 @@ def _words(work: Work) -> list[Any]:
     goals = registry().goals_of(work.bench)
     behaviors = {n: b.model_dump(mode="json") for n, b in registry().behaviors_of(work.bench).items()}
     swept = behaviors if swept_part(work) is not None else None
-    return [work.here.method.description, swept, {n: g.model_dump(mode="json") for n, g in goals.items()}]
+    said = [work.here.method.description, swept, {n: g.model_dump(mode="json") for n, g in goals.items()}]
+    if work.bench.profiles:
+        specs = [s.model_dump(mode="json") for s in registry().profiles_of(work.bench).values()]
+        said.append([specs, work.bench.profiled.model_dump(mode="json")])
+    return said
 
 
 @table(
@@ -82,7 +88,7 @@ def _words(work: Work) -> list[Any]:
     lenient=("behavior_items", "data_integrity"),
     metadata=_said("report"),
     intact=_intact("report"),
-    also=fitted_tables,
+    also=lambda bench: (*fitted_tables(bench), *(PROFILE_TABLES if bench.profiles else ())),
 )
 def report(
     work: Work,
@@ -111,10 +117,12 @@ def report(
     groundedness_summary: pl.DataFrame,
     goal_agreement: pl.DataFrame,
     attempts: pl.DataFrame,
-    **fitted: pl.DataFrame,
+    **more: pl.DataFrame,
 ) -> pl.DataFrame:
     """The cell's page: headline beside the controls, behaviors, side effects, examples; with stills and tables."""
     cell = work.here
+    profiles = {name: more[name] for name in PROFILE_TABLES if name in more}
+    fitted = {name: rows for name, rows in more.items() if name not in profiles}
     of = {str(m): rows.drop("method", "model") for (m,), rows in steerability.group_by("method", maintain_order=True)}
     against = held_against(work.bench, cell.method.name)
     asked = requests.filter(pl.col("probe").is_in(work.bench.test_probes))
@@ -152,6 +160,9 @@ def report(
         data_integrity=data_integrity if any(rows.height for rows in fitted.values()) else None,
         behaviors=registry().behaviors_of(work.bench),
         judged={"groundedness_summary": groundedness_summary, "goal_agreement": goal_agreement},
+        profiles=profiles,
+        profile_specs=registry().profiles_of(work.bench),
+        budget=work.bench.profiled.budget,
         attempts=attempts,
         prices=cost_at_most(cell.model, 0, 0, 0),
         links=_elsewhere(work),

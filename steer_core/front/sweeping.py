@@ -84,7 +84,8 @@ def sweep(
     from steer_core.evaluation.behaviors import as_items, side_effects, summary
     from steer_core.evaluation.judges import judge as judging
     from steer_core.evaluation.judges.load import load_judge
-    from steer_core.methods.cleaning import clean_answer, is_refusal
+    from steer_core.evaluation.refusals import is_refusal
+    from steer_core.methods.cleaning import clean_answer
     from steer_core.methods.sweeps.arms import plan_arms, with_random
     from steer_core.registry import load_registry, shipped_config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from steer_core.methods.cleaning import is_refusal
+from steer_core.evaluation.refusals import is_refusal
 from steer_core.methods.protocol import Observation, Request
 
 

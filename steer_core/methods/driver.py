@@ -11,10 +11,10 @@ import polars as pl
 from schemas.digest import canonical_json, digest_json, digest_text
 from schemas.evaluation import HEADLINE
 from schemas.responses import Outcomes, Responses
+from steer_core.evaluation.refusals import is_refusal
 from steer_core.generation.backend import Backend, Call
 from steer_core.generation.journalled import Row, printable, response_rows, stream_calls
 from steer_core.generation.run import Run
-from steer_core.methods.cleaning import is_refusal
 from steer_core.methods.part import Arm, Composed
 from steer_core.methods.protocol import Artifact, Choose, GoalTarget, Method, Observation, Request
 from steer_core.tables.errors import SteerworksError

@@ -82,6 +82,11 @@ class Part(Protocol):
         """Whether behaviors can be swept over its settings."""
         ...
 
+    @property
+    def stands(self) -> bool:
+        """Whether what it adds means something for any prompt, not only for one that asks to rewrite a text."""
+        ...
+
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """Look whether it goes with the strategy and the parts before it.
 
@@ -159,6 +164,7 @@ class PlainPart:
     fits_on: str | None = None
     pool: bool = False
     sweeps: bool = False
+    stands: bool = True
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """It goes with every strategy and part."""

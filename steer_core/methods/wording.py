@@ -15,6 +15,7 @@ SLIGHTLY, MUCH = 0.2, 0.5
 
 REWRITE = "Please rewrite the following text"
 ONLY = " Answer with the rewritten text only."
+STANDING_NEGATIVE = " Change nothing else about how you answer, even if the result sounds awkward."
 NEGATIVE = " Change nothing else about the text, even if the result sounds awkward."
 
 
@@ -53,6 +54,12 @@ def direct_instruction(
     verb = "is" if request.active else "stays"
     asked = f"{REWRITE} so that it {verb} {wishes(request, goals, seed)}."
     return asked + (NEGATIVE if negative else "") + (ONLY if only else "")
+
+
+def standing_instruction(request: Request, goals: Mapping[str, GoalSpec], seed: int, *, negative: bool = False) -> str:
+    """What a request asks for, said once and for all, in front of prompts that have no text to rewrite."""
+    asked = f"Whatever you are asked, answer with a text that is {wishes(request, goals, seed)}."
+    return asked + (STANDING_NEGATIVE if negative else "")
 
 
 def with_text(instruction: str, text: str) -> str:

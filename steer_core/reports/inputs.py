@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from schemas.evaluation import HEADLINE
+from schemas.profile_spec import BudgetSpec, ProfileSpec
 from schemas.specs import BehaviorSpec, GoalSpec
 from steer_core.generation.engines import Money
 
@@ -61,6 +62,9 @@ class CellTables:
         judged: what a judge of the bench, and people, said of the answers: `schemas.GroundednessSummary` and
             `schemas.GoalAgreement` by name; empty where nobody was asked.
         behaviors: behavior name -> its spec, for the judge's scale and the names of the prompt arms.
+        profiles: tables of the cell's profiles by name (`profile_arms`, `profile_figures` ...); empty without any.
+        profile_specs: profile name -> its spec, for the words of its metrics.
+        budget: what the strongest setting may cost.
         attempts: `schemas.Attempts`: what was sent to an endpoint for the cell's responses, of all probes.
         prices: currency and day of the prices that their money is in; None: nobody knows a price.
     """
@@ -103,6 +107,9 @@ class CellTables:
     data_integrity: pl.DataFrame | None = None
     judged: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     behaviors: Mapping[str, BehaviorSpec] = field(default_factory=dict)
+    profiles: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    profile_specs: Mapping[str, ProfileSpec] = field(default_factory=dict)
+    budget: BudgetSpec | None = None
     attempts: pl.DataFrame | None = None
     prices: Money | None = None
 

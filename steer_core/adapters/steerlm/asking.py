@@ -119,11 +119,26 @@ class LabelPrompt:
         asked = label_string(labels, self.attributes)
         guarded = escape(text, sorted(self.markers.reserved))
         if self.phrases and asked:
-            said = [self.phrases[g][level] for g in self.goals if (level := labels.get(g)) is not None]
-            listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-            return (Message("user", f"{_SO_THAT}{listed}{_ONLY}\n\n{guarded}"),)
+            return (Message("user", f"{_SO_THAT}{self._in_words(labels)}{_ONLY}\n\n{guarded}"),)
         content = (f"{self.markers.label_start}{asked}\n\n" if asked else "") + f"{TASK}\n\n{guarded}"
         return (Message("user", content),)
+
+    def standing(self, labels: Labels) -> str:
+        """The labels said once and for all, in front of prompts that have no text to rewrite; empty without any.
+
+        Raises:
+            SteerworksError: an attribute is unknown, or a level is none of its levels.
+        """
+        asked = label_string(labels, self.attributes)
+        if not asked:
+            return ""
+        if not self.phrases:
+            return f"{self.markers.label_start}{asked}"
+        return f"Whatever you are asked, answer with a text that is {self._in_words(labels)}."
+
+    def _in_words(self, labels: Labels) -> str:
+        said = [self.phrases[g][level] for g in self.goals if (level := labels.get(g)) is not None]
+        return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
 
     def read(self, messages: Sequence[Message], text: str) -> dict[str, int]:
         """The labels that a conversation about a text asks for.

@@ -43,10 +43,11 @@ class Arm:
 
     def applied(self, plan: Plan) -> Plan:
         """A plan in this setting."""
-        messages = plan.messages
+        messages, text = plan.messages, plan.text
         return replace(
             plan,
             messages=None if messages is None else with_system(messages, self.system),
+            text=text if text is None or self.system is None else f"{self.system}\n\n{text}",
             interventions=(*plan.interventions, *self.interventions),
             adapter=self.adapter if self.adapter is not None else plan.adapter,
             extensions=(*plan.extensions, *self.extensions),
@@ -61,9 +62,10 @@ class Item:
         item_id: its key.
         of: name of the set that it belongs to: a behavior, a profile.
         group: subset that is reported apart.
-        messages: the turns that are sent.
+        messages: the turns that are sent; none: a bare text is.
         continuations: given answers to score; none: the answer is written.
         form: how what comes back is to be read, for whoever measures it.
+        text: the bare prompt, where there are no turns.
     """
 
     item_id: str
@@ -72,6 +74,7 @@ class Item:
     messages: tuple[Message, ...]
     continuations: tuple[str, ...] = ()
     form: str = "open"
+    text: str | None = None
 
     @property
     def open(self) -> bool:
@@ -97,7 +100,7 @@ class Asked:
 
     def plain(self, model: str, decoding: Decoding) -> Plan:
         """The item's own prompt to the plain model."""
-        return Plan(model, decoding, self.item.messages)
+        return Plan(model, decoding, self.item.messages or None, self.item.text)
 
 
 def pair(arms: Iterable[Arm], items: Collection[Item]) -> list[Asked]:

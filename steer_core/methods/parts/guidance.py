@@ -38,6 +38,8 @@ class Guidance(PlainPart):
     label: str
     plain: Method
     goals: tuple[str, ...] = ()
+    # the other prompt is one that rewrites the request's text
+    stands = False
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """The method's own prompt must be another than the one that it is held against.

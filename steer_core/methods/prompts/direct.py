@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steer_core.methods.prompts.single import SinglePrompt, user
 from steer_core.methods.protocol import Setting
-from steer_core.methods.wording import direct_instruction, with_text
+from steer_core.methods.wording import direct_instruction, standing_instruction, with_text
 
 
 def build(setting: Setting, *, negative: bool = False, only: bool = True) -> SinglePrompt:
@@ -20,4 +20,5 @@ def build(setting: Setting, *, negative: bool = False, only: bool = True) -> Sin
         lambda r, _: user(
             with_text(direct_instruction(r, setting.goals, setting.seed, negative=negative, only=only), r.text)
         ),
+        standing=lambda r: standing_instruction(r, setting.goals, setting.seed, negative=negative),
     )

@@ -51,4 +51,7 @@ def build(setting: Setting, *, levels: int | None = None, wording: str = "digits
         except SteerworksError as error:
             raise SteerworksError(f"request {request.request_id}: {error}") from error
 
-    return SinglePrompt(setting, compose)
+    def standing(request: Request) -> str:
+        return prompt.standing({t.goal: label(t) for t in request.goals})
+
+    return SinglePrompt(setting, compose, standing=standing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steer_core.methods.prompts.single import SinglePrompt, user
 from steer_core.methods.protocol import Artifact, GoalTarget, Request, Setting
-from steer_core.methods.wording import NEGATIVE, ONLY, REWRITE, with_text
+from steer_core.methods.wording import NEGATIVE, ONLY, REWRITE, STANDING_NEGATIVE, with_text
 from steer_core.steering.plan import Message
 
 
@@ -33,4 +33,10 @@ def build(setting: Setting, *, negative: bool = False, only: bool = True) -> Sin
         closing = (NEGATIVE if negative else "") + (ONLY if only else "")
         return user(with_text(asked + (closing.strip() if request.active else closing), request.text))
 
-    return SinglePrompt(setting, compose)
+    def standing(request: Request) -> str:
+        bullets = "\n".join(bullet(t) for t in request.active)
+        return f"Whatever you are asked, answer with these changes, on scales from 1 to 10:\n{bullets}" + (
+            f"\n{STANDING_NEGATIVE.strip()}" if negative else ""
+        )
+
+    return SinglePrompt(setting, compose, standing=standing)

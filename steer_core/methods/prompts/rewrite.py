@@ -14,4 +14,8 @@ def build(setting: Setting, *, only: bool = False) -> SinglePrompt:
         setting: model, goals, decoding, seed.
         only: add "Answer with the rewritten text only.".
     """
-    return SinglePrompt(setting, lambda r, _: user(with_text(f"{REWRITE}.{ONLY if only else ''}", r.text)))
+    return SinglePrompt(
+        setting,
+        lambda r, _: user(with_text(f"{REWRITE}.{ONLY if only else ''}", r.text)),
+        standing=lambda _: "",
+    )

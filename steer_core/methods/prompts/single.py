@@ -20,6 +20,8 @@ class SinglePrompt:
         traits: what it needs.
         extract: answer in a raw text, and whether it had the form asked for.
         learn: fits the artifact from the training pool.
+        standing: what it says of a request in front of prompts that have no text to rewrite, empty where it says
+            nothing; None: it cannot be said without one.
     """
 
     setting: Setting
@@ -27,6 +29,7 @@ class SinglePrompt:
     traits: Traits = field(default_factory=Traits)
     extract: Callable[[str], tuple[str, bool]] = lambda raw: (clean_answer(raw), True)
     learn: Callable[[tuple[FitResponse, ...]], Artifact] = lambda responses: Artifact()
+    standing: Callable[[Request], str] | None = None
 
     def fit(self, responses: tuple[FitResponse, ...]) -> Artifact:
         """What `learn` finds; most strategies learn nothing."""

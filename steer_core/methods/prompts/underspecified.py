@@ -33,4 +33,4 @@ def build(setting: Setting, *, only: bool = True) -> SinglePrompt:
         drawn = WORDINGS[int(row_rng(setting.seed, request, "underspecified").integers(len(WORDINGS)))]
         return user(with_text(drawn + (ONLY if only else ""), request.text))
 
-    return SinglePrompt(setting, compose)
+    return SinglePrompt(setting, compose, standing=lambda _: "Whatever you are asked, answer as well as you can.")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from steer_core.methods.cleaning import after_heading, clean_answer, is_refusal
+from steer_core.evaluation.refusals import is_refusal
+from steer_core.methods.cleaning import after_heading, clean_answer
 from steer_core.methods.parts.prompt import build_strategy
 
 PLAIN = "The cat sat.\n\nIt was warm."

@@ -1,0 +1,65 @@
+"""Profiles as they are configured: what is asked apart from the requests, and in which settings of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from schemas.kinds import OfKind, read_kind
+from schemas.spec import EACH_ONCE, Slug, Spec
+
+
+class ProfileSpec(OfKind):
+    """Base of the settings of a profile: a kind adds what it asks, and how."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {}
+    WHAT = "kind of profile"
+    GROUP = "steerworks.profiles"
+
+    name: Slug = Field(description="Its name in tables and on pages")
+    description: str = ""
+
+
+def read_profile(value: Any) -> Any:
+    """The spec of a profile (`read_kind`)."""
+    return read_kind(ProfileSpec, value)
+
+
+class BudgetSpec(Spec):
+    """What steering may cost: a capability that may not fall by more than that."""
+
+    profile: Slug = Field(description="Profile of the bench that measures the capability")
+    metric: str | None = Field(None, description="Its metric; null: the kind's own capability")
+    most: float = Field(gt=0.0, description="Largest loss that is borne, in the metric's own unit")
+
+
+class ProfiledSpec(Spec):
+    """In which settings the cells of a bench are profiled, beside the model as it is."""
+
+    asked: tuple[dict[Slug, float], ...] | None = Field(
+        None, min_length=1, description="Requests, goal -> move from the middle; null: the first goal up by .4"
+    )
+    behaviors: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Behaviors whose swept vectors are profiled"
+    )
+    strengths: Annotated[tuple[float, ...], EACH_ONCE] = Field(
+        (), description="Of those vectors; none: the two ends of the sweep"
+    )
+    budget: BudgetSpec | None = Field(None, description="What the strongest arm may cost; null: none is chosen")
+
+    @field_validator("asked")
+    @classmethod
+    def _a_request_moves(cls, asked: tuple[dict[str, float], ...] | None) -> tuple[dict[str, float], ...] | None:
+        for request in asked or ():
+            if not request:
+                raise ValueError("a request of no goal asks for nothing: the model as it is, is profiled anyway")
+            for goal, move in request.items():
+                if not -0.5 <= move <= 0.5 or not move:
+                    raise ValueError(f"{goal}: a move from the middle is within -0.5 and 0.5, and not 0; got {move:g}")
+        return asked
+
+    def requests(self, goals: tuple[str, ...]) -> tuple[Mapping[str, float], ...]:
+        """What is asked for, on a goal space."""
+        return self.asked if self.asked is not None else ({goals[0]: 0.4},)

@@ -1,0 +1,218 @@
+"""Profiles of a cell: what its model is like apart from the requests, as it is and under the cell's steering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from schemas import (
+    ArmAnswers,
+    OptionScores,
+    ProfileArms,
+    ProfileChanges,
+    ProfileFigures,
+    ProfileItems,
+    ProfileValues,
+    ProfileVectors,
+    Responses,
+    ScoredTexts,
+)
+from schemas.profile_spec import ProfileSpec
+from steer_assets.assets.calling import asking, follows_from, method_of
+from steer_assets.assets.fits import fit_context, given_tables, swept_part
+from steer_assets.measuring import model_digest
+from steer_assets.receipts import RECEIPTS
+from steer_assets.settings import registry
+from steer_assets.tables import Work, table
+from steer_core.evaluation.arms import answers
+from steer_core.evaluation.profiles import asking as core
+from steer_core.evaluation.profiles import changes, kind
+from steer_core.generation.run import Run
+from steer_core.methods import standing
+from steer_core.methods.cleaning import clean_answer
+from steer_core.methods.fitting import give
+from steer_core.methods.protocol import Artifact
+from steer_core.tables.journal import Journal
+
+
+def profiles_of(work: Work, form: str | None = None) -> list[ProfileSpec]:
+    """Profiles of the bench: all, or those that ask for that (`kind.profiles_asking`)."""
+    every = list(registry().profiles_of(work.bench).values())
+    return every if form is None else kind.profiles_asking(every, form)
+
+
+def profiled(work: Work) -> bool:
+    """Whether the cell has profiles: the bench wants some, and its method means something without a text to rewrite."""
+    return bool(work.bench.profiles) and standing.why_not_profiled(method_of(work)) is None
+
+
+def _asks(form: str) -> Any:
+    return lambda work: profiled(work) and bool(profiles_of(work, form))
+
+
+@table(
+    ProfileItems,
+    version=core.VERSION,
+    spec=lambda work: [kind.follows(spec) for spec in profiles_of(work)],
+)
+def profile_items(work: Work) -> pl.DataFrame:
+    """What the bench's profiles ask, whoever is asked."""
+    return core.items_table(profiles_of(work))
+
+
+@table(
+    ProfileArms,
+    version=standing.VERSION,
+    spec=lambda work: [follows_from(work, work.here.method), work.bench.profiled.model_dump(mode="json")],
+    applies=profiled,
+    grid=True,
+)
+def profile_arms(work: Work, artifacts: pl.DataFrame, sweep_arms: pl.DataFrame) -> pl.DataFrame:
+    """The settings in which the cell is profiled: the model as it is first."""
+    wanted = work.bench.profiled
+    arms = standing.profile_arms(
+        method_of(work), Artifact.from_table(artifacts), wanted.requests(work.bench.goals), work.bench.goals
+    )
+    swept = standing.behavior_arms(sweep_arms, wanted.behaviors, wanted.strengths)
+    return pl.concat([arms, swept]).unique("arm_id", maintain_order=True)
+
+
+def _give(work: Work, run: Run, fitted: dict[str, pl.DataFrame]) -> None:
+    """Hand the engine what the arms refer to, behaviors' vectors included."""
+    give(method_of(work), run.asking, fitted)
+    part = swept_part(work)
+    if part is not None and work.bench.profiled.behaviors:
+        part.give_sweep(run.asking, fit_context(work), fitted)
+
+
+def _drawn(work: Work) -> list[Any]:
+    """What written answers follow from, besides their tables."""
+    kinds = [(spec, kind.load_kind(spec)) for spec in profiles_of(work, "written")]
+    how = [[spec.name, own.decoding(spec).model_dump(mode="json"), own.samples(spec)] for spec, own in kinds]
+    return [model_digest(work.here.model), work.bench.seed, how]
+
+
+def _bare(work: Work) -> list[str]:
+    """Profiles whose options are also scored with nothing before them."""
+    return [spec.name for spec in profiles_of(work, "scored") if kind.bare(spec)]
+
+
+@table(
+    Responses,
+    ArmAnswers,
+    names=("profile_responses", "profile_answers"),
+    version=core.VERSION,
+    spec=_drawn,
+    applies=_asks("written"),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+    science=(RECEIPTS,),
+    also=given_tables,
+)
+def profile_responses(
+    work: Work, profile_arms: pl.DataFrame, profile_items: pl.DataFrame, **fitted: pl.DataFrame
+) -> tuple[pl.DataFrame, ...]:
+    """Answers to the profiles' prompts in every setting; what lies in the journal is not asked again."""
+    asked = core.asked_of(profile_arms, profile_items, "written")
+    responses, found = [Responses.empty()], [ArmAnswers.empty()]
+    with asking(work, "profiles: answers") as run:
+        _give(work, run, fitted)
+        for spec in profiles_of(work, "written"):
+            own, how = [one for one in asked if one.item.of == spec.name], kind.load_kind(spec)
+            wrote = answers.write(own, run, how.decoding(spec), samples=how.samples(spec), clean=clean_answer)
+            responses.append(wrote.responses)
+            found.append(wrote.answers)
+    return pl.concat(responses).unique("response_id", maintain_order=True), pl.concat(found)
+
+
+@table(
+    OptionScores,
+    version=core.VERSION,
+    spec=lambda work: [model_digest(work.here.model), _bare(work)],
+    applies=_asks("scored"),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+    also=given_tables,
+)
+def option_scores(
+    work: Work, profile_arms: pl.DataFrame, profile_items: pl.DataFrame, **fitted: pl.DataFrame
+) -> pl.DataFrame:
+    """How likely each option is in every setting; what was scored once, for any cell, is not scored again."""
+    kept = Journal(work.url("journal", f"scored-{work.here.model.name}"), ScoredTexts)
+    with asking(work, "profiles: options") as run:
+        _give(work, run, fitted)
+        asked = core.asked_of(profile_arms, profile_items, "scored")
+        found = core.score_options(asked, run, kept, bare=frozenset(_bare(work)))
+    kept.compact()
+    return found
+
+
+@table(
+    ProfileVectors,
+    version=core.VERSION,
+    spec=lambda work: model_digest(work.here.model),
+    applies=_asks("encoded"),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+    also=given_tables,
+)
+def profile_vectors(
+    work: Work, profile_arms: pl.DataFrame, profile_items: pl.DataFrame, **fitted: pl.DataFrame
+) -> pl.DataFrame:
+    """Where texts lie in the model, in every setting."""
+    with asking(work, "profiles: texts") as run:
+        _give(work, run, fitted)
+        return core.encode_texts(core.asked_of(profile_arms, profile_items, "encoded"), run)
+
+
+def _told(work: Work, frames: Any) -> dict[str, Any]:
+    values = frames["profile_values"]
+    missing = values.filter(pl.col("value").is_null())
+    by_reason = missing["missing"].value_counts(sort=True).rows()
+    return {"values": values.height, **{f"missing: {why}": n for why, n in by_reason}}
+
+
+@table(
+    ProfileValues,
+    ProfileFigures,
+    version=kind.VERSION,
+    spec=lambda work: [[kind.follows(s) for s in profiles_of(work)], work.bench.bootstrap, work.bench.seed],
+    applies=profiled,
+    grid=True,
+    metadata=_told,
+)
+def profile_values(
+    work: Work,
+    profile_items: pl.DataFrame,
+    profile_answers: pl.DataFrame,
+    option_scores: pl.DataFrame,
+    profile_vectors: pl.DataFrame,
+) -> tuple[pl.DataFrame, ...]:
+    """Every metric of every item, and what they come to; nothing here asks the model."""
+    values, figures = [ProfileValues.empty()], [ProfileFigures.empty()]
+    how = kind.How(draws=work.bench.bootstrap, seed=work.bench.seed)
+    for spec in profiles_of(work):
+        found = kind.Found.of(
+            spec.name, profile_items, answers=profile_answers, options=option_scores, vectors=profile_vectors
+        )
+        module = kind.load_kind(spec)
+        own = module.measure(spec, found)
+        values.append(own.with_columns(profile=pl.lit(spec.name)).select(ProfileValues.names()))
+        figures.append(kind.figures_table(spec.name, module.figures(spec, found, own, how)))
+    return pl.concat(values), pl.concat(figures)
+
+
+@table(
+    ProfileChanges,
+    version=changes.VERSION,
+    spec=lambda work: work.bench.seed,
+    applies=profiled,
+    grid=True,
+)
+def profile_changes(work: Work, profile_values: pl.DataFrame, profile_items: pl.DataFrame) -> pl.DataFrame:
+    """What each setting changes against the model as it is, corrected for all that is looked at."""
+    return changes.changes_of(profile_values, profile_items, seed=work.bench.seed)

@@ -1,0 +1,205 @@
+"""Put the items of profiles to a model in all arms: answers, scores of options, places of texts.
+
+The same machine as for behaviors: an arm changes a plan, an item makes one. What was scored once lies in a journal, by
+plan, continuation and execution: cells share the model as it is, and a bench that grew asks what is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from schemas.digest import digest_json
+from schemas.profile_spec import ProfileSpec
+from schemas.profiles import OptionScores, ProfileItems, ProfileVectors, ScoredTexts
+from schemas.specs import Decoding
+from steer_core.evaluation.arms import Arm, Asked, Item, pair
+from steer_core.evaluation.columns import Floats
+from steer_core.evaluation.profiles.kind import load_kind
+from steer_core.generation.backend import Verb
+from steer_core.generation.forced import score_all
+from steer_core.generation.run import Run
+from steer_core.steering.intervention import Intervention
+from steer_core.steering.plan import Extension, Plan, messages_of
+from steer_core.tables.errors import SteerworksError
+from steer_core.tables.journal import Journal
+
+#: Bumped when the same items and arms give other tables.
+VERSION = "1"
+#: Continuations that are scored between two writes to the journal.
+BLOCK = 4096
+#: Decoding of plans of which nothing is written; part of their ids.
+FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
+#: Why an option has no score.
+OVERLONG = "does not fit the model's context"
+
+
+def items_table(profiles: Sequence[ProfileSpec]) -> pl.DataFrame:
+    """What all these profiles ask.
+
+    Returns:
+        Rows of `profile_items`, profile by profile.
+
+    Raises:
+        SteerworksError: a profile asks nothing, or its data cannot be read; names the profile.
+    """
+    found = [ProfileItems.empty()]
+    for spec in profiles:
+        try:
+            rows = load_kind(spec).items(spec)
+            if not rows.height:
+                raise SteerworksError("it has no item: there is nothing to ask")
+        except SteerworksError as error:
+            raise type(error)(f"profile {spec.name!r}: {error}") from error
+        ids = [digest_json([spec.name, i]) for i in rows["item_id"]]
+        rows = rows.with_columns(
+            item_id=pl.Series(ids, dtype=pl.String), profile=pl.lit(spec.name), form=pl.lit(load_kind(spec).ASKS)
+        )
+        found.append(rows.select(ProfileItems.names()))
+    return pl.concat(found)
+
+
+def arms_of(arms: pl.DataFrame, profiles: Sequence[str]) -> list[Arm]:
+    """Rows of `profile_arms` as arms of the items of each profile."""
+    return [
+        Arm(
+            row["arm_id"],
+            profile,
+            row["system"],
+            tuple(Intervention.from_dict(i) for i in json.loads(row["interventions"])),
+            row["adapter"],
+            tuple(Extension(**e) for e in json.loads(row["extensions"])),
+        )
+        for profile in profiles
+        for row in arms.iter_rows(named=True)
+    ]
+
+
+def item_of(row: Mapping[str, object]) -> Item:
+    """A row of `profile_items` as an item."""
+    messages = row["messages"]
+    return Item(
+        item_id=str(row["item_id"]),
+        of=str(row["profile"]),
+        group=str(row["group"]),
+        messages=() if messages is None else messages_of(str(messages)),
+        continuations=tuple(json.loads(str(row["options"]))),
+        form=str(row["form"]),
+        text=None if row["text"] is None else str(row["text"]),
+    )
+
+
+def asked_of(arms: pl.DataFrame, items: pl.DataFrame, form: str) -> list[Asked]:
+    """Every arm with every item of a form."""
+    rows = items.filter(pl.col("form") == form)
+    of = rows["profile"].unique(maintain_order=True).to_list()
+    return pair(arms_of(arms, of), [item_of(r) for r in rows.iter_rows(named=True)])
+
+
+def score_options(
+    asked: Sequence[Asked], run: Run, journal: Journal, *, bare: frozenset[str] = frozenset()
+) -> pl.DataFrame:
+    """How likely each option of each item is in each arm.
+
+    Args:
+        asked: items with options, in their arms.
+        run: who scores.
+        journal: of `scored_texts`; what it holds is not scored again.
+        bare: profiles whose options are also scored with nothing before them.
+
+    Returns:
+        Rows of `option_scores`. An option without a score has the reason: it does not fit the context, or the engine
+        cannot carry the arm out when texts are given.
+
+    Raises:
+        SteerworksError: the engine scores nothing at all.
+    """
+    backend = run.asking
+    identity = backend.model_identity
+    refused = {one.arm.arm_id: _refusal(one, run, "score") for one in {o.arm.arm_id: o for o in asked}.values()}
+    rows: list[tuple[Asked, int, Plan | None, Plan | None]] = []
+    for one in asked:
+        able = refused[one.arm.arm_id] is None
+        plan = one.plan(identity, FORCED) if able else None
+        nothing = None
+        if able and one.item.of in bare:
+            # what an arm says in words is something before it
+            nothing = replace(one.arm, system=None).applied(Plan(identity, FORCED, text=""))
+        rows += [(one, k, plan, nothing) for k in range(len(one.item.continuations))]
+    wanted = [(p, one.item.continuations[k]) for one, k, *plans in rows for p in plans if p is not None]
+    scores = _scored(wanted, run, journal)
+    table = []
+    for one, k, plan, nothing in rows:
+        option = one.item.continuations[k]
+        own, tokens = scores[plan.id, option] if plan is not None else (None, 0)
+        alone = scores[nothing.id, option][0] if nothing is not None else None
+        why = refused[one.arm.arm_id] or (OVERLONG if own is None else None)
+        head = (one.arm.arm_id, one.item.of, one.item.item_id, k)
+        table.append((*head, own, tokens if own is not None else 0, len(option.encode()), alone, why))
+    return pl.DataFrame(table, schema=OptionScores.dtypes(), orient="row")
+
+
+def _refusal(one: Asked, run: Run, verb: Verb) -> str | None:
+    """Why an engine cannot do that under what an arm does; None where it can.
+
+    Raises:
+        SteerworksError: it cannot do it at all.
+    """
+    run.asking.capabilities.refuse(one.plain(run.asking.model_identity, FORCED), verb)
+    try:
+        run.asking.capabilities.refuse(one.plan(run.asking.model_identity, FORCED), verb)
+    except SteerworksError as error:
+        return str(error)
+    return None
+
+
+def _scored(
+    wanted: Sequence[tuple[Plan, str]], run: Run, journal: Journal
+) -> dict[tuple[str, str], tuple[float | None, int]]:
+    """Log-likelihood and tokens of each (plan, continuation), from the journal or the engine."""
+    distinct = {(plan.id, text): plan for plan, text in wanted}
+    execution = run.asking.execution
+    ids = {key: digest_json([*key, execution]) for key in distinct}
+    done = {r[0]: (r[1], r[2]) for r in journal.read(list(ids.values())).iter_rows()} if ids else {}
+    left = [key for key in distinct if ids[key] not in done]
+    for start in range(0, len(left), BLOCK):
+        block = left[start : start + BLOCK]
+
+        def told(n: int, _: int, before: int = start) -> None:
+            if run.progress is not None:
+                run.progress(len(distinct) - len(left) + before + n, len(distinct))
+
+        found = score_all([distinct[k] for k in block], [k[1] for k in block], run.asking, run.batch_size, told)
+        rows = [(ids[k], float(sum(s)) if s else None, len(s)) for k, s in zip(block, found, strict=True)]
+        journal.append(pl.DataFrame(rows, schema=ScoredTexts.dtypes(), orient="row"))
+        done |= {r[0]: (r[1], r[2]) for r in rows}
+    return {key: done[ids[key]] for key in distinct}
+
+
+def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
+    """Where the texts of items lie in the model, in each arm.
+
+    Returns:
+        Rows of `profile_vectors`; without numbers where the engine cannot carry out what an arm does.
+
+    Raises:
+        SteerworksError: the engine cannot encode at all.
+    """
+    backend = run.asking
+    plans = [one.plan(backend.model_identity, FORCED) for one in asked]
+    refused = {one.arm.arm_id: _refusal(one, run, "embed") for one in {o.arm.arm_id: o for o in asked}.values()}
+    able = [k for k, one in enumerate(asked) if refused[one.arm.arm_id] is None]
+    places: dict[int, Floats] = {}
+    for start in range(0, len(able), run.batch_size):
+        block = able[start : start + run.batch_size]
+        places |= dict(zip(block, backend.embed([plans[k] for k in block]), strict=True))
+        if run.progress is not None:
+            run.progress(start + len(block), len(able))
+    table = []
+    for k, one in enumerate(asked):
+        values = places[k].tolist() if k in places else None
+        table.append((one.arm.arm_id, one.item.of, one.item.item_id, values, refused[one.arm.arm_id]))
+    return pl.DataFrame(table, schema=ProfileVectors.dtypes(), orient="row")

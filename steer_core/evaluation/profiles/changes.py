@@ -1,0 +1,223 @@
+"""What steering changes: each setting of a cell against the model as it is, item by item; and what a budget allows.
+
+1. Samples of an item are averaged; an item is a pair where both sides have a value. Intervals cluster as items do.
+2. p exchanges the two sides within clusters at random (`statistics.exchange_p`), and is corrected by Holm's method over
+   all metrics of all profiles and settings of the cell: a page says of single ones that they differ, and what has to be
+   rare is one wrong sentence on it, however they hang together.
+3. A budget: arms are looked at from the weakest on; each is borne if the largest loss that it may have (one-sided,
+   95 %) lies below the budget, and the first that is not ends it. An arm that costs more than the budget is chosen only
+   if the first such arm passed its own test, so in at most 5 % of worlds, whatever the other arms do (fixed sequence:
+   Maurer, Hothorn and Lehmacher 1995).
+4. Of a metric within [0, 1] few losses are no proof of none: a mean that never moved has no spread. One whole cluster
+   of losses is added, and the upper end of the two-sided interval taken; with 0 to 5 losses of 60 that is the exact
+   binomial bound to within .01.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.profiles import PLAIN, ProfileChanges
+from steer_core.evaluation.columns import Floats, to_array
+from steer_core.statistics import clustered_mean, exchange_p, holm, paired_contrast
+from steer_core.tables.errors import SteerworksError
+
+#: Bumped when the same values give other changes.
+VERSION = "1"
+#: Chance of a wrong `different` among all of a cell.
+LEVEL = 0.05
+#: Random exchanges behind each p, at the least; more where there are many tests.
+DRAWS = 10_000
+
+
+def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> pl.DataFrame:
+    """Every setting against the model as it is, metric by metric.
+
+    Args:
+        values: rows of `profile_values`, of all arms with `plain` among them.
+        items: rows of `profile_items`: which cluster an item is of.
+        seed: of the exchanges.
+        draws: of them, at the least.
+
+    Returns:
+        Rows of `profile_changes`, arm by arm; none of the plain model itself.
+
+    Raises:
+        SteerworksError: there are values of arms and none of the plain model.
+    """
+    if values.height and PLAIN not in values["arm_id"]:
+        raise SteerworksError("profiles of a cell without those of the plain model: there is nothing to compare with")
+    clusters = dict(items.select("item_id", "cluster").iter_rows())
+    sides = {
+        (str(arm), str(profile), str(metric)): part
+        for (arm, profile, metric), part in values.partition_by(
+            "arm_id", "profile", "metric", as_dict=True, maintain_order=True
+        ).items()
+    }
+    rows, sums = [], []
+    for (arm, profile, metric), part in sides.items():
+        if arm == PLAIN:
+            continue
+        plain = sides.get((PLAIN, profile, metric), part.clear())
+        pairs = _of_items(part).join(_of_items(plain), on="item_id", how="inner", suffix="_plain")
+        of = np.array([clusters.get(i, i) for i in pairs["item_id"]], dtype=object).astype(str)
+        one, two = to_array(pairs["value"]), to_array(pairs["value_plain"])
+        found = paired_contrast(one, two, of)
+        both = np.isfinite(one - two)
+        spread = float(two[both].std(ddof=1)) if both.sum() > 1 else 0.0
+        size = found.difference / spread if found.difference is not None and spread > 0.0 else None
+        head = (arm, profile, metric, found.value, found.control_value, found.difference, found.low, found.high, size)
+        rows.append((head, found.n, found.n_clusters, _missing(part), _missing(plain)))
+        sums.append(_cluster_sums(one[both] - two[both], of[both]))
+    p = _p_of(sums, draws, seed)
+    adjusted = holm(p)
+    table = [
+        (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *missing)
+        for (head, n, g, *missing), a, b in zip(rows, p, adjusted, strict=True)
+    ]
+    return pl.DataFrame(table, schema=ProfileChanges.dtypes(), orient="row")
+
+
+def _of_items(part: pl.DataFrame) -> pl.DataFrame:
+    return part.group_by("item_id", maintain_order=True).agg(pl.col("value").mean())
+
+
+def _cluster_sums(differences: Floats, clusters: NDArray[Any]) -> Floats:
+    """Sum of the differences of each cluster: exchanging a cluster turns the sign of its sum."""
+    if not len(differences):
+        return np.empty(0)
+    return np.bincount(np.unique(clusters, return_inverse=True)[1], weights=differences).astype(np.float64)
+
+
+def _p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
+    """Two-sided p of each test, from its cluster sums."""
+    if not sums:
+        return np.empty(0)
+    # with fewer draws not even the smallest p of all could be called different
+    draws = max(draws, math.ceil(2 * len(sums) / LEVEL))
+    longest = max(map(len, sums))
+    wide = np.full((longest, len(sums)), np.nan)
+    for k, own in enumerate(sums):
+        wide[: len(own), k] = own
+    return exchange_p(wide, draws=draws, rng=np.random.default_rng(seed))
+
+
+def _missing(part: pl.DataFrame) -> float:
+    return part["value"].null_count() / part.height if part.height else 1.0
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an arm loses of a capability.
+
+    Attributes:
+        arm_id: the arm.
+        position: its strength: arms are ordered by how far they push, |position|.
+        loss: mean loss against the plain model; below 0 is a gain; None where nothing is known.
+        most: largest loss that it may have, one-sided.
+        within: whether that lies below the budget.
+        n_clusters: behind it.
+    """
+
+    arm_id: str
+    position: float
+    loss: float | None
+    most: float | None
+    within: bool
+    n_clusters: int
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The strongest arm that a budget allows.
+
+    Attributes:
+        arm_id: None where none is.
+        looked_at: the arms in order, up to the first that is not borne.
+        budget: largest loss that is borne.
+    """
+
+    arm_id: str | None
+    looked_at: tuple[Loss, ...]
+    budget: float
+
+
+def strongest_within(
+    values: pl.DataFrame,
+    items: pl.DataFrame,
+    positions: dict[str, float],
+    *,
+    profile: str,
+    metric: str,
+    budget: float,
+    better: int = 1,
+    level: float = 0.95,
+) -> Allowed:
+    """The strongest arm whose loss of a capability is below a budget, with that confidence.
+
+    Args:
+        values: rows of `profile_values`.
+        items: rows of `profile_items`.
+        positions: arm -> strength; only these arms are looked at, from the weakest (by size) on.
+        profile: which profile's values.
+        metric: the capability.
+        budget: largest loss that is borne, in the metric's unit, above 0.
+        better: 1 where more of the metric is better, -1 where less is.
+        level: one-sided confidence.
+
+    Raises:
+        SteerworksError: the budget is not above 0, or there is no such profile and metric.
+    """
+    if not budget > 0.0:
+        raise SteerworksError(f"a budget of {budget:g}: nothing but an interval of no width lies below it")
+    own = values.filter(pl.col("profile") == profile, pl.col("metric") == metric)
+    if not own.height:
+        raise SteerworksError(f"no value of metric {metric!r} of profile {profile!r}: the budget cannot be held")
+    clusters = dict(items.select("item_id", "cluster").iter_rows())
+    plain = _of_items(own.filter(pl.col("arm_id") == PLAIN))
+    looked_at, chosen = [], None
+    for arm_id, position in sorted(positions.items(), key=lambda a: (abs(a[1]), a[0])):
+        pairs = plain.join(
+            _of_items(own.filter(pl.col("arm_id") == arm_id)), on="item_id", how="inner", suffix="_steered"
+        )
+        lost = better * (to_array(pairs["value"]) - to_array(pairs["value_steered"]))
+        of = np.array([clusters.get(i, i) for i in pairs["item_id"]], dtype=object).astype(str)
+        shares = bool(((own["value"] >= 0.0) & (own["value"] <= 1.0)).all())
+        mean, most, n_clusters = _largest_loss(lost, of, level, shares=shares)
+        within = most is not None and most < budget
+        looked_at.append(Loss(arm_id, position, mean, most, within, n_clusters))
+        if not within:
+            break
+        chosen = arm_id
+    return Allowed(chosen, tuple(looked_at), budget)
+
+
+def _largest_loss(
+    lost: Floats, clusters: NDArray[Any], level: float, *, shares: bool
+) -> tuple[float | None, float | None, int]:
+    """Mean loss, the largest that it may be at a one-sided level, and the clusters behind it."""
+    known = np.isfinite(lost)
+    lost, clusters = lost[known], clusters[known]
+    if not len(lost):
+        return None, None, 0
+    labels = np.unique(clusters)
+    if not shares:
+        # one-sided: the two-sided interval of twice the error
+        found = clustered_mean(lost, clusters, level=2.0 * level - 1.0)
+        return found.value, found.high, len(labels)
+    one_more = np.ones(round(len(lost) / len(labels)))
+    found = clustered_mean(
+        np.concatenate([lost, one_more]), np.concatenate([clusters, np.full(len(one_more), "\0added")]), level=level
+    )
+    return float(lost.mean()), found.high, len(labels)

@@ -1,0 +1,168 @@
+"""What a kind of profile is: what it asks, what it reads off what came back, and what that comes to.
+
+A kind is a module of the group `profiles`, with
+
+* `SPEC`: its settings, a subclass of `ProfileSpec`;
+* `items(spec)`: what is asked, a frame of columns `ITEMS`;
+* `measure(spec, found)`: rows of `VALUES`, one a metric of an item in an arm;
+* `figures(spec, found, values, how)`: what it comes to, `Figure`s of each arm;
+* `METRICS`: metric -> `Metric`; those without an entry are told without a word on which way is better;
+* `decoding(spec)`: how answers are drawn, where some are written; `samples(spec)`: how many an item;
+* `ASKS`: `written`, `scored` or `encoded`;
+* `VERSION`, bumped when the same answers give other values or figures;
+* optionally `shown(spec, row)`: whether a page shows this row of `profile_figures` at once, or only when asked;
+* optionally `bare(spec)`: whether options are also scored with nothing before them, and `follows(spec)`: what values
+  follow from besides: scorers, files.
+
+Nothing outside a kind's file knows the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from schemas.profile_spec import ProfileSpec
+from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileValues, ProfileVectors
+from schemas.sweeps import ArmAnswers
+from steer_core import extensions
+from steer_core.statistics import Estimate
+
+#: Bumped when the same answers give other tables, whatever the kind.
+VERSION = "1"
+#: Group of the figures over all items.
+ALL = "all"
+#: What a kind's `items` gives: contract `profile_items` less what the kind does not know.
+ITEMS = {n: t for n, t in ProfileItems.dtypes().items() if n not in ("profile", "form")}
+#: What its `measure` gives.
+VALUES = {n: t for n, t in ProfileValues.dtypes().items() if n != "profile"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is.
+
+    Attributes:
+        words: what it is, in words for a page.
+        better: 1 where more is better, -1 where less is, 0 where that is nobody's business.
+        capability: whether what it loses is what the model can do less well: budgets are held against it.
+    """
+
+    words: str
+    better: int = 0
+    capability: bool = False
+
+
+@dataclass(frozen=True)
+class How:
+    """How figures are made: draws of resamples, their seed, and the coverage asked of intervals."""
+
+    draws: int = 1000
+    seed: int = 0
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came back from the items of one profile, in all arms.
+
+    Attributes:
+        items: rows of `profile_items`.
+        answers: rows of `arm_answers` to those that are written.
+        options: rows of `option_scores` of those that are scored.
+        vectors: rows of `profile_vectors` of those that are encoded.
+    """
+
+    items: pl.DataFrame
+    answers: pl.DataFrame = field(default_factory=ArmAnswers.empty)
+    options: pl.DataFrame = field(default_factory=OptionScores.empty)
+    vectors: pl.DataFrame = field(default_factory=ProfileVectors.empty)
+
+    @classmethod
+    def of(cls, profile: str, items: pl.DataFrame, **tables: pl.DataFrame) -> Found:
+        """Those rows of tables that are of a profile."""
+        own = items.filter(pl.col("profile") == profile)
+        found = {name: rows.join(own.select("item_id"), on="item_id", how="semi") for name, rows in tables.items()}
+        return cls(own, **found)
+
+    @property
+    def arms(self) -> list[str]:
+        """Ids of the arms that anything came back from, in order of first appearance."""
+        ids = [rows["arm_id"] for rows in (self.answers, self.options, self.vectors)]
+        return pl.concat(ids).unique(maintain_order=True).to_list()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of `profile_figures`, less its profile."""
+
+    arm_id: str
+    metric: str
+    estimate: Estimate
+    group: str = ALL
+    setting: str = ""
+    left_out: int = 0
+    why: str = ""
+
+
+def profiles_asking(profiles: Iterable[ProfileSpec], form: str) -> list[ProfileSpec]:
+    """Those profiles that ask for that: `written` answers, `scored` options or `encoded` texts."""
+    return [spec for spec in profiles if form == load_kind(spec).ASKS]
+
+
+def bare(spec: ProfileSpec) -> bool:
+    """Whether the options of a profile are also scored with nothing before them."""
+    own = getattr(load_kind(spec), "bare", None)
+    return bool(own(spec)) if own is not None else False
+
+
+def load_kind(spec: ProfileSpec) -> ModuleType:
+    """The module of a profile's kind.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return extensions.load("profiles", spec.kind, what="kind of profile")
+
+
+def figures_table(profile: str, figures: Iterable[Figure]) -> pl.DataFrame:
+    """Rows of `profile_figures`."""
+    rows = []
+    for f in figures:
+        e = f.estimate
+        head = (f.arm_id, profile, f.group, f.metric, f.setting)
+        rows.append((*head, e.value, e.low, e.high, e.n, e.n_clusters, f.left_out, f.why))
+    return pl.DataFrame(rows, schema=ProfileFigures.dtypes(), orient="row")
+
+
+def value_rows(rows: Iterable[tuple[str, str, int, str, float | None, str | None]]) -> pl.DataFrame:
+    """Rows of `VALUES` from tuples in the order of its columns."""
+    return pl.DataFrame(list(rows), schema=VALUES, orient="row")
+
+
+def metrics_of(spec: ProfileSpec) -> Mapping[str, Metric]:
+    """What the metrics of a profile are."""
+    known: Mapping[str, Metric] = getattr(load_kind(spec), "METRICS", {})
+    return known
+
+
+def shown(spec: ProfileSpec, row: Mapping[str, Any]) -> bool:
+    """Whether a page shows a row of `profile_figures` at once; by default those over all items."""
+    own = getattr(load_kind(spec), "shown", None)
+    return bool(own(spec, row)) if own is not None else row["group"] == ALL
+
+
+def capability_of(spec: ProfileSpec) -> str | None:
+    """The metric of a profile that is a capability; None where it has none."""
+    return next((name for name, metric in metrics_of(spec).items() if metric.capability), None)
+
+
+def follows(spec: ProfileSpec) -> list[Any]:
+    """What the values of a profile follow from, besides what came back."""
+    kind = load_kind(spec)
+    own = getattr(kind, "follows", None)
+    return [spec.spec_hash, kind.VERSION, own(spec) if own is not None else None]

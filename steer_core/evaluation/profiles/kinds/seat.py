@@ -1,0 +1,128 @@
+"""SEAT: which attributes lie near which words in the model (`steer_core.evaluation.profiles.association`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from schemas.profile_sets import SeatSet
+from schemas.profile_spec import ProfileSpec
+from steer_core.evaluation.profiles.association import (
+    Association,
+    Floats,
+    association_test,
+    associations,
+    sizes_by_type,
+)
+from steer_core.evaluation.profiles.association import (
+    How as Partitions,
+)
+from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
+from steer_core.evaluation.profiles.sets import load_set
+from steer_core.statistics import Estimate
+
+VERSION = "1"
+ASKS = "encoded"
+ONE_SIDED = "a side of the test has no text"
+METRICS: Mapping[str, Metric] = {
+    "association": Metric("how much nearer X lies to A than to B, and Y the other way round; 0 is without association")
+}
+
+
+class SeatProfile(ProfileSpec):
+    """Sentence association tests."""
+
+    kind: Literal["seat"] = "seat"
+    set: SeatSet = Field(default_factory=lambda: SeatSet.model_validate({}), description="The tests")
+    partitions: Partitions | None = Field(
+        None, description="`exact`, `sampled` or `parametric`; null: exact where there are few"
+    )
+    samples: int = Field(100_000, gt=0, description="Partitions that are drawn where not all are looked at")
+
+
+SPEC = SeatProfile
+
+
+def items(spec: SeatProfile) -> pl.DataFrame:
+    """The texts of the tests."""
+    return load_set(spec.set)
+
+
+def _tests(found: Found, arm: str) -> Iterator[tuple[str, str, dict[str, tuple[list[str], Floats, list[str]]]]]:
+    """Name and type of each test with its four sides: item ids, embeddings, words. A side may lack some."""
+    of_items = [(i, json.loads(f)) for i, f in found.items.select("item_id", "facts").iter_rows()]
+    values = {
+        i: None if v is None else np.asarray(v, dtype=np.float64)
+        for i, v in found.vectors.filter(pl.col("arm_id") == arm).select("item_id", "values").iter_rows()
+    }
+    tests: dict[tuple[str, str], dict[str, list[tuple[str, Any, str]]]] = {}
+    for item, facts in of_items:
+        sides = tests.setdefault((facts["test"], facts["type"]), {side: [] for side in "xyab"})
+        if values.get(item) is not None:
+            sides[facts["side"]].append((item, values[item], facts["word"]))
+    for (name, kind), found_sides in tests.items():
+        yield (
+            name,
+            kind,
+            {
+                side: ([r[0] for r in rows], np.array([r[1] for r in rows]), [r[2] for r in rows])
+                for side, rows in found_sides.items()
+            },
+        )
+
+
+def measure(spec: SeatProfile, found: Found) -> pl.DataFrame:
+    """The association of each target text, turned so that above 0 is the stereotype."""
+    rows: list[tuple[str, str, int, str, float | None, str | None]] = []
+    for arm in found.arms:
+        for _, _, sides in _tests(found, arm):
+            if not all(len(sides[s][0]) for s in "xyab"):
+                rows += [(arm, i, 0, "association", None, ONE_SIDED) for s in "xy" for i in sides[s][0]]
+                continue
+            for side, sign in (("x", 1.0), ("y", -1.0)):
+                ids, vectors, _words = sides[side]
+                near = associations(vectors, sides["a"][1], sides["b"][1])
+                rows += [(arm, i, 0, "association", sign * float(v), None) for i, v in zip(ids, near, strict=True)]
+    return value_rows(rows)
+
+
+def figures(spec: SeatProfile, found: Found, values: pl.DataFrame, how: How) -> Iterator[Figure]:
+    """Effect size and p of each test; the mean size of each type of bias beside what it would be without any."""
+    for arm in found.arms:
+        done: list[tuple[str, Association]] = []
+        for name, kind, sides in _tests(found, arm):
+            if not all(len(sides[s][0]) for s in "xyab"):
+                nothing = Estimate(None, None, None, 0, 0)
+                yield Figure(arm, "effect_size", nothing, name, kind, why=ONE_SIDED)
+                continue
+            x, y, a, b = (sides[s][1] for s in "xyab")
+            words = (np.array(sides["x"][2]), np.array(sides["y"][2]))
+            repeated = len(set(words[0])) < len(words[0]) or len(set(words[1])) < len(words[1])
+            test = association_test(
+                x, y, a, b, rng=np.random.default_rng(how.seed), how=spec.partitions, samples=spec.samples,
+                words=words if repeated else None,
+            )  # fmt: skip
+            done.append((kind, test))
+            size = test.n_x + test.n_y
+            said = test.reason or f"{test.how}, {test.partitions} partitions of {test.units}"
+            for metric, value in (
+                ("effect_size", test.effect),
+                ("p", test.p),
+                ("p_two_sided", test.p_two_sided),
+                ("null_size", test.null_size),
+            ):
+                yield Figure(arm, metric, Estimate(value, None, None, size, test.units), name, kind, why=said)
+        for kind, sizes in sizes_by_type(done).items():
+            for metric, value in (("mean_size", sizes.mean_size), ("mean_null_size", sizes.null_size)):
+                own = Estimate(value, None, None, sizes.n_tests, sizes.n_tests)
+                yield Figure(arm, metric, own, kind, "by type", sizes.n_undefined)
+
+
+def shown(spec: SeatProfile, row: Mapping[str, Any]) -> bool:
+    """Effect sizes with their two-sided p."""
+    return row["metric"] in ("effect_size", "p_two_sided")

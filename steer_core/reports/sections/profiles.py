@@ -1,0 +1,229 @@
+"""What the page says of profiles: what the model is like apart from the requests, as it is and steered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from schemas.profiles import PLAIN
+from steer_core.evaluation.profiles.changes import Allowed, strongest_within
+from steer_core.evaluation.profiles.kind import capability_of, metrics_of, shown
+from steer_core.reports.drawing import Figure
+from steer_core.reports.inputs import CellTables, filled
+from steer_core.reports.numbers import listed, number, plural, signed
+from steer_core.reports.profile_plots import changes_figure, cost_figure, reliability_figure
+from steer_core.reports.sections import Section
+from steer_core.reports.sweeps import Sweep
+
+#: Settings that get a column of their own in the tables of figures.
+COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class ProfileTable:
+    """Figures of one profile, setting by setting.
+
+    Attributes:
+        name: of the profile.
+        description: in the configuration's words.
+        kind: of it.
+        at_once: rows that are shown at once: `what`, `setting`, `cells` (a figure an arm), `why`.
+        more: further rows.
+        figure: name of its reliability diagram; empty where it has none.
+    """
+
+    name: str
+    description: str
+    kind: str
+    at_once: tuple[dict[str, Any], ...]
+    more: tuple[dict[str, Any], ...]
+    figure: str
+
+
+@dataclass(frozen=True)
+class ProfilesSection:
+    """Profiles on the page.
+
+    Attributes:
+        sentences: what differs, setting by setting; each claim is corrected for all that the page looks at.
+        allowed: what a budget allows, in sentences.
+        arms: the settings: `label`, `said` (what stands in front of every prompt).
+        stands: changes that stand among all, largest first.
+        n_tests: how many were looked at.
+        tables: a profile each.
+        missing: what has no value, and why.
+        figures: names of what is drawn over all profiles.
+    """
+
+    sentences: tuple[str, ...]
+    allowed: tuple[str, ...]
+    arms: tuple[dict[str, Any], ...]
+    stands: tuple[dict[str, Any], ...]
+    n_tests: int
+    tables: tuple[ProfileTable, ...]
+    missing: tuple[str, ...]
+    figures: tuple[str, ...]
+
+
+def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
+    """The section; none where the cell has no profile."""
+    found = {name: filled(rows) for name, rows in tables.profiles.items()}
+    arms, figures = found.get("profile_arms"), found.get("profile_figures")
+    values, items = found.get("profile_values"), found.get("profile_items")
+    if arms is None or figures is None or values is None or items is None:
+        return []
+    changes = tables.profiles["profile_changes"]
+    rows = arms.to_dicts()
+    used = [r for r in rows if r["role"] in ("request", "behavior")]
+    drawn: list[Figure] = [changes_figure(used, changes)] if changes.height else []
+    capability = _capability(tables)
+    if capability is not None:
+        most = tables.budget.most if tables.budget is not None else None
+        cost = cost_figure(arms, changes, *capability, budget=most)
+        drawn += [cost] if cost is not None else []
+    of_profiles, reliability = [], []
+    shown_arms = [r for r in rows if r["arm_id"] == PLAIN] + used
+    for name, spec in tables.profile_specs.items():
+        own = figures.filter(pl.col("profile") == name)
+        diagram = reliability_figure(name, values, items, shown_arms)
+        reliability += [diagram] if diagram is not None else []
+        lines = list(_lines(own, _columns(rows)))
+        of_profiles.append(
+            ProfileTable(
+                name,
+                spec.description,
+                spec.kind,
+                tuple(line for line in lines if shown(spec, line["row"])),
+                tuple(line for line in lines if not shown(spec, line["row"])),
+                diagram.name if diagram is not None else "",
+            )
+        )
+    content = ProfilesSection(
+        sentences=tuple(_sentences(rows, changes)),
+        allowed=tuple(_allowed(tables, arms, values, items)),
+        arms=tuple({"label": r["label"], "said": r["system"]} for r in _columns(rows)),
+        stands=tuple(_stands(rows, changes)),
+        n_tests=changes.height,
+        tables=tuple(of_profiles),
+        missing=tuple(_missing(values)),
+        figures=tuple(f.name for f in drawn),
+    )
+    return [Section("profiles.html.jinja", content, (("profiles", "Profiles"),), (*drawn, *reliability))]
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Settings with a column of their own: the model as it is, the method as it is used, and some further ones."""
+    order = {PLAIN: 0, "request": 1, "behavior": 2, "arm": 3}
+    return sorted(rows, key=lambda r: order[r["role"]])[:COLUMNS]
+
+
+def _capability(tables: CellTables) -> tuple[str, str, int] | None:
+    """Profile, metric and which way is better of the capability that costs are counted in."""
+    specs = tables.profile_specs
+    if tables.budget is not None and tables.budget.profile in specs:
+        metric = tables.budget.metric or capability_of(specs[tables.budget.profile])
+        if metric is not None:
+            known = metrics_of(specs[tables.budget.profile]).get(metric)
+            return tables.budget.profile, metric, known.better if known is not None and known.better else 1
+    for name, spec in specs.items():
+        if (metric := capability_of(spec)) is not None:
+            return name, metric, metrics_of(spec)[metric].better
+    return None
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iterator[str]:
+    """How much differs in each setting as the method is used."""
+    if not changes.height:
+        yield "Only the model as it is was profiled: without a text to rewrite this method says and does nothing."
+        return
+    for row in rows:
+        if row["role"] not in ("request", "behavior"):
+            continue
+        own = changes.filter(pl.col("arm_id") == row["arm_id"])
+        stands = own.filter("different").sort("p_adjusted", pl.col("effect_size").abs(), descending=[False, True])
+        head = f"{row['label']}: "
+        if not stands.height:
+            yield f"{head}none of {own.height} figures can be told apart from the model as it is."
+            continue
+        named = [
+            f"{r['metric'].replace('_', ' ')} ({r['profile']}) {signed(r['difference'])}"
+            for r in stands.head(3).iter_rows(named=True)
+        ]
+        more = f" and {stands.height - 3} more" if stands.height > 3 else ""
+        verb = "differs" if stands.height == 1 else "differ"
+        yield f"{head}{stands.height} of {own.height} figures {verb} from the model as it is: {listed(named)}{more}."
+
+
+def _stands(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    labels = {r["arm_id"]: r["label"] for r in rows}
+    order = {r["arm_id"]: k for k, r in enumerate(rows)}
+    own = changes.filter("different").with_columns(place=pl.col("arm_id").replace_strict(order, return_dtype=pl.Int64))
+    for row in own.sort("place", pl.col("effect_size").abs(), descending=[False, True], nulls_last=True).iter_rows(
+        named=True
+    ):
+        yield row | {"label": labels[row["arm_id"]]}
+
+
+def _lines(figures: pl.DataFrame, arms: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One line a figure, a cell an arm."""
+    keys = ["group", "metric", "setting"]
+    for key, part in figures.group_by(keys, maintain_order=True):
+        of_arm = {r["arm_id"]: r for r in part.iter_rows(named=True)}
+        first = next(iter(of_arm.values()))
+        cells = [of_arm.get(a["arm_id"]) for a in arms]
+        whys = list(dict.fromkeys(r["why"] for r in of_arm.values() if r["why"]))
+        yield {
+            "row": first,
+            "group": key[0],
+            "metric": key[1],
+            "setting": key[2],
+            "cells": cells,
+            "why": "; ".join(whys[:2]) + (" …" if len(whys) > 2 else ""),
+        }
+
+
+def _missing(values: pl.DataFrame) -> Iterator[str]:
+    """What has no value, profile by profile, with the reasons."""
+    for (profile,), part in values.group_by("profile", maintain_order=True):
+        none = part.filter(pl.col("value").is_null())
+        if not none.height:
+            continue
+        reasons = [f"{n:,} {why}" for why, n in none["missing"].value_counts(sort=True).head(4).rows()]
+        yield f"{profile}: {none.height:,} of {plural(part.height, 'value')} are missing: {listed(reasons)}."
+
+
+def _allowed(tables: CellTables, arms: pl.DataFrame, values: pl.DataFrame, items: pl.DataFrame) -> Iterator[str]:
+    """What the budget allows on each axis and side of 0."""
+    capability = _capability(tables)
+    if tables.budget is None or capability is None:
+        return
+    profile, metric, better = capability
+    placed = arms.filter(pl.col("position").is_not_null()).with_columns(side=pl.col("position").sign())
+    for (_, axis, _), group in placed.group_by("asked", "axis", "side", maintain_order=True):
+        positions = dict(group.select("arm_id", "position").iter_rows())
+        found = strongest_within(
+            values, items, positions, profile=profile, metric=metric, budget=tables.budget.most, better=better
+        )
+        words = str(group["label"][0]).rpartition(", ")[0] or str(group["label"][0])
+        yield f"{words}: {_budget_words(found, metric, profile, str(axis))}"
+
+
+def _budget_words(found: Allowed, metric: str, profile: str, axis: str) -> str:
+    said = f"a loss of {number(found.budget, 3)} in {metric.replace('_', ' ')} of {profile}"
+    last = found.looked_at[-1]
+    if found.arm_id is None:
+        return (
+            f"no setting is known to stay below {said}: already the weakest, {signed(last.position)}, may lose up to "
+            f"{number(last.most, 3)} (95 % confidence)."
+        )
+    chosen = next(one for one in found.looked_at if one.arm_id == found.arm_id)
+    text = (
+        f"the strongest setting known to stay below {said} is {signed(chosen.position)} on {axis}: it loses "
+        f"{number(chosen.loss, 3)}, at most {number(chosen.most, 3)} (95 % confidence)"
+    )
+    if not last.within:
+        return f"{text}; {signed(last.position)} may lose up to {number(last.most, 3)}."
+    return f"{text}; no stronger one was measured."
