@@ -96,16 +96,29 @@ def _check_lines(source: FileSource, data: bytes) -> None:
         )
 
 
-def _read_hub(source: HubSource) -> pl.DataFrame:
+def load_hub(dataset: str, *, config: str | None, split: str, revision: str | None) -> Any:
+    """A split of a hub data set, or of a local dataset folder, as `datasets` gives it.
+
+    Raises:
+        SteerworksError: it cannot be loaded; names it and says what to check.
+    """
     from datasets import load_dataset
 
     try:
-        data = load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
-    except (OSError, ValueError, KeyError) as error:
+        return load_dataset(dataset, config, split=split, revision=revision)
+    # RuntimeError: a data set that is a program, which `datasets` runs no more
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SteerworksError(
-            f"source {source.name!r}: data set {source.dataset!r} (config {source.config}, split {source.split!r}) "
-            f"could not be loaded: {str(error)[:300]}. Check the names, the network, and HF_HUB_OFFLINE"
+            f"data set {dataset!r} (config {config}, split {split!r}) could not be loaded: {str(error)[:300]}. Check "
+            "the names, the network, and HF_HUB_OFFLINE"
         ) from error
+
+
+def _read_hub(source: HubSource) -> pl.DataFrame:
+    try:
+        data = load_hub(source.dataset, config=source.config, split=source.split, revision=source.revision)
+    except SteerworksError as error:
+        raise SteerworksError(f"source {source.name!r}: {error}") from error
     wanted = {source.column, *source.filters}
     missing = sorted(wanted - set(data.column_names))
     if missing:

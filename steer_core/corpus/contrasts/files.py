@@ -49,7 +49,7 @@ def read_rows(path: str, *, required: Sequence[str], optional: Sequence[str] = (
     Raises:
         SteerworksError: no such file, unknown ending, not readable, no row, or a row without a required column.
     """
-    raw = _read(path)
+    raw = read_records(path)
     if not raw:
         raise SteerworksError(f"{path} has no row; each row needs {_listed(required)}")
     rows = []
@@ -82,7 +82,7 @@ def columns_of(path: str) -> set[str]:
     Raises:
         SteerworksError: as `read_rows`.
     """
-    return {k for body in _read(path)[:1] for k in body}
+    return {k for body in read_records(path)[:1] for k in body}
 
 
 def ending(path: str) -> str:
@@ -117,28 +117,66 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _read(path: str) -> list[dict[str, Any]]:
+def read_records(path: str, *, named_in: str = "behaviors.yaml") -> list[dict[str, Any]]:
+    """The rows of a JSON list, JSONL, CSV or Parquet file, by its ending, with their values as they stand.
+
+    Args:
+        path: path or fsspec URL.
+        named_in: where a user wrote the path, for the error of a file that is not there.
+
+    Raises:
+        SteerworksError: no such file, unknown ending, or not readable; names row or line.
+    """
     kind = ending(path)
-    fs, local = filesystem(path)
-    if not fs.exists(local):
-        raise SteerworksError(f"no file at {path}; correct the path in behaviors.yaml")
-    try:
-        with open_file(path) as file:
-            data = file.read()
-    except OSError as error:
-        raise SteerworksError(f"{path} cannot be read: {error.strerror or error}") from error
+    data = _bytes_of(path, named_in)
     if kind == "parquet":
         try:
             return pl.read_parquet(io.BytesIO(data), hive_partitioning=False).to_dicts()
         except (polars.exceptions.PolarsError, OSError) as error:
             raise SteerworksError(f"{path} is not readable as parquet: {str(error).splitlines()[0][:200]}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SteerworksError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    text = _decoded(path, data)
     if kind == "csv":
         return _csv(path, text)
     return list(_whole(path, _json_list(path, text))) if kind == "json" else list(json_lines(path, text))
+
+
+def read_document(path: str, *, named_in: str = "behaviors.yaml") -> Any:
+    """What a JSON file holds; of a file with one object a line, the list of them. Its ending says neither.
+
+    Raises:
+        SteerworksError: no such file, or not readable; names row or line.
+    """
+    text = _decoded(path, _bytes_of(path, named_in))
+    try:
+        body = json.loads(text)
+    except json.JSONDecodeError as error:
+        # a second line of JSON lines is what follows a whole document
+        if error.msg == "Extra data":
+            return list(json_lines(path, text))
+        raise SteerworksError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise SteerworksError(f"{path}: brackets inside brackets without end") from error
+    rows = body if isinstance(body, list) and all(isinstance(row, dict) for row in body) else [{"document": body}]
+    list(_whole(path, rows))
+    return body
+
+
+def _bytes_of(path: str, named_in: str) -> bytes:
+    fs, local = filesystem(path)
+    if not fs.exists(local):
+        raise SteerworksError(f"no file at {path}; correct the path in {named_in}")
+    try:
+        with open_file(path) as file:
+            return bytes(file.read())
+    except OSError as error:
+        raise SteerworksError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _decoded(path: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SteerworksError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def _whole(path: str, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

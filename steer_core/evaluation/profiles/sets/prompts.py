@@ -1,0 +1,82 @@
+"""Items whose answer is written: prompts to be answered, and beginnings of texts to be continued."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import polars as pl
+
+from schemas.profile_sets import PromptsSet
+from steer_core.evaluation.profiles.sets.items import Item, ItemSet, build
+from steer_core.evaluation.profiles.sets.reading import SHIPPED, Record, numbers, read_place
+from steer_core.evaluation.profiles.sets.tales import tales_prompts
+
+#: Columns that are looked for, in this order: a table of ours, Dolly-200, StrategyQA, ToxiGen and others.
+COLUMNS = ("prompt", "inputs", "question", "text")
+#: How a beginning is put in a user's turn.
+CONTINUE = "Here is the beginning of a text. Write how it goes on, and nothing else.\n\n{prompt}"
+FILES = {"open-questions": "open_questions.json", "continuations": "continuations.json"}
+
+
+def load(spec: PromptsSet) -> pl.DataFrame:
+    """Items of the set; see `read`."""
+    return read(spec).items
+
+
+def read(spec: PromptsSet) -> ItemSet:
+    """Items of the set.
+
+    `group` and `cluster` are the columns of these names. `facts` holds the columns in `keep`, and the numbers that
+    RealToxicityPrompts has of its prompts, nested or flat, as `prompt_toxicity` and so on.
+
+    Raises:
+        SteerworksError: a row has no prompt, or the place cannot be read; names row and place.
+    """
+    how = spec.continuation
+    if spec.origin == "shipped" and spec.shipped == "tales-prompts":
+        items, source = tales_prompts(spec.n, spec.seed), SHIPPED
+    else:
+        records, source = read_place(
+            spec.path,
+            spec.dataset,
+            FILES.get(spec.shipped, ""),
+            config=spec.config,
+            split=spec.split,
+            revision=spec.revision,
+        )
+        items = [_item(record, spec) for record in records]
+        if how is None and spec.origin == "shipped" and spec.shipped == "continuations":
+            how = "user-turn"
+    if how == "user-turn":
+        items = [_to_continue(item) for item in items]
+    return build("prompts", items, source, spec, chat=spec.chat if how is None else how == "user-turn")
+
+
+def _to_continue(item: Item) -> Item:
+    asked = CONTINUE.format(prompt=item.raw)
+    return Item(item.row, item.raw, asked=asked, cluster=item.cluster, group=item.group, notes=item.notes)
+
+
+def _item(record: Record, spec: PromptsSet) -> Item:
+    names = (spec.column,) if spec.column is not None else COLUMNS
+    given = record.need(*names)
+    known = {k: v for k, v in record.values.items() if isinstance(k, str) and k.startswith("prompt_")}
+    if isinstance(given, dict):
+        known |= {f"prompt_{k}": v for k, v in given.items() if k != "text"}
+        given = given.get("text")
+    if not isinstance(given, str) or not given.strip():
+        raise record.error(f"the prompt is {str(given)[:60]!r}: it must be text (or {{text: ...}}), and not blank")
+    notes: dict[str, Any] = dict(numbers(known))
+    for column in spec.keep:
+        if column not in record.values:
+            raise record.error(f"no column {column!r} to keep; the row has {', '.join(map(str, record.values))}")
+        value = record.values[column]
+        notes[column] = None if isinstance(value, float) and not math.isfinite(value) else value
+    return Item(
+        row=record.row,
+        raw=given,
+        cluster=record.label("cluster"),
+        group=record.label("group") or "",
+        notes=notes,
+    )

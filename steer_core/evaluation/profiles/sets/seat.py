@@ -1,0 +1,97 @@
+"""Texts of tests of association (WEAT: Caliskan et al. 2017; SEAT: May et al. 2019), in the published JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from schemas.profile_sets import SEAT_TYPES, SeatSet
+from steer_core.corpus.contrasts.files import read_document
+from steer_core.evaluation.profiles.sets.items import Item, ItemSet, build
+from steer_core.evaluation.profiles.sets.reading import NAMED_IN, SHIPPED, shipped_path
+from steer_core.tables.errors import SteerworksError
+from steer_core.tables.files import filesystem
+
+#: Part of a file -> side of the test.
+SIDES: Mapping[str, str] = {"targ1": "x", "targ2": "y", "attr1": "a", "attr2": "b"}
+TYPE_OF = {test: kind for kind, tests in SEAT_TYPES.items() for test in tests}
+ENDINGS = (".json", ".jsonl")
+
+
+def load(spec: SeatSet) -> pl.DataFrame:
+    """Items of the set; see `read`."""
+    return read(spec).items
+
+
+def read(spec: SeatSet) -> ItemSet:
+    """Items of the set: a text each, to be embedded.
+
+    `group` is the type of bias. `facts`: `test`, `type`, `side` (`x`, `y`: targets; `a`, `b`: attributes) and `word`,
+    what the text is made of: of a single word itself, of a sentence what the field `words` of its part says, else
+    null. `cluster` is the word within its test, where it is known. `row` counts the texts of a file.
+
+    Raises:
+        SteerworksError: a file is no test, a test that was asked for is not there, or the place cannot be read.
+    """
+    items = []
+    found = []
+    for path in _files(spec):
+        name = path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        found.append(name)
+        if spec.tests is None or name in spec.tests:
+            items += list(_texts(path, name, spec.types))
+    for asked in (*(spec.tests or ()), *spec.types):
+        if asked not in found:
+            raise SteerworksError(f"no test {asked!r}; there are {', '.join(found)}")
+    return build("seat", items, spec.path or SHIPPED)
+
+
+def _files(spec: SeatSet) -> list[str]:
+    place = spec.path or shipped_path("seat")
+    fs, local = filesystem(place)
+    if not fs.isdir(local):
+        return [place]
+    names = sorted(str(p).replace("\\", "/").rsplit("/", 1)[-1] for p in fs.ls(local, detail=False))
+    files = [f"{place.rstrip('/')}/{name}" for name in names if name.endswith(ENDINGS)]
+    if not files:
+        raise SteerworksError(f"{place} holds no file that ends in {' or '.join(ENDINGS)}")
+    return files
+
+
+def _texts(path: str, test: str, types: Mapping[str, str]) -> Iterator[Item]:
+    body = read_document(path, named_in=NAMED_IN)
+    if not isinstance(body, dict) or any(part not in body for part in SIDES):
+        raise SteerworksError(f"{path} is no association test: it must be one JSON object with {', '.join(SIDES)}")
+    kind = types.get(test) or TYPE_OF.get(test) or _kind(path, body)
+    row = 0
+    for part, side in SIDES.items():
+        texts, words = _examples(path, part, body[part])
+        for text, word in zip(texts, words, strict=True):
+            facts = {"test": test, "type": kind, "side": side, "word": word}
+            cluster = None if word is None else f"{test}/{word}"
+            yield Item(row=row, raw=text, cluster=cluster, group=kind, facts=facts)
+            row += 1
+
+
+def _kind(path: str, body: Mapping[str, Any]) -> str:
+    kind = body.get("type", "")
+    if not isinstance(kind, str):
+        raise SteerworksError(f"{path}: type is {str(kind)[:60]}, and must be a text")
+    return kind
+
+
+def _examples(path: str, part: str, given: Any) -> tuple[list[str], list[str | None]]:
+    texts = given.get("examples") if isinstance(given, dict) else None
+    if not isinstance(texts, list) or not texts:
+        raise SteerworksError(f"{path}, {part}: no list `examples` of texts")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise SteerworksError(f"{path}, {part}, row {row} (0-based): {str(text)[:60]!r} is no text, or blank")
+    words = given.get("words")
+    if words is None:
+        return texts, [None if any(c.isspace() for c in text.strip()) else text.strip() for text in texts]
+    if not isinstance(words, list) or len(words) != len(texts) or not all(isinstance(w, str) and w for w in words):
+        raise SteerworksError(f"{path}, {part}: `words` must name the word of each of the {len(texts)} examples")
+    return texts, list(words)
