@@ -14,14 +14,14 @@ from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import available_operators
 from steer_core.steering.plan import Plan
 from steer_core.steering.positions import FORMS
-from steer_core.steering.vector import SteeringVector
+from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 if TYPE_CHECKING:
     from steer_core.models.loading import LoadedModel
 
 #: What a plan can be asked for.
-Verb = Literal["generate", "score", "diverge"]
+Verb = Literal["generate", "score", "diverge", "embed"]
 #: How rows share forward passes: a finished row's place goes to the next call, or a batch steps on until its longest
 #: row ends, or each call is a request of its own to a server.
 Batching = Literal["refill", "plain", "remote"]
@@ -75,6 +75,19 @@ class Generation:
     receipt: str | None = None
     tokens: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says of a continuation.
+
+    Attributes:
+        log_probs: of each of its tokens, in nats; empty where it does not fit the model's context.
+        greedy: of each, whether no other token was likelier.
+    """
+
+    log_probs: tuple[float, ...]
+    greedy: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,10 @@ class Capabilities:
         passes: whether a rule may have further prompts read along with its row.
         log_probs: whether answers come with their tokens and the log-probabilities of these, where a call asks.
         greedy_flags: whether scores say of each token if it was the likeliest.
+        embeds: whether it returns the mean of a text's last hidden states.
+        prefixes: whether texts that are scored are read once as far as they begin with the same tokens; None: it is
+            known once the model is loaded, or only to a server.
+        prefixes_reason: why they are not, in words; empty where they are.
         batching: how rows share forward passes.
         batching_reason: why it is not `refill`, in words; empty where it is, or where that was asked for.
     """
@@ -180,16 +197,20 @@ class Capabilities:
     passes: bool = False
     log_probs: bool = False
     greedy_flags: bool = False
+    embeds: bool = False
+    prefixes: bool | None = None
+    prefixes_reason: str = ""
     batching: Batching = "plain"
     batching_reason: str = ""
 
-    def refuse(self, plan: Plan, verb: Verb = "generate", log_probs: bool = False) -> None:
+    def refuse(self, plan: Plan, verb: Verb = "generate", log_probs: bool = False, greedy_flags: bool = False) -> None:
         """Refuse a plan that the backend cannot execute; does nothing for one that it can.
 
         Args:
             plan: the plan.
             verb: what is asked for.
             log_probs: whether the answer is to come with log-probabilities.
+            greedy_flags: whether scores are to say of each token if it was the likeliest.
 
         Raises:
             SteerworksError: names the backend and what it cannot do.
@@ -230,8 +251,12 @@ class Capabilities:
             raise SteerworksError(
                 f"{self.name} backend cannot score continuations; use transformers, vllm or an endpoint with `scores`"
             )
+        if verb == "score" and greedy_flags and not self.greedy_flags:
+            raise SteerworksError(f"{self.name} backend cannot say which tokens are the likeliest; use transformers")
         if verb == "diverge" and not self.diverges:
             raise SteerworksError(f"{self.name} backend cannot measure divergence from unsteered; use transformers")
+        if verb == "embed" and not self.embeds:
+            raise SteerworksError(f"{self.name} backend cannot read hidden states of texts; use transformers")
 
 
 class Backend(Protocol):
@@ -290,6 +315,19 @@ class Backend(Protocol):
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation after its plan's prompt."""
+        ...
+
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+        """`score`, and of each token whether it was the likeliest; asked only of backends that give `greedy_flags`."""
+        ...
+
+    def embed(self, plans: Sequence[Plan], *, special: bool = False) -> list[Floats]:
+        """Mean of the last hidden states over each plan's prompt; asked only of backends that embed.
+
+        Args:
+            plans: texts, and what is done to the model while it reads them.
+            special: whether the special tokens that begin a prompt are part of the mean.
+        """
         ...
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:

@@ -1,17 +1,21 @@
-"""Score and diverge for any number of rows: in batches of like length, what occurs twice once."""
+"""Score and diverge for any number of rows: in batches of like length, what occurs twice once.
+
+Rows of one prompt stand in one batch, so that an engine that reads it once can do so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
-from steer_core.generation.backend import Backend
+from steer_core.generation.backend import Backend, Scored
 from steer_core.generation.run import Progress
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
 
-#: A verb of a backend: plans and continuations to numbers, one list a row.
-Verb = Callable[[Sequence[Plan], Sequence[str]], list[list[float]]]
+Found = TypeVar("Found")
+#: A verb of a backend: plans and continuations to what it says of each row.
+Verb = Callable[[Sequence[Plan], Sequence[str]], list[Found]]
 
 
 def score_all(
@@ -27,6 +31,23 @@ def score_all(
         SteerworksError: the backend cannot score.
     """
     return _all("score", backend.score, plans, continuations, backend, batch_size, progress)
+
+
+def score_greedy_all(
+    plans: Sequence[Plan],
+    continuations: Sequence[str],
+    backend: Backend,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> list[Scored]:
+    """`backend.score_greedy` of any number of rows; a row that occurs twice is scored once.
+
+    Raises:
+        SteerworksError: the backend cannot score, or not say which tokens are the likeliest.
+    """
+    for plan in plans:
+        backend.capabilities.refuse(plan, "score", greedy_flags=True)
+    return _all("score", backend.score_greedy, plans, continuations, backend, batch_size, progress)
 
 
 def diverge_all(
@@ -46,33 +67,59 @@ def diverge_all(
 
 def _all(
     name: Literal["score", "diverge"],
-    verb: Verb,
+    verb: Verb[Found],
     plans: Sequence[Plan],
     continuations: Sequence[str],
     backend: Backend,
     batch_size: int,
     progress: Progress | None,
-) -> list[list[float]]:
+) -> list[Found]:
     for plan in plans:
         backend.capabilities.refuse(plan, name)
     keys = [(p.id, c) for p, c in zip(plans, continuations, strict=True)]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     distinct = sorted(first.values())
-    # rows of one text stand together: they share what is below their interventions
-    texts: dict[object, int] = {}
-    read = {i: (plans[i].messages, plans[i].text, plans[i].tokens, continuations[i]) for i in distinct}
+    # rows of one prompt stand together, and in it those of one text: they share what is below their interventions
+    groups: dict[object, dict[str, list[int]]] = {}
     for i in distinct:
-        texts.setdefault(read[i], len(texts))
-    distinct.sort(key=lambda i: texts[read[i]])
-    lengths = [backend.prompt_tokens(plans[i]) + len(continuations[i]) // 3 for i in distinct]
-    found: dict[tuple[str, str], list[float]] = {}
-    for batch in batches(lengths, batch_size):
-        rows = [distinct[j] for j in batch]
+        prompt = (plans[i].messages, plans[i].text, plans[i].tokens)
+        groups.setdefault(prompt, {}).setdefault(continuations[i], []).append(i)
+    grouped = [[i for rows in texts.values() for i in rows] for texts in groups.values()]
+    lengths = [
+        backend.prompt_tokens(plans[group[0]]) + max(len(continuations[i]) // 3 for i in group) for group in grouped
+    ]
+    found: dict[tuple[str, str], Found] = {}
+    for rows in group_batches(grouped, lengths, batch_size):
         numbers = verb([plans[i] for i in rows], [continuations[i] for i in rows])
         found |= {keys[i]: n for i, n in zip(rows, numbers, strict=True)}
         if progress is not None:
             progress(len(found), len(distinct))
     return [found[key] for key in keys]
+
+
+def group_batches(groups: Sequence[Sequence[int]], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Groups of rows in batches of like length, longest first; a group is cut only where it is larger than a batch.
+
+    Args:
+        groups: numbers of rows.
+        lengths: of each group.
+        batch_size: most rows of a batch.
+
+    Raises:
+        ConfigError: the batch size is below 1.
+    """
+    found: list[list[int]] = []
+    if batch_size < 1:
+        raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one row")
+    for number in sorted(range(len(groups)), key=lambda k: (-lengths[k], k)):
+        group = groups[number]
+        for first in range(0, len(group), batch_size):
+            part = list(group[first : first + batch_size])
+            if found and len(found[-1]) + len(part) <= batch_size:
+                found[-1] += part
+            else:
+                found.append(part)
+    return found
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

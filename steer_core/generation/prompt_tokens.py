@@ -143,6 +143,38 @@ def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mappin
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def begun(prompt: Sequence[int], tokenizer: Any) -> list[int]:
+    """The token ids that a text is scored after: its prompt, or where that is empty, what begins a text.
+
+    That is the tokenizer's BOS, or its EOS where it has none (GPT-2 and its kin were trained on texts behind one).
+
+    Raises:
+        SteerworksError: the prompt is empty, and the tokenizer has neither.
+    """
+    if prompt:
+        return list(prompt)
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [int(token)]
+    raise SteerworksError(
+        f"an empty prompt cannot be scored after: this tokenizer ({type(tokenizer).__name__}) has no token that begins "
+        "or ends a text, so nothing says how likely a first token is; give the plan a text"
+    )
+
+
+def spelled(continuations: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Token ids of continuations, each by itself and without special tokens.
+
+    Raises:
+        ValueError: some have no tokens; says which.
+    """
+    ids = [list(tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
+    if empty := [str(i) for i, own in enumerate(ids) if not own]:
+        which = f"continuation {empty[0]} has" if len(empty) == 1 else f"continuations {', '.join(empty)} have"
+        raise ValueError(f"{which} no tokens: nothing to score")
+    return ids
+
+
 def end_of_turn(tokenizer: Any, chat: bool | None, template_options: Mapping[str, Any], ends: Set[int]) -> int:
     """The token that ends an answer: where a template writes one behind an answer, that one.
 

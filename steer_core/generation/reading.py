@@ -2,75 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
-from steer_core.generation.prompt_tokens import pad_left
+from steer_core.generation.backend import Scored
+from steer_core.generation.branching import Passes, feed
+from steer_core.generation.prefixes import Read, Segment, segments_of, whole
 from steer_core.generation.regimes import Regime
-from steer_core.generation.trunk import below, shares_trunk, untouched
+from steer_core.generation.trunk import shares_trunk, untouched
 from steer_core.models.loading import LoadedModel
-from steer_core.steering.intervention import Intervention
-from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Read:
-    """A row of a pass; calls that agree in it are one row.
-
-    Attributes:
-        interventions: of the row.
-        adapter: that the row wears.
-        tokens: token ids that are fed: prompt, and answer but for its last token, which is scored and never read.
-        prompt: how many of them are prompt.
-    """
-
-    interventions: tuple[Intervention, ...]
-    adapter: str | None
-    tokens: tuple[int, ...]
-    prompt: int
-
-    @classmethod
-    def of(cls, plan: Plan, prompt: Sequence[int], answer: Sequence[int], *, plain: bool = False) -> Read:
-        """The row that reads an answer after its prompt; `plain`: by the model as it is, whatever a plan does."""
-        tokens, length = (*prompt, *answer[:-1]), len(prompt)
-        return cls((), None, tokens, length) if plain else cls(plan.interventions, plan.adapter, tokens, length)
-
-    @property
-    def steered(self) -> bool:
-        """Whether anything is done to the model."""
-        return bool(self.interventions) or self.adapter is not None
-
-    @property
-    def asked(self) -> int:
-        """Columns whose logits are wanted: from the last prompt token on."""
-        return len(self.tokens) - self.prompt + 1
-
-
 def read_logits(
-    loaded: LoadedModel,
+    passes: Passes,
     rows: Iterable[Read],
     *,
-    accepted: Set[str],
     regime: Regime,
-    steered: Callable[[Sequence[Any], Sequence[int]], Any],
-    worn: Callable[[Sequence[str | None]], Any],
+    prefixes: Callable[[], bool],
     not_finite: Callable[[int, Read], SteerworksError],
 ) -> dict[Read, Tensor]:
-    """Logits [asked, vocabulary] of each distinct row; the head runs on those columns only.
+    """Logits [asked, vocabulary] of each distinct row; the head runs on the columns that are asked for.
+
+    Rows that begin with the same tokens are read once as far as they agree (`generation.prefixes`).
 
     Args:
-        loaded: the model.
+        passes: how passes are made.
         rows: what is read.
-        accepted: names of the arguments of its forward pass.
         regime: which rows may share a pass.
-        steered: a context that steers a batch, and yields what was applied.
-        worn: a context in which each row of a pass wears its adapter.
+        prefixes: whether the model lets rows go on from a cache that they share; asked where there is one to share.
         not_finite: makes the error for a row, with its number among `rows`, whose logits are no numbers.
 
     Raises:
@@ -83,84 +47,67 @@ def read_logits(
             numbers[row] = number
             alike.setdefault(regime(len(row.tokens), len(row.tokens)), []).append(row)
     found: dict[Read, Tensor] = {}
-    for group, last in (part for rows_alike in alike.values() for part in _parts(loaded, rows_alike)):
-        logits = _pass(loaded, group, last, accepted, steered, worn)
-        finite = logits.amax(dim=-1).isfinite().cpu().numpy()
-        for k, row in enumerate(group):
-            if not finite[k, -row.asked :].all():
-                raise not_finite(numbers[row], row)
-            found[row] = logits[k, -row.asked :]
+    for rows_alike in alike.values():
+        roots = segments_of(rows_alike)
+        if any(len(root.rows) > 1 for root in roots) and not prefixes():
+            roots = whole(rows_alike)
+        for part, last in _parts(passes.loaded, roots):
+            segments, kept = part, None
+            while segments:
+                kept = feed(passes, segments, last, kept)
+                for segment, is_finite in zip(segments, _finite(segments), strict=True):
+                    if not is_finite:
+                        row = min(segment.rows, key=numbers.__getitem__)
+                        raise not_finite(numbers[row], row)
+                    found |= {r: segment.logits_of(r) for r in segment.rows if len(r.tokens) == segment.stop}
+                segments = [s for segment in segments for s in segment.after]
     return found
 
 
-def _parts(loaded: LoadedModel, rows: Sequence[Read]) -> list[tuple[list[Read], int | None]]:
-    """Rows that make a pass together, each with the last layer that rows of one text share; None: they share none."""
+def _finite(segments: Sequence[Segment]) -> list[bool]:
+    """Whether the logits of each segment are numbers."""
+    import torch
+
+    logits = [s.logits for s in segments if s.logits is not None]
+    most = torch.cat([one.amax(dim=-1) for one in logits]).isfinite().cpu().numpy()
+    ends = list(accumulate((len(one) for one in logits), initial=0))
+    return [bool(most[low:high].all()) for low, high in pairwise(ends)]
+
+
+def _parts(loaded: LoadedModel, roots: Sequence[Segment]) -> list[tuple[list[Segment], int | None]]:
+    """Segments that make a pass together, each with the last layer that those of one text share; None: they share none.
+
+    What follows them stays with them.
+    """
     texts: dict[tuple[int, ...], set[int]] = {}
-    for row in rows:
+    for root in roots:
+        row = root.read
         last = untouched(row.interventions) if row.interventions else -1
         if last >= 0 and row.adapter is None:
-            texts.setdefault(row.tokens, set()).add(last)
-    if len({row.tokens for row in rows}) == len(rows) or not texts or not shares_trunk(loaded):
-        return [(list(rows), None)]
-    parts: dict[int | None, list[Read]] = {}
-    for row in rows:
+            texts.setdefault(root.tokens, set()).add(last)
+    if len({root.tokens for root in roots}) == len(roots) or not texts or not shares_trunk(loaded):
+        return [(list(roots), None)]
+    parts: dict[int | None, list[Segment]] = {}
+    for root in roots:
+        row = root.read
         last = untouched(row.interventions) if row.interventions else -1
         place = last if last >= 0 and row.adapter is None else None
         if not row.steered:
             # what nothing is done to rides along where most is shared, with its own text if there is one
-            place = max(texts.get(row.tokens) or {most for places in texts.values() for most in places})
-        parts.setdefault(place, []).append(row)
+            place = max(texts.get(root.tokens) or {most for places in texts.values() for most in places})
+        parts.setdefault(place, []).append(root)
     return [(part, place) for place, part in parts.items()]
 
 
-def _pass(
-    loaded: LoadedModel,
-    rows: Sequence[Read],
-    last: int | None,
-    accepted: Set[str],
-    steered: Callable[[Sequence[Any], Sequence[int]], Any],
-    worn: Callable[[Sequence[str | None]], Any],
-) -> Tensor:
-    import torch
-
-    ids, mask = pad_left([row.tokens for row in rows], loaded.tokenizer.pad_token_id, loaded.device)
-    options: dict[str, Any] = {"use_cache": False}
-    if "position_ids" in accepted:
-        # left padding must not shift learned positions
-        options["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-    if "logits_to_keep" in accepted:
-        options["logits_to_keep"] = max(row.asked for row in rows)
-    # a pass has one column for each token: equal tokens are equal rows, whatever is prompt
-    texts = {tokens: k for k, tokens in enumerate(dict.fromkeys(r.tokens for r in rows))}
-    sharing = last is not None and len(texts) < len(rows)
-    with (
-        torch.inference_mode(),
-        _trunk(loaded, last, [texts[r.tokens] for r in rows]) if sharing else nullcontext() as begin,
-        steered([r.interventions for r in rows], [r.prompt for r in rows]) as applied,
-        worn([r.adapter for r in rows]),
-    ):
-        if begin is not None:
-            begin()
-        logits: Tensor = loaded.model(input_ids=ids, attention_mask=mask, **options).logits
-    if applied is not None:
-        applied.receipts([len(row.tokens) for row in rows])
-    return logits
-
-
-def _trunk(loaded: LoadedModel, last: int | None, owner: Sequence[int]) -> AbstractContextManager[Any]:
-    from steer_core.steering.sites import find_sites
-
-    assert last is not None  # asked for only where layers are shared
-    return below(loaded.model, find_sites(loaded.model).layers, last, owner)
-
-
-def log_probs_of(
+def scores_of(
     rows: Sequence[Read],
     answers: Sequence[Sequence[int]],
     logits_of: Callable[[list[Read]], dict[Read, Tensor]],
     context: int | None,
-) -> list[list[float]]:
-    """Log-probability (nats) of each token of each answer; a row beyond the context has no numbers.
+) -> list[Scored]:
+    """Log-probability (nats) of each token of each answer, and whether no other token was likelier.
+
+    A row beyond the context has no numbers.
 
     Args:
         rows: what each answer is read in.
@@ -170,15 +117,22 @@ def log_probs_of(
     """
     import torch
 
-    logits = logits_of([row for row in rows if _fits(row, context)])
-    scores: list[list[float]] = []
-    for row, answer in zip(rows, answers, strict=True):
-        if not _fits(row, context):
-            scores.append([])
-            continue
-        log_probs = logits[row].float().log_softmax(dim=-1)  # [tokens, vocabulary]
-        picked = log_probs.gather(1, torch.tensor(answer, device=log_probs.device)[:, None])
-        scores.append([float(v) for v in picked[:, 0]])
+    fitting = [k for k, row in enumerate(rows) if _fits(row, context)]
+    scores = [Scored((), ()) for _ in rows]
+    if not fitting:
+        return scores
+    logits = logits_of([rows[k] for k in fitting])
+    picked, likeliest = [], []
+    for k in fitting:
+        own = logits[rows[k]].float()  # [tokens, vocabulary]
+        chosen = own.gather(1, torch.tensor(answers[k], device=own.device)[:, None])[:, 0]
+        picked.append(chosen - own.logsumexp(dim=-1))
+        likeliest.append(chosen >= own.amax(dim=-1))
+    # one copy from the device for all rows
+    numbers, flags = torch.cat(picked).tolist(), torch.cat(likeliest).tolist()
+    ends = accumulate((len(answers[k]) for k in fitting), initial=0)
+    for k, (low, high) in zip(fitting, pairwise(ends), strict=True):
+        scores[k] = Scored(tuple(numbers[low:high]), tuple(flags[low:high]))
     return scores
 
 
@@ -197,7 +151,7 @@ def divergences_of(
         steered: the rows as their plans want them.
         plain: the same rows by the model as it is.
         answers: token ids.
-        logits_of: as in `log_probs_of`.
+        logits_of: as in `scores_of`.
         context: as there.
     """
     pairs = list(zip(steered, plain, strict=True))

@@ -229,6 +229,13 @@ class Applied:
             )
         self._window = Window(stop - tokens, stop, offsets)
 
+    def carry_on(self, is_open: Sequence[Sequence[bool]]) -> None:
+        """Take over what gates said in an earlier pass, which read the prompts: for each row and intervention."""
+        for r, (interventions, said) in enumerate(zip(self.rows, is_open, strict=True)):
+            for i, one in zip(interventions, said, strict=True):
+                if i.gate is not None:
+                    self.decisions[i.gate].open[r] = one
+
     def hook(self, place: Place) -> Any:
         """Forward hook of a place's module."""
         key = (place.layer, place.site)

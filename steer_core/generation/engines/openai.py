@@ -12,7 +12,7 @@ import polars as pl
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Scored, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines import Money
 from steer_core.generation.remote.addresses import Standing
@@ -27,7 +27,7 @@ from steer_core.models.gguf import cache_root
 from steer_core.models.info import model_path
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.plan import Plan
-from steer_core.steering.vector import SteeringVector
+from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: It holds no device of this machine.
@@ -137,6 +137,24 @@ class OpenAiBackend:
         replies = Pump(self.wire, self.ledger, execution, self._standing).replies(jobs.values())
         found = {wanted[i]: json.loads(r.text) for i, r in replies if r.outcome == "answered"}
         return [found.get(key, []) for key in keys]
+
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError(
+            f"{self.capabilities.name} backend cannot say which tokens are the likeliest; use transformers"
+        )
+
+    def embed(self, plans: Sequence[Plan], *, special: bool = False) -> list[Floats]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError(f"{self.capabilities.name} backend cannot read hidden states of texts; use transformers")
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Not from here.

@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING, Literal
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter, wardrobe_of
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Interventions, Stats, Verb
+from steer_core.generation.backend import (
+    BATCH_SIZE,
+    Call,
+    Capabilities,
+    Finished,
+    Interventions,
+    Scored,
+    Stats,
+    Verb,
+)
+from steer_core.generation.branching import Passes, shares_prefixes
 from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
+from steer_core.generation.embedding import mean_states, texts_of
 from steer_core.generation.marks import Writer
-from steer_core.generation.prompt_tokens import encode_plan, end_of_turn
-from steer_core.generation.reading import Read, divergences_of, log_probs_of, read_logits
+from steer_core.generation.prefixes import Read
+from steer_core.generation.prompt_tokens import begun, encode_plan, end_of_turn, spelled
+from steer_core.generation.reading import divergences_of, read_logits, scores_of
 from steer_core.generation.regimes import Regime, regime_of
 from steer_core.generation.sharing import Sharing, sharing_of
 from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
-from steer_core.steering.vector import SteeringVector
+from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 if TYPE_CHECKING:
@@ -84,10 +96,15 @@ class TransformersBackend:
     def _batching(self) -> tuple[Literal["refill", "plain"], str]:
         return _batching(self.loaded, self._asked_batching, self._accepted)
 
+    @cached_property
+    def _no_prefixes(self) -> str:
+        return _why_no_prefixes(self.loaded, self._accepted)
+
     @property
     def capabilities(self) -> Capabilities:
         """All verbs, with all interventions; the context is the model's."""
-        return _able(self.loaded.info.max_context, *self._batching)
+        able = _able(self.loaded.info.max_context, *self._batching)
+        return replace(able, prefixes=not self._no_prefixes, prefixes_reason=self._no_prefixes)
 
     @property
     def execution(self) -> str:
@@ -184,10 +201,11 @@ class TransformersBackend:
         return self._finished(calls, batch_size)
 
     def _finished(self, calls: Iterable[Call | None], batch_size: int) -> Iterator[Finished]:
-        from steer_core.generation.stream import WINDOW, Passes, Stream, Waiting
+        from steer_core.generation.stream import WINDOW, Stream, Waiting
+        from steer_core.generation.stream import Passes as StreamPasses
 
         waiting = Waiting(calls, partial(self._prepare, batch_size), WINDOW * batch_size)
-        passes = Passes(
+        passes = StreamPasses(
             self.loaded,
             self._steered,
             self._wardrobe.worn,
@@ -198,7 +216,7 @@ class TransformersBackend:
             self._writer,
             {"logits_to_keep": 1} if "logits_to_keep" in self._accepted else {},
         )
-        if self.capabilities.batching == "plain":
+        if self._batching[0] == "plain":
             from steer_core.generation.plain import Batches
 
             yield from Batches(passes, waiting, batch_size, self._regime).finished()
@@ -296,18 +314,48 @@ class TransformersBackend:
         return end_of_turn(self.loaded.tokenizer, self.loaded.info.chat, spec.template_options, self.end_ids())
 
     def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
-        """Log-probability (nats) of each token of each continuation, in one forward pass for the batch.
+        """Log-probability (nats) of each token of each continuation, in shared forward passes.
 
-        Rows that feed the model the same tokens under the same interventions are computed once: the letters of an A/B
-        question after one prompt are one row. A row that does not fit the model's context has no numbers.
+        A continuation is tokenised by itself, without special tokens, and read behind its plan's prompt; behind an
+        empty one, after the token that begins a text (`prompt_tokens.begun`). Rows that feed the model the same tokens
+        under the same interventions are computed once, and rows that begin with the same tokens share those, where the
+        model allows it (`Capabilities.prefixes`): the options after one prompt, the examples before all prompts. A row
+        that does not fit the model's context has no numbers.
 
         Raises:
-            ValueError: a continuation has no tokens.
+            ValueError: continuations have no tokens.
             SteerworksError: an intervention cannot be applied (nothing has run then), or a receipt does not add up.
+        """
+        return [list(scored.log_probs) for scored in self.score_greedy(plans, continuations)]
+
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+        """`score`, and of each token whether no other one was likelier.
+
+        Raises:
+            ValueError, SteerworksError: as `score`.
         """
         prompts, answers = self._encode_pairs(plans, continuations, "score")
         rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        return log_probs_of(rows, answers, self._logits, self.loaded.info.max_context)
+        return scores_of(rows, answers, self._logits, self.loaded.info.max_context)
+
+    def embed(self, plans: Sequence[Plan], *, special: bool = False, batch_size: int = BATCH_SIZE) -> list[Floats]:
+        """Mean over the tokens of each plan's prompt of the last hidden states, float32 of shape [hidden size].
+
+        They are those that the head reads: behind the final norm, the model's `hidden_states[-1]`, under the plan's
+        interventions and adapter.
+
+        Args:
+            plans: texts, and what is done to the model while it reads them.
+            special: whether the special tokens that begin a prompt (BOS) are part of the mean.
+            batch_size: most rows of a pass.
+
+        Raises:
+            SteerworksError: a plan cannot be executed (nothing has run then); it has no tokens, or only special ones;
+                it does not fit the model's context; or hidden states are no numbers.
+        """
+        self._check(plans, "embed")
+        rows = texts_of(plans, self._prompts(plans), self.loaded, special)
+        return mean_states(self._passes, rows, self._regime, batch_size)
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
@@ -329,21 +377,26 @@ class TransformersBackend:
         self, plans: Sequence[Plan], continuations: Sequence[str], verb: Verb
     ) -> tuple[list[list[int]], list[list[int]]]:
         self._check(plans, verb)
-        prompts = [self.encode(p) for p in plans]
-        answers = [list(self.loaded.tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
-        for i, answer in enumerate(answers):
-            if not answer:
-                raise ValueError(f"continuation {i} has no tokens: nothing to score")
-        return prompts, answers
+        answers = spelled(continuations, self.loaded.tokenizer)
+        return [begun(p, self.loaded.tokenizer) for p in self._prompts(plans)], answers
+
+    def _prompts(self, plans: Sequence[Plan]) -> list[list[int]]:
+        """Token ids of prompts; what several plans ask is encoded once."""
+        asked = [(p.messages, p.text, p.tokens) for p in plans]
+        first = dict(zip(asked, plans, strict=True))
+        encoded = {key: self.encode(plan) for key, plan in first.items()}
+        return [encoded[key] for key in asked]
+
+    @property
+    def _passes(self) -> Passes:
+        return Passes(self.loaded, self._accepted, self._steered, self._wardrobe.worn)
 
     def _logits(self, rows: Iterable[Read]) -> dict[Read, Tensor]:
         return read_logits(
-            self.loaded,
+            self._passes,
             rows,
-            accepted=self._accepted,
             regime=self._regime,
-            steered=self._steered,
-            worn=self._wardrobe.worn,
+            prefixes=lambda: not self._no_prefixes,
             not_finite=self._not_finite,
         )
 
@@ -354,16 +407,32 @@ def _batching(
     """How rows share passes, and why it is not `refill` where nobody asked for something else."""
     if asked == "plain":
         return "plain", ""
-    from steer_core.generation.cache import why_not_refillable
-
-    reason = why_not_refillable(loaded.model, accepted)
-    if reason is None and (sharing := sharing_of(loaded)) is not Sharing.ANY:
-        reason = f"models of type {loaded.model.config.model_type!r} {sharing.value}"
+    reason = _why_no_shared_cache(loaded, accepted)
     if reason is None:
         return "refill", ""
     if asked == "refill":
         raise SteerworksError(f"rows of {loaded.spec.name!r} cannot take each other's places: {reason}; use `plain`")
     return "plain", reason
+
+
+def _why_no_shared_cache(loaded: LoadedModel, accepted: Set[str]) -> str | None:
+    """Why rows of all lengths cannot share a cache of keys and values, in words; None where they can."""
+    from steer_core.generation.cache import why_not_refillable
+
+    reason = why_not_refillable(loaded.model, accepted)
+    if reason is None and (sharing := sharing_of(loaded)) is not Sharing.ANY:
+        reason = f"models of type {loaded.model.config.model_type!r} {sharing.value}"
+    return reason
+
+
+def _why_no_prefixes(loaded: LoadedModel, accepted: Set[str]) -> str:
+    """Why rows that begin with the same tokens are each read in full, in words; empty where they are not."""
+    if (reason := _why_no_shared_cache(loaded, accepted)) is not None:
+        return reason
+    if shares_prefixes(loaded, accepted):
+        return ""
+    kind = loaded.model.config.model_type
+    return f"models of type {kind!r} say something else of a text that goes on from a shared beginning"
 
 
 def build(model: ModelSpec) -> TransformersBackend:
@@ -393,6 +462,8 @@ def _able(max_context: int | None, batching: Literal["refill", "plain"] = "plain
         extensions=available_rules(),
         passes=True,
         log_probs=True,
+        greedy_flags=True,
+        embeds=True,
         batching=batching,
         batching_reason=reason,
     )

@@ -17,7 +17,7 @@ from schemas.digest import canonical_json
 from schemas.endpoints import VllmServer
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Scored, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines._vllm_settings import (
     address,
@@ -40,7 +40,7 @@ from steer_core.generation.servers.starting import memory_to_spare, start
 from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel, fingerprint_of, load_model, load_tokenizer, ready_folder
 from steer_core.steering.plan import Plan
-from steer_core.steering.vector import SteeringVector
+from steer_core.steering.vector import Floats, SteeringVector
 from steer_core.tables.errors import SteerworksError
 
 __all__ = ["VllmBackend", "address", "build", "describe", "lacking", "remote"]
@@ -281,6 +281,22 @@ class VllmBackend:
     def _asked_as(self, adapter: str | None) -> str:
         """What the server calls the model under an adapter, or without one."""
         return self.spec.name if adapter is None else self._adapters.named(adapter)
+
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError("vllm backend cannot say which tokens are the likeliest; use transformers")
+
+    def embed(self, plans: Sequence[Plan], *, special: bool = False) -> list[Floats]:
+        """Not from here.
+
+        Raises:
+            SteerworksError: always.
+        """
+        raise SteerworksError("vllm backend cannot read hidden states of texts; use transformers")
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
         """Not from here: the server gives the likeliest tokens, and the divergence needs all.
