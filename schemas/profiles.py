@@ -211,6 +211,8 @@ class Frontier(Contract, table="frontier", key=("model", "method", "probe", "arm
     cost: float = column(nullable=True, description="What is lost of it against the model as it is; below 0 is a gain")
     cost_low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered")
     cost_high: float = column(nullable=True, description="Upper end")
-    n_different: int = column(ge=0, description="Metrics of all profiles that differ from the model as it is (Holm)")
+    n_different: int = column(
+        ge=0, description="Metrics that differ from the model as it is (Holm, and for the number of cells)"
+    )
     n_metrics: int = column(ge=0, description="Metrics that were looked at")
     best: bool = column(description="Whether no other of the model has less error and no more cost, as measured")

@@ -111,7 +111,7 @@ _AFTER = (
     Node("steerability_report", (reports.report,), "The cell's page", CELLS),
     Node(
         "leaderboard",
-        (reports.leaderboard, reports.leaderboard_page),
+        (reports.leaderboard, reports.frontier, reports.leaderboard_page),
         "All cells that are there, ranked, and the page",
         BOARD,
     ),

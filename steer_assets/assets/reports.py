@@ -9,13 +9,15 @@ from urllib.parse import quote
 import dagster as dg
 import polars as pl
 
-from schemas import Leaderboard, Reports
+from schemas import Frontier, Leaderboard, Reports
 from schemas.evaluation import HEADLINE
 from steer_assets.assets.fits import fitted_tables, swept_part
 from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
+from steer_core.evaluation.profiles import frontier as frontiers
+from steer_core.evaluation.profiles.kind import capability_of_bench
 from steer_core.generation.engines import cost_at_most
 from steer_core.methods import driver
 from steer_core.tables.errors import SteerworksError
@@ -234,6 +236,33 @@ def leaderboard(
     return evaluation.leaderboard(of_current[0], costs, of_current[1], controls(work.bench))
 
 
+def _cost(work: Work) -> tuple[str, str, int]:
+    """Profile, metric and which way is better of the capability that costs are counted in; empty where none has one."""
+    return capability_of_bench(registry().profiles_of(work.bench), work.bench.profiled.budget) or ("", "", 1)
+
+
+@table(
+    Frontier,
+    version=frontiers.VERSION,
+    spec=lambda work: [_cells(work), *_cost(work)],
+    applies=lambda work: bool(work.bench.profiles),
+    fan_in={"steerability_summary": "grid", "profile_arms": "grid", "profile_changes": "grid"},
+    also=lambda bench: ("profile_arms", "profile_changes") if bench.profiles else (),
+)
+def frontier(
+    work: Work, leaderboard: pl.DataFrame, steerability_summary: pl.DataFrame, **profiles: pl.DataFrame
+) -> pl.DataFrame:
+    """What each setting gains on the probe beside what it costs apart from the request, of all cells on the board."""
+    profile, metric, better = _cost(work)
+    cell = ["model", "method"]
+    errors = steerability_summary.join(leaderboard, on=[*cell, "probe"], how="semi")
+    arms, changes = (
+        _of_valid_cells(work, profiles[name]).join(leaderboard, on=cell, how="semi")
+        for name in ("profile_arms", "profile_changes")
+    )
+    return frontiers.frontier_of(errors, arms, changes, profile=profile, metric=metric, better=better)
+
+
 def _links(work: Work) -> dict[tuple[str, str], str]:
     """Pages of cells that exist, relative to the leaderboard's."""
     paths = {
@@ -252,7 +281,9 @@ def _links(work: Work) -> dict[tuple[str, str], str]:
     metadata=_said("leaderboard_page"),
     intact=_intact("leaderboard_page"),
 )
-def leaderboard_page(work: Work, leaderboard: pl.DataFrame, sweep_findings: pl.DataFrame) -> pl.DataFrame:
+def leaderboard_page(
+    work: Work, leaderboard: pl.DataFrame, sweep_findings: pl.DataFrame, frontier: pl.DataFrame
+) -> pl.DataFrame:
     """The leaderboard as a page, linked to the cells' reports."""
     page = reports.build_leaderboard(
         leaderboard,
@@ -261,5 +292,6 @@ def leaderboard_page(work: Work, leaderboard: pl.DataFrame, sweep_findings: pl.D
         controls=controls(work.bench),
         versions={"evaluation": evaluation.VERSION},
         behaviors=_of_valid_cells(work, sweep_findings) if sweep_findings.height else None,
+        frontier=frontier if frontier.height else None,
     )
     return _write(work, "leaderboard_page", page)

@@ -11,6 +11,7 @@ import polars as pl
 from steer_core.reports.behavior_ranking import BehaviorSection, behavior_sections
 from steer_core.reports.drawing import CELL, CONTROL, INK, MUTED, Figure, Panel, RenderedFigure, interval_line, render
 from steer_core.reports.files import ReportFiles, bundle
+from steer_core.reports.frontier import FrontierSection, frontier_sections
 from steer_core.reports.inputs import CONTROL_CELLS
 from steer_core.reports.numbers import number, percent, plural, span
 from steer_core.reports.page import Axis, page
@@ -24,6 +25,7 @@ def build_leaderboard(
     controls: Collection[str] = CONTROL_CELLS,
     versions: Mapping[str, str] | None = None,
     behaviors: pl.DataFrame | None = None,
+    frontier: pl.DataFrame | None = None,
 ) -> ReportFiles:
     """Builds the page that ranks cells, with a section for every (goal space, probe).
 
@@ -35,6 +37,7 @@ def build_leaderboard(
         versions: what made the table, for the footer.
         behaviors: rows of `schemas.SweepFindings` of all cells with the columns `model` and `method` added; None or
             empty leaves the section out.
+        frontier: rows of `schemas.Frontier`; None or empty leaves the section out.
 
     Raises:
         ValueError: the table is empty, or a path of `cell_reports` is not relative.
@@ -76,10 +79,20 @@ def build_leaderboard(
     if behaviors is not None and behaviors.height:
         swept, of_behaviors = behavior_sections(behaviors, controls, links)
         figures |= {figure.name: render(figure) for figure in of_behaviors}
+    costs: tuple[FrontierSection, ...] = ()
+    if frontier is not None and frontier.height:
+        costs, of_costs = frontier_sections(frontier, controls, links)
+        figures |= {figure.name: render(figure) for figure in of_costs}
     provenance = [("bench", bench), ("cells", f"{leaderboard.select('model', 'method').n_unique():,}")]
     provenance += sorted((versions or {}).items())
     html = page(
-        "leaderboard.html.jinja", figures, bench=bench, sections=sections, behaviors=swept, provenance=provenance
+        "leaderboard.html.jinja",
+        figures,
+        bench=bench,
+        sections=sections,
+        behaviors=swept,
+        costs=costs,
+        provenance=provenance,
     )
     best = leaderboard.filter(~pl.col("method").is_in(list(controls))).sort("rank")
     return bundle(

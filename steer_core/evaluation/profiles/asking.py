@@ -10,14 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.digest import digest_json
 from schemas.profile_spec import ProfileSpec
 from schemas.profiles import OptionScores, ProfileItems, ProfileVectors, ScoredTexts
 from schemas.specs import Decoding
 from steer_core.evaluation.arms import Arm, Asked, Item, pair
-from steer_core.evaluation.columns import Floats
 from steer_core.evaluation.profiles.kind import load_kind
 from steer_core.generation.backend import Verb
 from steer_core.generation.forced import score_all
@@ -192,7 +193,7 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     plans = [one.plan(backend.model_identity, FORCED) for one in asked]
     refused = {one.arm.arm_id: _refusal(one, run, "embed") for one in {o.arm.arm_id: o for o in asked}.values()}
     able = [k for k, one in enumerate(asked) if refused[one.arm.arm_id] is None]
-    places: dict[int, Floats] = {}
+    places: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(able), run.batch_size):
         block = able[start : start + run.batch_size]
         places |= dict(zip(block, backend.embed([plans[k] for k in block]), strict=True))

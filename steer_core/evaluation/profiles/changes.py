@@ -100,8 +100,8 @@ def _p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
     """Two-sided p of each test, from its cluster sums."""
     if not sums:
         return np.empty(0)
-    # with fewer draws not even the smallest p of all could be called different
-    draws = max(draws, math.ceil(2 * len(sums) / LEVEL))
+    # with fewer draws not even the smallest p of all could be called different, here or among twenty cells
+    draws = max(draws, math.ceil(20 * len(sums) / LEVEL))
     longest = max(map(len, sums))
     wide = np.full((longest, len(sums)), np.nan)
     for k, own in enumerate(sums):

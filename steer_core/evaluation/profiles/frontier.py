@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from schemas.profiles import PLAIN, Frontier
+from steer_core.evaluation.profiles.changes import LEVEL
 
 #: Bumped when the same tables give another frontier.
 VERSION = "1"
@@ -52,6 +53,9 @@ def frontier_of(
     cell = ["model", "method", "arm_id"]
     lost = [(-better * pl.col(c)).alias(n) for n, c in _ends(better).items()]
     cost = changes.filter(pl.col("profile") == profile, pl.col("metric") == metric).select(*cell, *lost)
+    # what is called different on one page of several cells is corrected for how many they are, too
+    n_cells = changes.select("model", "method").n_unique()
+    changes = changes.with_columns(different=(pl.col("p_adjusted") <= LEVEL / max(n_cells, 1)).fill_null(False))
     counts = changes.group_by(cell).agg(
         n_different=pl.col("different").sum().cast(pl.Int64), n_metrics=pl.len().cast(pl.Int64)
     )

@@ -26,7 +26,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.profile_spec import ProfileSpec
+from schemas.profile_spec import BudgetSpec, ProfileSpec
 from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileValues, ProfileVectors
 from schemas.sweeps import ArmAnswers
 from steer_core import extensions
@@ -159,6 +159,24 @@ def shown(spec: ProfileSpec, row: Mapping[str, Any]) -> bool:
 def capability_of(spec: ProfileSpec) -> str | None:
     """The metric of a profile that is a capability; None where it has none."""
     return next((name for name, metric in metrics_of(spec).items() if metric.capability), None)
+
+
+def capability_of_bench(
+    profiles: Mapping[str, ProfileSpec], budget: BudgetSpec | None = None
+) -> tuple[str, str, int] | None:
+    """Profile, metric and which way is better of the capability that costs are counted in.
+
+    The budget's, where there is one; else that of the first profile that has one; None where none has.
+    """
+    if budget is not None and budget.profile in profiles:
+        spec = profiles[budget.profile]
+        if (metric := budget.metric or capability_of(spec)) is not None:
+            known = metrics_of(spec).get(metric)
+            return budget.profile, metric, known.better if known is not None and known.better else 1
+    for name, spec in profiles.items():
+        if (metric := capability_of(spec)) is not None:
+            return name, metric, metrics_of(spec)[metric].better
+    return None
 
 
 def follows(spec: ProfileSpec) -> list[Any]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from schemas.profiles import PLAIN
 from steer_core.evaluation.profiles.changes import Allowed, strongest_within
-from steer_core.evaluation.profiles.kind import capability_of, metrics_of, shown
+from steer_core.evaluation.profiles.kind import capability_of_bench, shown
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
 from steer_core.reports.numbers import listed, number, plural, signed
@@ -79,7 +79,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
     rows = arms.to_dicts()
     used = [r for r in rows if r["role"] in ("request", "behavior")]
     drawn: list[Figure] = [changes_figure(used, changes)] if changes.height else []
-    capability = _capability(tables)
+    capability = capability_of_bench(tables.profile_specs, tables.budget)
     if capability is not None:
         most = tables.budget.most if tables.budget is not None else None
         cost = cost_figure(arms, changes, *capability, budget=most)
@@ -118,20 +118,6 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Settings with a column of their own: the model as it is, the method as it is used, and some further ones."""
     order = {PLAIN: 0, "request": 1, "behavior": 2, "arm": 3}
     return sorted(rows, key=lambda r: order[r["role"]])[:COLUMNS]
-
-
-def _capability(tables: CellTables) -> tuple[str, str, int] | None:
-    """Profile, metric and which way is better of the capability that costs are counted in."""
-    specs = tables.profile_specs
-    if tables.budget is not None and tables.budget.profile in specs:
-        metric = tables.budget.metric or capability_of(specs[tables.budget.profile])
-        if metric is not None:
-            known = metrics_of(specs[tables.budget.profile]).get(metric)
-            return tables.budget.profile, metric, known.better if known is not None and known.better else 1
-    for name, spec in specs.items():
-        if (metric := capability_of(spec)) is not None:
-            return name, metric, metrics_of(spec)[metric].better
-    return None
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iterator[str]:
@@ -197,7 +183,7 @@ def _missing(values: pl.DataFrame) -> Iterator[str]:
 
 def _allowed(tables: CellTables, arms: pl.DataFrame, values: pl.DataFrame, items: pl.DataFrame) -> Iterator[str]:
     """What the budget allows on each axis and side of 0."""
-    capability = _capability(tables)
+    capability = capability_of_bench(tables.profile_specs, tables.budget)
     if tables.budget is None or capability is None:
         return
     profile, metric, better = capability

@@ -46,7 +46,9 @@ class ChoicesProfile(ProfileSpec):
 
     kind: Literal["choices"] = "choices"
     set: ChoicesSet = Field(default_factory=lambda: ChoicesSet.model_validate({}), description="What is asked")
-    normalisation: Normalisation = Field("byte", description="Of the scores by which an answer is chosen")
+    normalisation: Normalisation = Field(
+        "sum", description="Of the scores by which an answer is chosen; `sum`: the model's own probabilities"
+    )
     also: Annotated[tuple[Normalisation, ...], EACH_ONCE] = Field(
         NORMALISATIONS, description="Normalisations that are reported beside it"
     )

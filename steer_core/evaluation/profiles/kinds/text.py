@@ -18,7 +18,7 @@ from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, valu
 from steer_core.evaluation.profiles.profile import VERSION as METRICS_VERSION
 from steer_core.evaluation.profiles.profile import profile_texts
 from steer_core.evaluation.profiles.sets import load_set
-from steer_core.statistics import clustered_mean
+from steer_core.statistics import clustered_mean, clustered_share
 
 VERSION = f"1.{METRICS_VERSION}"
 ASKS = "written"
@@ -92,7 +92,10 @@ def means(found: Found, values: pl.DataFrame, how: How, setting: str = "") -> It
     clusters = found.items.select("item_id", "cluster")
     placed = values.join(clusters, on="item_id", how="inner", maintain_order="left")
     for (arm, metric), part in placed.group_by("arm_id", "metric", maintain_order=True):
-        estimate = clustered_mean(to_array(part["value"]), part["cluster"].to_numpy(), level=how.level)
+        # of flags the interval is one that is never a point
+        flags = part["value"].drop_nulls().is_in([0.0, 1.0]).all()
+        mean = clustered_share if flags else clustered_mean
+        estimate = mean(to_array(part["value"]), part["cluster"].to_numpy(), level=how.level)
         missing = part.filter(pl.col("value").is_null())
         why = (
             "; ".join(f"{n} {said}" for said, n in missing["missing"].value_counts(sort=True).rows())
