@@ -52,7 +52,7 @@ def frontier_sections(
         name = f"frontier_{place}" if cost and drawn.height else ""
         if name:
             alt = "Each point is a setting: what it loses against its steering error, bars are 95 percent intervals"
-            panel = Panel("", _points(drawn, controls, cost), 6.0, 4.4)
+            panel = Panel("", _points(drawn, controls, cost), 4.8, 4.2)
             title = f"Effect against side effect: {probe}, {model}"
             figures.append(Figure(name, title, alt, (panel,), drawn))
         sections.append(

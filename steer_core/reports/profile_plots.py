@@ -9,6 +9,7 @@ import polars as pl
 
 from schemas.profiles import PLAIN
 from steer_core.evaluation.profiles.calibration import reliability_diagram
+from steer_core.evaluation.profiles.kinds.choices import CORRECT, SURE
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, INK, MUTED, Figure, Panel, interval_line
 
 #: Metrics that a panel of changes shows: those that changed most.
@@ -141,7 +142,7 @@ def reliability_figure(
         arms: rows of `profile_arms` that are drawn, the model as it is first.
         suffix: of the figure's name.
     """
-    wanted = values.filter(pl.col("profile") == profile, pl.col("metric").is_in(["confidence", "correct"]))
+    wanted = values.filter(pl.col("profile") == profile, pl.col("metric").is_in([SURE, CORRECT]))
     if wanted["metric"].n_unique() < 2:
         return None
     wide = wanted.pivot("metric", index=["arm_id", "item_id"], values="value").drop_nulls()
@@ -151,7 +152,7 @@ def reliability_figure(
     for arm in arms[:PANELS]:
         own = wide.filter(pl.col("arm_id") == arm["arm_id"])
         if own.height:
-            columns = [own[c].to_numpy() for c in ("confidence", "correct", "cluster")]
+            columns = [own[c].to_numpy() for c in (SURE, CORRECT, "cluster")]
             drawn = reliability_diagram(*columns, bins=bins, scheme="mass")
             tables.append(
                 drawn.select(pl.lit(arm["arm_id"]).alias("arm_id"), pl.lit(arm["label"]).alias("label"), pl.all())

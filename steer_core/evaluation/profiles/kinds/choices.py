@@ -32,7 +32,7 @@ from steer_core.statistics import Estimate
 
 VERSION = "1"
 ASKS = "scored"
-CORRECT, SURE = "correct", "confidence"
+CORRECT, SURE = "right answers", "confidence"
 METRICS: Mapping[str, Metric] = {
     CORRECT: Metric("share of right answers", 1, capability=True),
     SURE: Metric("mean probability of the answer that is chosen"),
