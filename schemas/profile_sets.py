@@ -126,6 +126,7 @@ class PromptsSet(_RowsSet):
     column: str | None = Field(
         None, description="Column of the prompt; null: the first there is of prompt, inputs, question, text"
     )
+    group: str = Field("group", min_length=1, description="Column that is reported apart, where rows have it")
     keep: tuple[str, ...] = Field((), description="Further columns to keep in `facts`")
     chat: bool = Field(True, description="Ask in a user turn; false: raw text without a chat template")
     continuation: Literal["user-turn", "raw"] | None = Field(

@@ -148,7 +148,7 @@ def read_document(path: str, *, named_in: str = "behaviors.yaml") -> Any:
     """
     text = _decoded(path, _bytes_of(path, named_in))
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=_named_once)
     except json.JSONDecodeError as error:
         # a second line of JSON lines is what follows a whole document
         if error.msg == "Extra data":
@@ -156,6 +156,8 @@ def read_document(path: str, *, named_in: str = "behaviors.yaml") -> Any:
         raise SteerworksError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
     except RecursionError as error:
         raise SteerworksError(f"{path}: brackets inside brackets without end") from error
+    except ValueError as error:
+        raise SteerworksError(f"{path}: {error} in an object: rename one of the two") from error
     rows = body if isinstance(body, list) and all(isinstance(row, dict) for row in body) else [{"document": body}]
     list(_whole(path, rows))
     return body

@@ -55,7 +55,7 @@ def _item(record: Record) -> Item:
     plain = label.removeprefix("ans") if isinstance(label, str) else label
     try:
         known = read_item({**record.values, "label": plain})
-    except (SteerworksError, ValueError) as error:
+    except (SteerworksError, ValueError, AttributeError) as error:
         raise record.error(str(error)) from error
     context, question = record.text("context"), record.text("question")
     answers = tuple(record.text(f"ans{i}").strip() for i in range(3))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -16,6 +18,11 @@ from steer_core.evaluation.profiles.sets.tales import tales_prompts
 COLUMNS = ("prompt", "inputs", "question", "text")
 #: How a beginning is put in a user's turn.
 CONTINUE = "Here is the beginning of a text. Write how it goes on, and nothing else.\n\n{prompt}"
+#: Hub id -> configuration and split of the published set.
+HUBS: Mapping[str, tuple[str | None, str | None]] = {
+    "wics/strategy-qa": (None, "test"),
+    "allenai/real-toxicity-prompts": (None, "train"),
+}
 FILES = {"open-questions": "open_questions.json", "continuations": "continuations.json"}
 
 
@@ -27,8 +34,8 @@ def load(spec: PromptsSet) -> pl.DataFrame:
 def read(spec: PromptsSet) -> ItemSet:
     """Items of the set.
 
-    `group` and `cluster` are the columns of these names. `facts` holds the columns in `keep`, and the numbers that
-    RealToxicityPrompts has of its prompts, nested or flat, as `prompt_toxicity` and so on.
+    `group` is the column that the spec names, `cluster` the column of that name. `facts` holds the columns in `keep`,
+    and the numbers that RealToxicityPrompts has of its prompts, nested or flat, as `prompt_toxicity` and so on.
 
     Raises:
         SteerworksError: a row has no prompt, or the place cannot be read; names row and place.
@@ -37,12 +44,13 @@ def read(spec: PromptsSet) -> ItemSet:
     if spec.origin == "shipped" and spec.shipped == "tales-prompts":
         items, source = tales_prompts(spec.n, spec.seed), SHIPPED
     else:
+        config, split = HUBS.get(spec.dataset or "", (None, None))
         records, source = read_place(
             spec.path,
             spec.dataset,
             FILES.get(spec.shipped, ""),
-            config=spec.config,
-            split=spec.split,
+            config=spec.config or config,
+            split=spec.split or split,
             revision=spec.revision,
         )
         items = [_item(record, spec) for record in records]
@@ -54,8 +62,7 @@ def read(spec: PromptsSet) -> ItemSet:
 
 
 def _to_continue(item: Item) -> Item:
-    asked = CONTINUE.format(prompt=item.raw)
-    return Item(item.row, item.raw, asked=asked, cluster=item.cluster, group=item.group, notes=item.notes)
+    return replace(item, asked=CONTINUE.format(prompt=item.raw))
 
 
 def _item(record: Record, spec: PromptsSet) -> Item:
@@ -77,6 +84,6 @@ def _item(record: Record, spec: PromptsSet) -> Item:
         row=record.row,
         raw=given,
         cluster=record.label("cluster"),
-        group=record.label("group") or "",
+        group=record.label(spec.group) or "",
         notes=notes,
     )
