@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -154,18 +154,24 @@ def _limited(kind: str, items: list[Item], source: str, limits: Limits | None) -
 
 def _examples(kind: str, item: Item, whole: Sequence[Item], source: str, shots: int, seed: int) -> tuple[Item, ...]:
     """Solved items of other clusters; the same whatever else was sampled."""
-    found: list[Item] = []
-    for i in np.random.default_rng([seed, item.row]).permutation(len(whole)):
+    found: dict[int, Item] = {}
+    for i in _order(len(whole), shots, np.random.default_rng([seed, item.row])):
         other = whole[i]
         apart = other.cluster != item.cluster if item.cluster is not None else other is not item
         if apart and other.gold is not None:
-            found.append(other)
+            found[i] = other
         if len(found) == shots:
-            return tuple(found)
+            return tuple(found.values())
     raise SteerworksError(
         f"set {kind!r}: {shots} solved examples were asked for, and row {item.row} (0-based) of {source} has "
         f"{len(found)} items with a known answer in other clusters than its own; lower `shots`"
     )
+
+
+def _order(n: int, shots: int, rng: np.random.Generator) -> Iterator[int]:
+    """Places in random order, the first of them perhaps twice: a whole permutation for each item takes n squared."""
+    yield from rng.integers(n, size=8 * shots).tolist()
+    yield from rng.permutation(n).tolist()
 
 
 def _row(kind: str, item: Item, source: str, chat: bool, examples: Sequence[Item]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,8 @@ from steer_core.tables.files import filesystem
 SIDES: Mapping[str, str] = {"targ1": "x", "targ2": "y", "attr1": "a", "attr2": "b"}
 TYPE_OF = {test: kind for kind, tests in SEAT_TYPES.items() for test in tests}
 ENDINGS = (".json", ".jsonl")
+#: How a test of sentences is named after the test of words that they are made of.
+OF_SENTENCES = "sent-"
 
 
 def load(spec: SeatSet) -> pl.DataFrame:
@@ -29,22 +32,21 @@ def read(spec: SeatSet) -> ItemSet:
     """Items of the set: a text each, to be embedded.
 
     `group` is the type of bias. `facts`: `test`, `type`, `side` (`x`, `y`: targets; `a`, `b`: attributes) and `word`,
-    what the text is made of: of a single word itself, of a sentence what the field `words` of its part says, else
-    null. `cluster` is the word within its test, where it is known. `row` counts the texts of a file.
+    what the text is made of: of a single word itself; of a sentence what the field `words` of its part says, or which
+    word of the test of words beside it (`weat6` of `sent-weat6`) it holds; null for a part where neither tells all.
+    `cluster` is the word within its test, where it is known. `row` counts the texts of a file.
 
     Raises:
         SteerworksError: a file is no test, a test that was asked for is not there, or the place cannot be read.
     """
-    items = []
-    found = []
-    for path in _files(spec):
-        name = path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        found.append(name)
-        if spec.tests is None or name in spec.tests:
-            items += list(_texts(path, name, spec.types))
+    files = {path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]: path for path in _files(spec)}
     for asked in (*(spec.tests or ()), *spec.types):
-        if asked not in found:
-            raise SteerworksError(f"no test {asked!r}; there are {', '.join(found)}")
+        if asked not in files:
+            raise SteerworksError(f"no test {asked!r}; there are {', '.join(files)}")
+    items: list[Item] = []
+    for name in spec.tests or files:
+        twin = files.get(name.removeprefix(OF_SENTENCES)) if name.startswith(OF_SENTENCES) else None
+        items += _texts(files[name], name, spec.types, None if twin is None else _body(twin))
     return build("seat", items, spec.path or SHIPPED)
 
 
@@ -60,14 +62,21 @@ def _files(spec: SeatSet) -> list[str]:
     return files
 
 
-def _texts(path: str, test: str, types: Mapping[str, str]) -> Iterator[Item]:
+def _body(path: str) -> dict[str, Any]:
     body = read_document(path, named_in=NAMED_IN)
     if not isinstance(body, dict) or any(part not in body for part in SIDES):
         raise SteerworksError(f"{path} is no association test: it must be one JSON object with {', '.join(SIDES)}")
+    return body
+
+
+def _texts(path: str, test: str, types: Mapping[str, str], twin: Mapping[str, Any] | None) -> Iterator[Item]:
+    body = _body(path)
     kind = types.get(test) or TYPE_OF.get(test) or _kind(path, body)
     row = 0
     for part, side in SIDES.items():
         texts, words = _examples(path, part, body[part])
+        if twin is not None and None in words:
+            words = _words_in(texts, _examples(path, part, twin[part])[0])
         for text, word in zip(texts, words, strict=True):
             facts = {"test": test, "type": kind, "side": side, "word": word}
             cluster = None if word is None else f"{test}/{word}"
@@ -95,3 +104,10 @@ def _examples(path: str, part: str, given: Any) -> tuple[list[str], list[str | N
     if not isinstance(words, list) or len(words) != len(texts) or not all(isinstance(w, str) and w for w in words):
         raise SteerworksError(f"{path}, {part}: `words` must name the word of each of the {len(texts)} examples")
     return texts, list(words)
+
+
+def _words_in(texts: Sequence[str], words: Sequence[str]) -> list[str | None]:
+    """The one word that each text holds, in the singular or plural; nothing at all unless it is one in each."""
+    endings = {w: re.compile(rf"\b({re.escape(w.lower())}(s|es)?|{re.escape(w.lower()[:-1])}ies)\b") for w in words}
+    held = [[w for w, found in endings.items() if found.search(text.lower())] for text in texts]
+    return [h[0] for h in held] if all(len(h) == 1 for h in held) else [None] * len(texts)

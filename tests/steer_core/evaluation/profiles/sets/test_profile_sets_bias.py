@@ -337,6 +337,25 @@ def test_published_tests_are_read_from_a_folder_with_their_types(tmp_path):
     assert len(rows_of(SeatSet(path=str(tmp_path / "weat1.json")))) == 5
 
 
+def test_sentences_take_their_words_from_the_test_of_words_beside_them(tmp_path):
+    words = {"targ1": ["rose", "lily"], "targ2": ["ant", "elephant"], "attr1": ["joy"], "attr2": ["pain"]}
+    texts = {
+        "targ1": ["This is a rose.", "Those are lilies."],
+        "targ2": ["These are ants.", "That is an elephant."],
+        "attr1": ["This is joy.", "That is love."],
+        "attr2": ["Pain is here."],
+    }
+    for name, parts in (("weat1", words), ("sent-weat1", texts)):
+        whole(tmp_path / f"{name}.jsonl", {k: {"category": k, "examples": v} for k, v in parts.items()})
+    rows = rows_of(SeatSet(path=str(tmp_path), tests=("sent-weat1",)))
+    # love is no word of the other test: nothing is told of the part
+    assert [loaded(r, "facts")["word"] for r in rows] == ["rose", "lily", "ant", "elephant", None, None, "pain"]
+    assert rows[1]["cluster"] == "sent-weat1/lily"
+    (tmp_path / "weat1.jsonl").unlink()
+    alone = rows_of(SeatSet(path=str(tmp_path)))
+    assert {loaded(r, "facts")["word"] for r in alone} == {None}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
