@@ -44,6 +44,7 @@ def test_a_tale_has_one_ending_that_reads_as_the_tale_does():
     assert Counter(row["group"] for row in rows) == dict.fromkeys(("topic", "sentiment", "formality", "difficulty"), 16)
     for row in rows:
         options = loaded(row, "options")
+        assert len(set(options)) == 4
         if row["group"] == "topic":
             own = contents[loaded(row, "facts")["topic"]]
             about = [bool(own & set(option.lower().replace(".", "").replace(",", "").split())) for option in options]
