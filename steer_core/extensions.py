@@ -1,7 +1,7 @@
 """Extensions by name: our own modules, those of installed packages, and files in folders that a configuration names.
 
 A *group* is one kind of extension: goals (scorers), prompts, estimators, operators, rubrics, parts, decoding, engines,
-recipes of training, sections of pages, characteristics of texts, profiles.
+recipes of training, sections of pages, characteristics of texts, profiles, scorers of toxicity.
 An extension is one module; what it must have is said where its group is loaded. Three places are looked at:
 
 1. the package of the group here, e.g. `steer_core/steering/operators`;
@@ -42,6 +42,7 @@ GROUPS = {
     "sections": "steer_core.reports.sections",
     "characteristics": "steer_core.evaluation.profiles.families",
     "profiles": "steer_core.evaluation.profiles.kinds",
+    "scorers": "steer_core.evaluation.profiles.scorers",
 }
 _FOLDERS: list[Path] = []
 

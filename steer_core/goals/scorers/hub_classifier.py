@@ -57,7 +57,7 @@ class HubClassifier(Scorer):
             encoded = tokenizer(
                 [sentences[i] for i in batch],
                 truncation=True,
-                max_length=_window(tokenizer, model),
+                max_length=window(tokenizer, model),
                 return_overflowing_tokens=True,
                 padding=True,
                 return_tensors="pt",
@@ -98,7 +98,7 @@ class HubClassifier(Scorer):
         return tokenizer, model.to(device).eval(), labels[self.label]
 
 
-def _window(tokenizer: Any, model: Any) -> int:
+def window(tokenizer: Any, model: Any) -> int:
     """Most tokens that both tokenizer and model take."""
     positions = getattr(model.config, "max_position_embeddings", None) or 512
     # RoBERTa's positions start behind the padding index
@@ -120,7 +120,7 @@ def build(*, model: str, label: str, revision: str | None = None, batch_size: in
     check_number("hub_classifier", "batch_size", batch_size, 1)
     if model.startswith(("/", ".", "~")):
         folder = Path(model).expanduser()
-        identity, model = _fingerprint(folder), str(folder)
+        identity, model = fingerprint(folder), str(folder)
     elif revision is None:
         raise_config(f"scorer 'hub_classifier': hub id {model!r} needs a `revision` (a commit or tag)")
     else:
@@ -128,11 +128,15 @@ def build(*, model: str, label: str, revision: str | None = None, batch_size: in
     return HubClassifier(identity, label, model, revision, batch_size, device)
 
 
-def _fingerprint(folder: Path) -> str:
-    """Hash of the weights, the config and the tokenizer of a local folder."""
+def fingerprint(folder: Path, scorer: str = "hub_classifier") -> str:
+    """Hash of the weights, the config and the tokenizer of a local folder.
+
+    Raises:
+        ScorerUnavailableError: it holds no safetensors weights; names the scorer.
+    """
     from schemas.digest import digest_bytes, digest_json
 
     files = sorted(f for f in folder.glob("*") if f.suffix in (".safetensors", ".json", ".txt", ".model"))
     if not any(f.suffix == ".safetensors" for f in files):
-        raise_unavailable(f"scorer 'hub_classifier': folder {folder} holds no .safetensors weights")
+        raise_unavailable(f"scorer {scorer!r}: folder {folder} holds no .safetensors weights")
     return digest_json({f.name: digest_bytes(f.read_bytes()) for f in files})
