@@ -134,8 +134,9 @@ class Classifier:
             )
         except OSError as error:
             raise ScorerUnavailableError(
-                f"scorer 'classifier': model {self.model!r} (revision {self.revision}) cannot be loaded: {error}. Check "
-                "name, revision and network, or give the path of a folder with .safetensors weights and a tokenizer"
+                f"scorer 'classifier': model {self.model!r} (revision {self.revision}) cannot be loaded: {error}. "
+                "Check name, revision and network, or give the path of a folder with .safetensors weights and a "
+                "tokenizer"
             ) from error
         columns = _columns(self.model, {int(i): str(n) for i, n in model.config.id2label.items()}, self.labels)
         activation = self.activation or _ACTIVATIONS.get(model.config.problem_type or "")
