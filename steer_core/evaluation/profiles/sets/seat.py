@@ -33,8 +33,9 @@ def read(spec: SeatSet) -> ItemSet:
 
     `group` is the type of bias. `facts`: `test`, `type`, `side` (`x`, `y`: targets; `a`, `b`: attributes) and `word`,
     what the text is made of: of a single word itself; of a sentence what the field `words` of its part says, or which
-    word of the test of words beside it (`weat6` of `sent-weat6`) it holds; null for a part where neither tells all.
-    `cluster` is the word within its test, where it is known. `row` counts the texts of a file.
+    word of the test of words beside it (`weat6` of `sent-weat6`) it holds; the whole text, a unit of its own, for a
+    part where neither tells all. `cluster` is the word within its test, where it is known. `row` counts the
+    texts of a file.
 
     Raises:
         SteerworksError: a file is no test, a test that was asked for is not there, or the place cannot be read.
@@ -78,7 +79,7 @@ def _texts(path: str, test: str, types: Mapping[str, str], twin: Mapping[str, An
         if twin is not None and None in words:
             words = _words_in(texts, _examples(path, part, twin[part])[0])
         for text, word in zip(texts, words, strict=True):
-            facts = {"test": test, "type": kind, "side": side, "word": word}
+            facts = {"test": test, "type": kind, "side": side, "word": word or text}
             cluster = None if word is None else f"{test}/{word}"
             yield Item(row=row, raw=text, cluster=cluster, group=kind, facts=facts)
             row += 1

@@ -329,7 +329,7 @@ def test_published_tests_are_read_from_a_folder_with_their_types(tmp_path):
         ("sent-weat6b", "gender"),
         ("weat1", "control"),
     ]
-    assert [loaded(r, "facts")["word"] for r in rows[:5]] == ["rose", "ant", None, None, "pain"]
+    assert [loaded(r, "facts")["word"] for r in rows[:5]] == ["rose", "ant", "This is joy.", "That is joy.", "pain"]
     assert rows[0]["cluster"] == "sent-weat6b/rose"
     assert rows[2]["cluster"] == rows[2]["item_id"]
     (one,) = {loaded(r, "facts")["test"] for r in rows_of(SeatSet(path=str(tmp_path), tests=("weat1",)))}
@@ -349,11 +349,11 @@ def test_sentences_take_their_words_from_the_test_of_words_beside_them(tmp_path)
         whole(tmp_path / f"{name}.jsonl", {k: {"category": k, "examples": v} for k, v in parts.items()})
     rows = rows_of(SeatSet(path=str(tmp_path), tests=("sent-weat1",)))
     # love is no word of the other test: nothing is told of the part
-    assert [loaded(r, "facts")["word"] for r in rows] == ["rose", "lily", "ant", "elephant", None, None, "pain"]
+    assert [loaded(r, "facts")["word"] for r in rows] == ["rose", "lily", "ant", "elephant", *texts["attr1"], "pain"]
     assert rows[1]["cluster"] == "sent-weat1/lily"
     (tmp_path / "weat1.jsonl").unlink()
     alone = rows_of(SeatSet(path=str(tmp_path)))
-    assert {loaded(r, "facts")["word"] for r in alone} == {None}
+    assert [loaded(r, "facts")["word"] for r in alone][:5] == [r["text"] for r in alone][:5]
 
 
 @pytest.mark.parametrize(
