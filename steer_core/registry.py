@@ -282,12 +282,20 @@ def _absolute_behavior(settings: dict[str, Any], folder: Path) -> dict[str, Any]
 
 
 def _absolute_set(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The path of a profile's items, made absolute."""
+    """The paths of a profile, made absolute: of its items, of folders of tasks and of their data."""
+
+    def absolute(value: Any) -> Any:
+        return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
+
+    if isinstance(found := settings.get("task_folders"), list):
+        settings = {**settings, "task_folders": [absolute(v) for v in found]}
+    if isinstance(data := settings.get("task_data"), dict):
+        settings = {**settings, "task_data": {k: absolute(v) for k, v in data.items()}}
     items = settings.get("set")
     path = items.get("path") if isinstance(items, dict) else None
     if not isinstance(items, dict) or not isinstance(path, str) or "://" in path:
         return settings
-    return {**settings, "set": {**items, "path": str((folder / Path(path).expanduser()).resolve())}}
+    return {**settings, "set": {**items, "path": absolute(path)}}
 
 
 def _check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> None:

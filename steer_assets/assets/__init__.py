@@ -48,6 +48,7 @@ _PROFILES = Node(
         profiles.profile_responses,
         profiles.option_scores,
         profiles.profile_vectors,
+        profiles.own_profiles,
         profiles.profile_values,
         profiles.profile_changes,
     ),

@@ -169,6 +169,34 @@ def profile_vectors(
         return core.encode_texts(core.asked_of(profile_arms, profile_items, "encoded"), run)
 
 
+@table(
+    ProfileValues,
+    ProfileFigures,
+    names=("own_profile_values", "own_profile_figures"),
+    version=kind.VERSION,
+    spec=lambda work: [
+        model_digest(work.here.model),
+        work.bench.seed,
+        [kind.follows(s) for s in profiles_of(work, "own")],
+    ],
+    applies=_asks("own"),
+    grid=True,
+    gpu=True,
+    kinds=("huggingface",),
+    also=given_tables,
+)
+def own_profiles(work: Work, profile_arms: pl.DataFrame, **fitted: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+    """Profiles whose kind asks for itself, in every setting."""
+    values, figures = [ProfileValues.empty()], [ProfileFigures.empty()]
+    with asking(work, "profiles: tasks") as run:
+        _give(work, run, fitted)
+        for spec in profiles_of(work, "own"):
+            found, told = kind.load_kind(spec).ask(spec, core.arms_of(profile_arms, [spec.name]), run)
+            values.append(found.with_columns(profile=pl.lit(spec.name)).select(ProfileValues.names()))
+            figures.append(told)
+    return pl.concat(values), pl.concat(figures)
+
+
 def _told(work: Work, frames: Any) -> dict[str, Any]:
     values = frames["profile_values"]
     missing = values.filter(pl.col("value").is_null())
@@ -191,15 +219,19 @@ def profile_values(
     profile_answers: pl.DataFrame,
     option_scores: pl.DataFrame,
     profile_vectors: pl.DataFrame,
+    own_profile_values: pl.DataFrame,
+    own_profile_figures: pl.DataFrame,
 ) -> tuple[pl.DataFrame, ...]:
     """Every metric of every item, and what they come to; nothing here asks the model."""
-    values, figures = [ProfileValues.empty()], [ProfileFigures.empty()]
+    values, figures = [own_profile_values], [own_profile_figures]
     how = kind.How(draws=work.bench.bootstrap, seed=work.bench.seed)
     for spec in profiles_of(work):
+        module = kind.load_kind(spec)
+        if module.ASKS == "own":
+            continue
         found = kind.Found.of(
             spec.name, profile_items, answers=profile_answers, options=option_scores, vectors=profile_vectors
         )
-        module = kind.load_kind(spec)
         own = module.measure(spec, found)
         values.append(own.with_columns(profile=pl.lit(spec.name)).select(ProfileValues.names()))
         figures.append(kind.figures_table(spec.name, module.figures(spec, found, own, how)))

@@ -49,6 +49,8 @@ def items_table(profiles: Sequence[ProfileSpec]) -> pl.DataFrame:
     """
     found = [ProfileItems.empty()]
     for spec in profiles:
+        if load_kind(spec).ASKS == "own":
+            continue
         try:
             rows = load_kind(spec).items(spec)
             if not rows.height:

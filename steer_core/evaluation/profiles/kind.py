@@ -8,7 +8,8 @@ A kind is a module of the group `profiles`, with
 * `figures(spec, found, values, how)`: what it comes to, `Figure`s of each arm;
 * `METRICS`: metric -> `Metric`; those without an entry are told without a word on which way is better;
 * `decoding(spec)`: how answers are drawn, where some are written; `samples(spec)`: how many an item;
-* `ASKS`: `written`, `scored` or `encoded`;
+* `ASKS`: `written`, `scored` or `encoded`; or `own`: in place of `items`, `measure` and `figures` it has
+  `ask(spec, arms, run)`, which gives rows of `VALUES` and of `profile_figures`;
 * `VERSION`, bumped when the same answers give other values or figures;
 * optionally `shown(spec, row)`: whether a page shows this row of `profile_figures` at once, or only when asked;
 * optionally `bare(spec)`: whether options are also scored with nothing before them, and `follows(spec)`: what values
@@ -110,7 +111,7 @@ class Figure:
 
 
 def profiles_asking(profiles: Iterable[ProfileSpec], form: str) -> list[ProfileSpec]:
-    """Those profiles that ask for that: `written` answers, `scored` options or `encoded` texts."""
+    """Those profiles that ask for that: `written` answers, `scored` options, `encoded` texts, or their `own`."""
     return [spec for spec in profiles if form == load_kind(spec).ASKS]
 
 
