@@ -135,7 +135,7 @@ def measure(folder: Path, plain: Mapping[str, Sequence[str]] | None = None) -> d
     Returns:
         The card.
     """
-    scorer = build(folder=str(folder))
+    scorer, by_sentence = build(folder=str(folder)), build(folder=str(folder), unit="sentence")
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     other, baseline = other_origin(), lexicon.build()
     quiet = {"grammar of the embedded model": [t.text for t in write(GRAMMAR, seed=1)], **(plain or {})}
@@ -143,9 +143,13 @@ def measure(folder: Path, plain: Mapping[str, Sequence[str]] | None = None) -> d
         # texts of one template are not independent, so there is no interval
         "in_domain": _aucs(scorer, draw_texts(HELD_OUT, card["seed"], held_out=True), interval=False),
         "n_other_origin": len(other),
-        "other_origin": _aucs(scorer, other, interval=True),
+        "other_origin": {
+            "text": _aucs(scorer, other, interval=True),
+            "sentence": _aucs(by_sentence, other, interval=True),
+        },
         "lexicon": {"version": baseline.version, "other_origin": _aucs(baseline, other, interval=True)},
         "false_positives": {name: flagged(scorer, texts) for name, texts in quiet.items()},
+        "false_positives_by_sentence": {name: flagged(by_sentence, texts) for name, texts in quiet.items()},
         "failure_modes": {mode: flagged(scorer, texts) for mode, texts in failure_modes().items()},
     }
     return _write_card(folder, {**card, **figures})

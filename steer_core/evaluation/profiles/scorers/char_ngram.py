@@ -8,15 +8,16 @@ knows words and their surroundings, not meaning: see docs/profiles-toxicity.md f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.digest import digest_bytes
+from schemas.digest import digest_bytes, digest_json
 from steer_core.evaluation.profiles.ngrams import READING, ngram_rows
 from steer_core.evaluation.profiles.scorer import EMPTY, VERSION_DIGITS, Marks, Scorer, all_attributes, is_blank
 from steer_core.evaluation.profiles.value import Missing
@@ -25,8 +26,12 @@ from steer_core.tables.errors import SteerworksError
 FOLDER = Path(__file__).parents[1] / "scorer_weights"
 WEIGHTS, CARD = "char_ngram.safetensors", "char_ngram.json"
 NO_WORDS = Missing("no words")
+Unit: TypeAlias = Literal["text", "sentence"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 #: Texts that are hashed at a time.
 _BLOCK = 512
+#: Where a sentence ends.
+_SENTENCES = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,7 @@ class CharNgram:
         version: digest of the file of weights.
         tested: see `Scorer`.
         card: how it was trained, and its figures.
+        unit: what is scored at a time; of several sentences the largest value counts.
     """
 
     attributes: tuple[str, ...]
@@ -52,10 +58,18 @@ class CharNgram:
     version: str
     tested: str
     card: Mapping[str, Any]
+    unit: Unit
     name: ClassVar[str] = "char-ngram"
 
     def score(self, texts: Sequence[str]) -> list[Marks]:
         """Values of each text; a blank one is `empty`, one without a letter or digit has `no words`."""
+        if self.unit == "text":
+            return self._all(texts)
+        parts = [[s for s in _SENTENCES.split(t) if not is_blank(s)] or [t] for t in texts]
+        marks = iter(self._all([s for own in parts for s in own]))
+        return [_largest([next(marks) for _ in own]) for own in parts]
+
+    def _all(self, texts: Sequence[str]) -> list[Marks]:
         return [m for start in range(0, len(texts), _BLOCK) for m in self._block(texts[start : start + _BLOCK])]
 
     def _block(self, texts: Sequence[str]) -> list[Marks]:
@@ -73,11 +87,19 @@ class CharNgram:
         ]
 
 
-def build(*, folder: str | None = None) -> Scorer:
+def _largest(marks: Sequence[Marks]) -> Marks:
+    """Of each attribute the largest value; the first reason where no sentence has a value."""
+    scored = [m for m in marks if not any(isinstance(v, Missing) for v in m.values())]
+    return {a: max(float(m[a]) for m in scored) for a in scored[0]} if scored else marks[0]
+
+
+def build(*, folder: str | None = None, unit: Unit = "text") -> Scorer:
     """The scorer with the shipped weights, or with those of a folder that the recipe wrote.
 
     Args:
         folder: where `char_ngram.safetensors` and `char_ngram.json` are.
+        unit: `text` scores a text as a whole, which a rude sentence among polite ones hardly moves; `sentence` takes
+            the largest value of its sentences, which rises with their number: a long text has more to be wrong about.
 
     Raises:
         SteerworksError: a file is missing or damaged, or the card is not that of the weights.
@@ -99,11 +121,9 @@ def build(*, folder: str | None = None) -> Scorer:
         raise SteerworksError(f"{where / CARD} is not the card of {WEIGHTS}: their digests differ; train both anew")
     if reading != READING or weights.shape != (len(attributes), len(kept)) or constants.shape != (len(attributes),):
         raise SteerworksError(f"{where / WEIGHTS} was trained for another reading of texts ({reading}, not {READING})")
-    return CharNgram(attributes, buckets, kept, weights, constants, digest[:VERSION_DIGITS], _sentence(card), card)
-
-
-def _sentence(card: Mapping[str, Any]) -> str:
-    return tested_sentence(card.get("other_origin", {}), card["attributes"], card["n_other_origin"])
+    version = digest if unit == "text" else digest_json([digest, unit])
+    tested = tested_sentence(card.get("other_origin", {}).get(unit, {}), attributes, card["n_other_origin"])
+    return CharNgram(attributes, buckets, kept, weights, constants, version[:VERSION_DIGITS], tested, card, unit)
 
 
 def tested_sentence(figures: Mapping[str, Any], attributes: Sequence[str], n: int) -> str:

@@ -135,8 +135,7 @@ class Classifier:
         except OSError as error:
             raise ScorerUnavailableError(
                 f"scorer 'classifier': model {self.model!r} (revision {self.revision}) cannot be loaded: {error}. "
-                "Check name, revision and network, or give the path of a folder with .safetensors weights and a "
-                "tokenizer"
+                "Check name, revision and network, or name a folder with .safetensors weights and a tokenizer"
             ) from error
         columns = _columns(self.model, {int(i): str(n) for i, n in model.config.id2label.items()}, self.labels)
         activation = self.activation or _ACTIVATIONS.get(model.config.problem_type or "")
@@ -210,6 +209,5 @@ def _columns(model: str, names: Mapping[int, str], labels: Mapping[str, str] | N
             columns[attribute] = column
     if not columns:
         raise ConfigError(f"scorer 'classifier': {has}, and none is known; map them by option `labels`")
-    return {
-        a: columns[a] for a in (*(a for a in ATTRIBUTES if a in columns), *(a for a in columns if a not in ATTRIBUTES))
-    }
+    ordered = [a for a in ATTRIBUTES if a in columns] + [a for a in columns if a not in ATTRIBUTES]
+    return {a: columns[a] for a in ordered}
