@@ -34,6 +34,8 @@ def engine_table() -> str:
         "decoding rules": lambda c: ", ".join(f"`{e}`" for e in c.extensions) or "no",
         "further prompts read along": lambda c: _yes(c.passes),
         "log-probabilities of given texts": _scores,
+        "whether each token was the likeliest": lambda c: _yes(c.greedy_flags),
+        "mean hidden states of texts": lambda c: _yes(c.embeds),
         "KL from unsteered": lambda c: _yes(c.diverges),
         "a drawn answer follows from its seed": lambda c: "yes" if c.seeds else "no; it is kept" if c.keeps else "no",
     }

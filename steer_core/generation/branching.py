@@ -73,30 +73,36 @@ class Kept:
             known: how many tokens of each are taken from here.
             firsts: which of them stand for a text in the layers up to `last`; None: all do.
         """
-        import torch
-        from transformers.cache_utils import Cache, DynamicLayer
+        from transformers.cache_utils import Cache
 
-        width, device = max(known), self.cache.layers[0].keys.device
+        from steer_core.generation.cache import Continued
+
         befores = [s.before for s in segments if s.before is not None]
-        shift = [self.columns - b.stop - (width - k) for b, k in zip(befores, known, strict=True)]
-        columns = torch.arange(width, device=device)[None] + torch.tensor(shift, device=device)[:, None]
-        columns = columns.clamp(0, self.columns - 1)  # what lies outside is masked
-        rows = {
-            False: torch.tensor([b.row for b in befores], device=device),
-            True: torch.tensor([b.row if self.owner is None else self.owner[b.row] for b in befores], device=device),
-        }
-        layers: list[Any] = []
-        for number, layer in enumerate(self.cache.layers):
-            low = number <= self.last
-            chosen = slice(None) if firsts is None or not low else torch.tensor(firsts, device=device)
-            source, at = rows[low][chosen][:, None], columns[chosen]
-            # [rows, columns, heads, width] -> [rows, heads, columns, width]
-            pair = [t.transpose(1, 2)[source, at].transpose(1, 2) for t in (layer.keys, layer.values)]
-            new = DynamicLayer()
-            new.lazy_initialization(*pair)
-            new.keys, new.values = pair
-            layers.append(new)
+        wide = _copies([b.row for b in befores], [self.columns - b.stop for b in befores], known)
+        low = wide
+        if self.owner is not None or firsts is not None:
+            chosen = range(len(segments)) if firsts is None else firsts
+            rows = [b.row if self.owner is None else self.owner[b.row] for b in befores]
+            low = _copies(
+                [rows[k] for k in chosen], [self.columns - befores[k].stop for k in chosen], [known[k] for k in chosen]
+            )
+        shared: dict[Any, Tensor] | None = None if any(s.after for s in segments) else {}
+        layers: list[Any] = [
+            Continued((layer.keys, layer.values), low if number <= self.last else wide, max(known), shared)
+            for number, layer in enumerate(self.cache.layers)
+        ]
         return Cache(layers=layers)
+
+
+def _copies(rows: Sequence[int], columns: Sequence[int], known: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
+    """What is copied into each row (`cache.Copy`), with neighbours that take the same in one."""
+    copies: list[tuple[int, int, int, int, int]] = []
+    for k, (row, column, count) in enumerate(zip(rows, columns, known, strict=True)):
+        if copies and copies[-1][2:] == (row, column, count):
+            copies[-1] = (copies[-1][0], k + 1, row, column, count)
+        else:
+            copies.append((k, k + 1, row, column, count))
+    return copies
 
 
 def feed(passes: Passes, segments: Sequence[Segment], last: int | None, kept: Kept | None = None) -> Kept | None:

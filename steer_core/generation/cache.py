@@ -106,6 +106,71 @@ class Layer(CacheLayerMixin):
         return -1
 
 
+#: Rows [first, stop) that take `count` columns from column `column` of a row: (first, stop, row, column, count).
+Copy = tuple[int, int, int, int, int]
+
+
+class Continued(CacheLayerMixin):
+    """Keys and values of one layer that rows go on from, copied when the layer runs, with room for what it adds.
+
+    Args:
+        source: keys and values of the pass before, [rows, heads, columns, width].
+        copies: what each row takes of them, at the right end of the known columns.
+        known: columns that are there before the pass.
+        shared: tensors that layers use one after the other, where nothing goes on from this pass; None: each layer
+            keeps its own.
+
+    Attributes:
+        keys, values: of the pass, once the layer has run and where they are kept.
+    """
+
+    is_sliding = False
+
+    def __init__(
+        self, source: Sequence[Tensor], copies: Sequence[Copy], known: int, shared: dict[Any, Tensor] | None
+    ) -> None:
+        super().__init__()
+        self._source, self._copies, self._known, self._shared = source, copies, known, shared
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing: what is known is known from the start."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """What is known, and what the pass adds."""
+        keys, values = (self._joined(k, new) for k, new in enumerate((key_states, value_states)))
+        if self._shared is None:
+            self.keys, self.values = keys, values
+        return keys, values
+
+    def _joined(self, which: int, new: Tensor) -> Tensor:
+        source, known = self._source[which], self._known
+        shape = (new.shape[0], new.shape[1], known + new.shape[2], new.shape[3])
+        held = None if self._shared is None else self._shared.get((which, shape))
+        if held is None:
+            held = new.new_empty(shape)
+            if self._shared is not None:
+                self._shared[which, shape] = held
+        for first, stop, row, column, count in self._copies:
+            held[first:stop, :, known - count : known] = source[row, :, column : column + count]
+            # masked, and yet it must be numbers: 0 times none is none
+            held[first:stop, :, : known - count] = 0.0
+        held[:, :, known:] = new
+        return held
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Columns of the mask, and which the first one is."""
+        return self._known + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Columns that are known before the pass."""
+        return self._known
+
+    def get_max_length(self) -> int:
+        """No limit."""
+        return -1
+
+
 class RowCache:
     """The cache of the rows under way, with their masks and positions.
 

@@ -202,6 +202,8 @@ def end_of_turn(tokenizer: Any, chat: bool | None, template_options: Mapping[str
 def _open_ended(text: str, tokenizer: Any) -> list[int]:
     """Token ids of a bare text with the special tokens that begin one, and none that ends it."""
     ids = list(tokenizer(text)["input_ids"])
+    if ids[-1:] != [tokenizer.eos_token_id]:
+        return ids
     bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     while len(ids) > len(bare) and ids[-1] == tokenizer.eos_token_id and bare[-1:] != [tokenizer.eos_token_id]:
         ids.pop()

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from steer_core.generation.stream import Prompt
     from steer_core.steering.hooks import Applied, Steering
 
+#: Prompts whose tokens are remembered: they are counted before they are read, and asked under many arms.
+REMEMBERED = 4096
+
 
 class TransformersBackend:
     """Runs plans on a loaded model. Rows that share a pass are padded on the left and masked.
@@ -82,6 +85,7 @@ class TransformersBackend:
         self._vectors: dict[str, SteeringVector] = {}
         self._steering: Steering | None = None
         self._tensors: dict[str, Array] = {}
+        self._encoded: dict[object, list[int]] = {}
         self._wardrobe = wardrobe_of(loaded.model)
         self._writer = Writer(loaded.tokenizer)
         self.add_vectors(vectors or ())
@@ -178,8 +182,15 @@ class TransformersBackend:
         self._wardrobe.add(adapters)
 
     def encode(self, plan: Plan) -> list[int]:
-        """Token ids of a plan's prompt."""
-        return encode_plan(plan, self.loaded.tokenizer, bool(self.loaded.info.chat), self.loaded.spec.template_options)
+        """Token ids of a plan's prompt; those of the last prompts are remembered."""
+        asked = (plan.messages, plan.text, plan.tokens)
+        if asked not in self._encoded:
+            if len(self._encoded) == REMEMBERED:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[asked] = encode_plan(
+                plan, self.loaded.tokenizer, bool(self.loaded.info.chat), self.loaded.spec.template_options
+            )
+        return list(self._encoded[asked])
 
     def prompt_tokens(self, plan: Plan) -> int:
         """Tokens that the plan's prompt takes."""
@@ -354,7 +365,7 @@ class TransformersBackend:
                 it does not fit the model's context; or hidden states are no numbers.
         """
         self._check(plans, "embed")
-        rows = texts_of(plans, self._prompts(plans), self.loaded, special)
+        rows = texts_of(plans, [self.encode(p) for p in plans], self.loaded, special)
         return mean_states(self._passes, rows, self._regime, batch_size)
 
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
@@ -378,14 +389,7 @@ class TransformersBackend:
     ) -> tuple[list[list[int]], list[list[int]]]:
         self._check(plans, verb)
         answers = spelled(continuations, self.loaded.tokenizer)
-        return [begun(p, self.loaded.tokenizer) for p in self._prompts(plans)], answers
-
-    def _prompts(self, plans: Sequence[Plan]) -> list[list[int]]:
-        """Token ids of prompts; what several plans ask is encoded once."""
-        asked = [(p.messages, p.text, p.tokens) for p in plans]
-        first = dict(zip(asked, plans, strict=True))
-        encoded = {key: self.encode(plan) for key, plan in first.items()}
-        return [encoded[key] for key in asked]
+        return [begun(self.encode(p), self.loaded.tokenizer) for p in plans], answers
 
     @property
     def _passes(self) -> Passes:
