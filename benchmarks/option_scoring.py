@@ -140,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--items", type=int, default=32)
+    parser.add_argument("--models", nargs="+", choices=("embedded", "random"), default=("embedded", "random"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -156,6 +157,8 @@ def main() -> None:
         random = load_model(ModelSpec(name="random", source=str(Path(folder)), device="cpu"))
         models = {"embedded, 4 layers x 128": embedded, "random Llama, 12 layers x 256": random}
         for name, loaded in models.items():
+            if name.split(",")[0].split()[0] not in options.models:
+                continue
             for kind in ("bbq", "shots"):
                 for steered in (False, True):
                     count = options.items // 4 if steered else options.items
