@@ -25,6 +25,8 @@ Verb = Literal["generate", "score", "diverge", "embed"]
 #: How rows share forward passes: a finished row's place goes to the next call, or a batch steps on until its longest
 #: row ends, or each call is a request of its own to a server.
 Batching = Literal["refill", "plain", "remote"]
+#: An answer that is given: a text, spelt by itself, or token ids, used as they stand.
+Continuation = str | tuple[int, ...]
 #: Rows under way at a time, where nothing else is said.
 BATCH_SIZE = 64
 
@@ -313,11 +315,11 @@ class Backend(Protocol):
         """
         ...
 
-    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def score(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation after its plan's prompt."""
         ...
 
-    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
         """`score`, and of each token whether it was the likeliest; asked only of backends that give `greedy_flags`."""
         ...
 
@@ -330,7 +332,7 @@ class Backend(Protocol):
         """
         ...
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """KL divergence (nats) of the steered next-token distribution from the unsteered one, token by token.
 
         Each continuation is read after its plan's prompt; the numbers stand where `score` has the log-probabilities.

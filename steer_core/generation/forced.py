@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from steer_core.generation.backend import Backend, Scored
+from steer_core.generation.backend import Backend, Continuation, Scored
 from steer_core.generation.run import Progress
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
 
 Found = TypeVar("Found")
 #: A verb of a backend: plans and continuations to what it says of each row.
-Verb = Callable[[Sequence[Plan], Sequence[str]], list[Found]]
+Verb = Callable[[Sequence[Plan], Sequence[Continuation]], list[Found]]
 
 
 def score_all(
     plans: Sequence[Plan],
-    continuations: Sequence[str],
+    continuations: Sequence[Continuation],
     backend: Backend,
     batch_size: int,
     progress: Progress | None = None,
@@ -35,7 +35,7 @@ def score_all(
 
 def score_greedy_all(
     plans: Sequence[Plan],
-    continuations: Sequence[str],
+    continuations: Sequence[Continuation],
     backend: Backend,
     batch_size: int,
     progress: Progress | None = None,
@@ -52,7 +52,7 @@ def score_greedy_all(
 
 def diverge_all(
     plans: Sequence[Plan],
-    continuations: Sequence[str],
+    continuations: Sequence[Continuation],
     backend: Backend,
     batch_size: int,
     progress: Progress | None = None,
@@ -69,7 +69,7 @@ def _all(
     name: Literal["score", "diverge"],
     verb: Verb[Found],
     plans: Sequence[Plan],
-    continuations: Sequence[str],
+    continuations: Sequence[Continuation],
     backend: Backend,
     batch_size: int,
     progress: Progress | None,
@@ -80,21 +80,26 @@ def _all(
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     distinct = sorted(first.values())
     # rows of one prompt stand together, and in it those of one text: they share what is below their interventions
-    groups: dict[object, dict[str, list[int]]] = {}
+    groups: dict[object, dict[Continuation, list[int]]] = {}
     for i in distinct:
         prompt = (plans[i].messages, plans[i].text, plans[i].tokens)
         groups.setdefault(prompt, {}).setdefault(continuations[i], []).append(i)
     grouped = [[i for rows in texts.values() for i in rows] for texts in groups.values()]
     lengths = [
-        backend.prompt_tokens(plans[group[0]]) + max(len(continuations[i]) // 3 for i in group) for group in grouped
+        backend.prompt_tokens(plans[group[0]]) + max(_about(continuations[i]) for i in group) for group in grouped
     ]
-    found: dict[tuple[str, str], Found] = {}
+    found: dict[tuple[str, Continuation], Found] = {}
     for rows in group_batches(grouped, lengths, batch_size):
         numbers = verb([plans[i] for i in rows], [continuations[i] for i in rows])
         found |= {keys[i]: n for i, n in zip(rows, numbers, strict=True)}
         if progress is not None:
             progress(len(found), len(distinct))
     return [found[key] for key in keys]
+
+
+def _about(continuation: Continuation) -> int:
+    """Tokens of a continuation, roughly where it is a text."""
+    return len(continuation) // 3 if isinstance(continuation, str) else len(continuation)
 
 
 def group_batches(groups: Sequence[Sequence[int]], lengths: Sequence[int], batch_size: int) -> list[list[int]]:

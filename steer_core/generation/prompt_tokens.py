@@ -125,13 +125,7 @@ def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mappin
     assert plan.messages is not None
     if not chat:
         return _open_ended("\n\n".join(m.content for m in plan.messages) + "\n\n", tokenizer)
-    form = form_of(tokenizer, template_options)
-    try:
-        text = _rendered(plan.messages, tokenizer, template_options, form)
-    except Exception as error:  # as above
-        raise SteerworksError(
-            f"the chat template cannot render a conversation of {', '.join(m.role for m in plan.messages)}: {error}"
-        ) from error
+    text = render(plan.messages, tokenizer, template_options)
     for message in plan.messages:
         # a template may drop the thinking of earlier answers, and trims
         if message.role != "assistant" and message.content.strip() not in text:
@@ -141,6 +135,35 @@ def encode_plan(plan: Plan, tokenizer: Any, chat: bool, template_options: Mappin
             )
     # the template has written the special tokens already
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def render(messages: Sequence[Message], tokenizer: Any, options: Mapping[str, Any], *, open_turn: bool = False) -> str:
+    """A conversation as the chat template writes it, up to where the model's answer begins.
+
+    Args:
+        messages: the turns.
+        tokenizer: a `transformers` tokenizer with a chat template.
+        options: arguments of the template.
+        open_turn: whether the last turn is left open instead, so that it goes on.
+
+    Raises:
+        SteerworksError: the template renders no conversation with a user's turn, or not this one.
+    """
+    form = form_of(tokenizer, options)
+    further = {"add_generation_prompt": False, "continue_final_message": True} if open_turn else {}
+    try:
+        return _rendered(messages, tokenizer, {**options, **further}, form)
+    except Exception as error:  # a template may raise anything
+        raise SteerworksError(
+            f"the chat template cannot render a conversation of {', '.join(m.role for m in messages)}: {error}"
+        ) from error
+
+
+def encode_answer(answer: str | Sequence[int], tokenizer: Any) -> list[int]:
+    """Token ids of an answer that is given: of a text, spelt by itself; ids stay as they are."""
+    if isinstance(answer, str):
+        return list(tokenizer(answer, add_special_tokens=False)["input_ids"])
+    return list(answer)
 
 
 def begun(prompt: Sequence[int], tokenizer: Any) -> list[int]:
@@ -162,13 +185,13 @@ def begun(prompt: Sequence[int], tokenizer: Any) -> list[int]:
     )
 
 
-def spelled(continuations: Sequence[str], tokenizer: Any) -> list[list[int]]:
+def spelled(continuations: Sequence[str | Sequence[int]], tokenizer: Any) -> list[list[int]]:
     """Token ids of continuations, each by itself and without special tokens.
 
     Raises:
         ValueError: some have no tokens; says which.
     """
-    ids = [list(tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
+    ids = [encode_answer(c, tokenizer) for c in continuations]
     if empty := [str(i) for i, own in enumerate(ids) if not own]:
         which = f"continuation {empty[0]} has" if len(empty) == 1 else f"continuations {', '.join(empty)} have"
         raise ValueError(f"{which} no tokens: nothing to score")
@@ -199,15 +222,20 @@ def end_of_turn(tokenizer: Any, chat: bool | None, template_options: Mapping[str
     return int(tokenizer.eos_token_id)
 
 
+def encode_open(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Token ids of bare texts with the special tokens that begin one, and none that ends it."""
+    found = [list(ids) for ids in tokenizer(list(texts))["input_ids"]] if texts else []
+    end = tokenizer.eos_token_id
+    ended = [k for k, ids in enumerate(found) if ids[-1:] == [end]]
+    bare = tokenizer([texts[k] for k in ended], add_special_tokens=False)["input_ids"] if ended else []
+    for k, own in zip(ended, bare, strict=True):
+        while len(found[k]) > len(own) and found[k][-1] == end and list(own[-1:]) != [end]:
+            found[k].pop()
+    return found
+
+
 def _open_ended(text: str, tokenizer: Any) -> list[int]:
-    """Token ids of a bare text with the special tokens that begin one, and none that ends it."""
-    ids = list(tokenizer(text)["input_ids"])
-    if ids[-1:] != [tokenizer.eos_token_id]:
-        return ids
-    bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    while len(ids) > len(bare) and ids[-1] == tokenizer.eos_token_id and bare[-1:] != [tokenizer.eos_token_id]:
-        ids.pop()
-    return ids
+    return encode_open([text], tokenizer)[0]
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int, device: str) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import polars as pl
 from schemas.digest import canonical_json
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Scored, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Continuation, Finished, Scored, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines import Money
 from steer_core.generation.remote.addresses import Standing
@@ -109,7 +109,7 @@ class OpenAiBackend:
                     self._check(call.plan)
         return Pump(self.wire, self.ledger, self.execution, self._standing).answers(self._checked(calls))
 
-    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def score(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, asked for as `endpoint.scores` says.
 
         Requests, attempts, retries and money are as of answers, and so is the ledger: what was scored once is not asked
@@ -138,7 +138,7 @@ class OpenAiBackend:
         found = {wanted[i]: json.loads(r.text) for i, r in replies if r.outcome == "answered"}
         return [found.get(key, []) for key in keys]
 
-    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
         """Not from here.
 
         Raises:
@@ -156,7 +156,7 @@ class OpenAiBackend:
         """
         raise SteerworksError(f"{self.capabilities.name} backend cannot read hidden states of texts; use transformers")
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Not from here.
 
         Raises:

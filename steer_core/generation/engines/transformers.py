@@ -17,6 +17,7 @@ from steer_core.generation.backend import (
     BATCH_SIZE,
     Call,
     Capabilities,
+    Continuation,
     Finished,
     Interventions,
     Scored,
@@ -324,7 +325,7 @@ class TransformersBackend:
         spec = self.loaded.spec
         return end_of_turn(self.loaded.tokenizer, self.loaded.info.chat, spec.template_options, self.end_ids())
 
-    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def score(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, in shared forward passes.
 
         A continuation is tokenised by itself, without special tokens, and read behind its plan's prompt; behind an
@@ -339,7 +340,7 @@ class TransformersBackend:
         """
         return [list(scored.log_probs) for scored in self.score_greedy(plans, continuations)]
 
-    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
         """`score`, and of each token whether no other one was likelier.
 
         Raises:
@@ -368,7 +369,17 @@ class TransformersBackend:
         rows = texts_of(plans, [self.encode(p) for p in plans], self.loaded, special)
         return mean_states(self._passes, rows, self._regime, batch_size)
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
+        """`score`, and of each token whether no other one was likelier.
+
+        Raises:
+            ValueError, SteerworksError: as `score`.
+        """
+        prompts, answers = self._encode_pairs(plans, continuations, "score")
+        rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
+        return scores_of(rows, answers, self._logits, self.loaded.info.max_context)
+
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
 
         One steered and one unsteered forward pass; rows that differ only in what is done to the model (interventions,
@@ -385,7 +396,7 @@ class TransformersBackend:
         return divergences_of(steered, plain, answers, self._logits, self.loaded.info.max_context)
 
     def _encode_pairs(
-        self, plans: Sequence[Plan], continuations: Sequence[str], verb: Verb
+        self, plans: Sequence[Plan], continuations: Sequence[Continuation], verb: Verb
     ) -> tuple[list[list[int]], list[list[int]]]:
         self._check(plans, verb)
         answers = spelled(continuations, self.loaded.tokenizer)

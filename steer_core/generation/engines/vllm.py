@@ -17,7 +17,7 @@ from schemas.digest import canonical_json
 from schemas.endpoints import VllmServer
 from schemas.specs import ModelSpec
 from steer_core.generation.adapters import Adapter
-from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Finished, Scored, Verb
+from steer_core.generation.backend import BATCH_SIZE, Call, Capabilities, Continuation, Finished, Scored, Verb
 from steer_core.generation.decoding import Array
 from steer_core.generation.engines._vllm_settings import (
     address,
@@ -28,7 +28,7 @@ from steer_core.generation.engines._vllm_settings import (
     remote,
 )
 from steer_core.generation.marks import Writer
-from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.prompt_tokens import encode_answer, encode_plan
 from steer_core.generation.servers.adapters import ServerAdapters
 from steer_core.generation.servers.completions import Completions, Prepared
 from steer_core.generation.servers.process import refuse_sleep
@@ -251,7 +251,7 @@ class VllmBackend:
         wanted, context = plan.decoding.max_new_tokens, self.info.max_context
         return wanted if context is None else min(wanted, context - prompt_tokens)
 
-    def score(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def score(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Log-probability (nats) of each token of each continuation, from the server's log-probabilities of prompts.
 
         A row that does not fit the model's context has no numbers.
@@ -262,7 +262,7 @@ class VllmBackend:
         """
         self._check(plans, "score")
         prompts = [self.encode(p) for p in plans]
-        answers = [list(self.tokenizer(c, add_special_tokens=False)["input_ids"]) for c in continuations]
+        answers = [encode_answer(c, self.tokenizer) for c in continuations]
         for i, answer in enumerate(answers):
             if not answer:
                 raise ValueError(f"continuation {i} has no tokens: nothing to score")
@@ -282,7 +282,7 @@ class VllmBackend:
         """What the server calls the model under an adapter, or without one."""
         return self.spec.name if adapter is None else self._adapters.named(adapter)
 
-    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[Scored]:
+    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
         """Not from here.
 
         Raises:
@@ -298,7 +298,7 @@ class VllmBackend:
         """
         raise SteerworksError("vllm backend cannot read hidden states of texts; use transformers")
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[str]) -> list[list[float]]:
+    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """Not from here: the server gives the likeliest tokens, and the divergence needs all.
 
         Raises:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from schemas.specs import ModelSpec
-from steer_core.generation.prompt_tokens import encode_plan
+from steer_core.generation.prompt_tokens import encode_answer, encode_plan
 from steer_core.models.loading import load_tokenizer
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
@@ -53,13 +54,13 @@ class OwnTokens:
         """Tokens of a plan's prompt."""
         return len(self.encode(plan))
 
-    def spell(self, continuation: str) -> list[int]:
+    def spell(self, continuation: str | Sequence[int]) -> list[int]:
         """Token ids of a continuation, spelt by itself: its tokens never depend on the prompt's last word.
 
         Raises:
             SteerworksError: it has no tokens.
         """
-        found = list(self.tokenizer(continuation, add_special_tokens=False)["input_ids"])
+        found = encode_answer(continuation, self.tokenizer)
         if not found:
             raise SteerworksError(f"the continuation {continuation!r} has no tokens: nothing to score")
         return found

@@ -1,12 +1,15 @@
 """The transformers backend on several families: batching changes nothing, seeds belong to rows, scores are log-probs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from asking import answers, of
 
 from schemas.specs import Decoding, ModelSpec
-from steer_core.generation.backend import Call
+from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.generation.forced import score_all, score_greedy_all
 from steer_core.models import load_model
 from steer_core.steering import Message, Plan
 
@@ -120,6 +123,31 @@ def test_a_row_beyond_the_context_has_no_numbers_and_keeps_nobody_from_theirs(ba
         assert scores[k] == pytest.approx(made.score(plans[k : k + 1], texts[k : k + 1])[0], abs=1e-5)
     # nothing is done to the model: it is as far from itself as 0
     assert made.diverge(plans, texts) == [[0.0] * len(s) for s in scores]
+
+
+def test_tokens_are_scored_as_the_text_that_they_spell(backend):
+    made = backend()
+    plans, texts = of(made, [plan(t) for t in TEXTS]), [" longer", " and more formal", "x", " text"]
+    spelt = [tuple(made.loaded.tokenizer(t, add_special_tokens=False)["input_ids"]) for t in texts]
+    mixed = [s if k % 2 else t for k, (s, t) in enumerate(zip(spelt, texts, strict=True))]
+    scores = made.score(plans, texts)
+    assert made.score(plans, spelt) == made.score(plans, mixed) == scores
+    twice = score_all([*plans, *plans], [*spelt, *texts], made, 3)
+    for row, one in zip(twice, [*scores, *scores], strict=True):
+        assert row == pytest.approx(one, abs=1e-5)
+    assert score_greedy_all(plans, spelt, made, 64) == made.score_greedy(plans, texts)
+
+
+def test_a_token_is_flagged_where_greedy_decoding_writes_it(backend):
+    made = backend()
+    asked = of(made, [replace(plan(t), decoding=Decoding(max_new_tokens=5)) for t in TEXTS])
+    written = [tuple(answer_all(made, [Call(p, 0, 0, log_probs=True)])[0].tokens) for p in asked]
+    # another token in the third place: it was not the likeliest, and those before it were
+    other = [(*w[:2], (w[2] + 1) % 400, *w[3:]) for w in written]
+    for answers_, expected in ((written, [True] * 5), (other, [True, True, False])):
+        for row, numbers in zip(made.score_greedy(asked, answers_), made.score(asked, answers_), strict=True):
+            assert row.log_probs == pytest.approx(numbers, abs=1e-6)
+            assert list(row.greedy[: len(expected)]) == expected[: len(row.greedy)]
 
 
 def test_an_empty_continuation_cannot_be_scored(backend):
