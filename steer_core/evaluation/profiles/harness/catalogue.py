@@ -60,8 +60,10 @@ class Catalogue:
             raise HarnessRefusalError(_why(name, error)) from error
 
     def _with_data(self, name: str, file: Path | None) -> Any:
-        if file is None:
-            raise HarnessRefusalError(f"{name!r} is a group: give data to each of its tasks by name")
+        if file is None or re.search(r"(?m)^(class|group):", file.read_text(encoding="utf-8")):
+            raise HarnessRefusalError(
+                f"{name!r} is a group, a tag or a class with data of its own: give data to single tasks, by name"
+            )
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "task.yaml"
             place.write_text(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def contained(seed: int) -> Iterator[None]:
     2. Standard errors are bootstrapped in this process: the harness forks one worker a core for them, under threads of
        torch.
     3. Python's and numpy's random generators begin at the seed: some tasks draw from them.
+    4. What the harness prints goes to the standard error.
 
     Args:
         seed: of the generators.
@@ -35,7 +37,8 @@ def contained(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])

@@ -194,7 +194,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                 "for tasks whose metrics do not ask"
             )
         rows = self._scored(plans, answers)
-        for k, (numbers, _) in enumerate(rows):
+        for k, (numbers, _flag) in enumerate(rows):
             if not numbers:
                 raise SteerworksError(
                     f"row {k} of {len(rows)} came back from the {able.name} backend without numbers: "
