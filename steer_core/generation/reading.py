@@ -136,29 +136,6 @@ def scores_of(
     return scores
 
 
-def scores_of(
-    rows: Sequence[Read],
-    answers: Sequence[Sequence[int]],
-    logits_of: Callable[[list[Read]], dict[Read, Tensor]],
-    context: int | None,
-) -> list[Scored]:
-    """`log_probs_of`, and of each token whether no other one was likelier; arguments as there."""
-    import torch
-
-    largest: dict[Read, Tensor] = {}
-
-    def noted(wanted: list[Read]) -> dict[Read, Tensor]:
-        logits = logits_of(wanted)
-        largest.update({row: found.argmax(dim=-1) for row, found in logits.items()})
-        return logits
-
-    scores: list[Scored] = []
-    for row, answer, numbers in zip(rows, answers, log_probs_of(rows, answers, noted, context), strict=True):
-        flags = (largest[row] == torch.tensor(answer, device=largest[row].device)).tolist() if numbers else ()
-        scores.append(Scored(tuple(numbers), tuple(flags)))
-    return scores
-
-
 def divergences_of(
     steered: Sequence[Read],
     plain: Sequence[Read],

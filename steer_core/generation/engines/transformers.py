@@ -369,16 +369,6 @@ class TransformersBackend:
         rows = texts_of(plans, [self.encode(p) for p in plans], self.loaded, special)
         return mean_states(self._passes, rows, self._regime, batch_size)
 
-    def score_greedy(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[Scored]:
-        """`score`, and of each token whether no other one was likelier.
-
-        Raises:
-            ValueError, SteerworksError: as `score`.
-        """
-        prompts, answers = self._encode_pairs(plans, continuations, "score")
-        rows = [Read.of(p, q, a) for p, q, a in zip(plans, prompts, answers, strict=True)]
-        return scores_of(rows, answers, self._logits, self.loaded.info.max_context)
-
     def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
 
