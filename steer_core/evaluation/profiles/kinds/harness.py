@@ -101,7 +101,13 @@ def _figures(spec: HarnessProfile, found: HarnessResult) -> Iterator[Figure]:
         said = [] if error is None else [f"standard error {error:.4g}, lm-eval {found.harness}"]
         said += [f"{row[c]} {w}" for c, w in (("n_truncated", "contexts cut"), ("n_unaligned", "unaligned")) if row[c]]
         yield Figure(
-            found.arm_id, row["metric"], Estimate(value, *ends, n, n), row["task"], setting, 0, "; ".join(said)
+            found.arm_id,
+            row["metric"],
+            Estimate(value, ends[0], ends[1], n, n),
+            row["task"],
+            setting,
+            0,
+            "; ".join(said),
         )
 
 
