@@ -27,6 +27,7 @@ CHARACTERS = (3, 4, 5)
 _REPEATED = re.compile(r"(.)\1{2,}")
 _OTHER = re.compile(r"[^\w'*@$]|_")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+_INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 _BLANK, _END = ord(" "), ord("\n")
 
 Rows: TypeAlias = NDArray[np.int64]
@@ -85,17 +86,17 @@ def _words(codes: Hashes, text_of: Rows) -> list[tuple[Rows, Hashes]]:
     inside = (codes != _BLANK) & (codes != _END)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
-    # a text begins with a blank, so edges come in pairs; a word's hash is a difference of two running ones
-    powers = np.concatenate([[np.uint64(1)], np.cumprod(np.full(len(codes), _BASE))])
-    hashes = np.zeros(len(starts), dtype=np.uint64)
-    lengths = ends - starts
-    for at in range(int(lengths.max(initial=0))):
-        held = lengths > at
-        hashes[held] += codes[starts[held] + at] * powers[at + 1]
+    # a text begins with a blank, so edges come in pairs; a word's hash is a difference of running sums, moved to start
+    running = np.concatenate([[np.uint64(0)], np.cumsum(codes * _powers(_BASE, len(codes) + 1)[1:])])
+    hashes = (running[ends] - running[starts]) * _powers(_INVERSE, len(codes) + 1)[starts]
     owners = text_of[starts]
     together = owners[1:] == owners[:-1]
     pairs = _mixed(hashes[:-1]) * _BASE + hashes[1:]
     return [(owners, hashes * _BASE + np.uint64(1)), (owners[1:][together], pairs[together])]
+
+
+def _powers(base: np.uint64, n: int) -> Hashes:
+    return np.concatenate([[np.uint64(1)], np.cumprod(np.full(n - 1, base, dtype=np.uint64))])
 
 
 def _mixed(hashes: Hashes) -> Hashes:

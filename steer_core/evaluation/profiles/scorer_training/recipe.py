@@ -147,6 +147,7 @@ def measure(folder: Path, plain: Mapping[str, Sequence[str]] | None = None) -> d
             "text": _aucs(scorer, other, interval=True),
             "sentence": _aucs(by_sentence, other, interval=True),
         },
+        "at_threshold": {u: _at_threshold(s, other) for u, s in (("text", scorer), ("sentence", by_sentence))},
         "lexicon": {"version": baseline.version, "other_origin": _aucs(baseline, other, interval=True)},
         "false_positives": {name: flagged(scorer, texts) for name, texts in quiet.items()},
         "false_positives_by_sentence": {name: flagged(by_sentence, texts) for name, texts in quiet.items()},
@@ -163,6 +164,13 @@ def flagged(scorer: Scorer, texts: Sequence[str], attribute: str = "toxicity") -
         "n": len(values),
         "n_toxic": sum(v >= THRESHOLD for v in values),
         "largest": round(max(values, default=0.0), 3),
+    }
+
+
+def _at_threshold(scorer: Scorer, texts: Sequence[LabelledText]) -> dict[str, Any]:
+    return {
+        "toxic": flagged(scorer, [t.text for t in texts if "toxicity" in t.labels]),
+        "other": flagged(scorer, [t.text for t in texts if "toxicity" not in t.labels]),
     }
 
 

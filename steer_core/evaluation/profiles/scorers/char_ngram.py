@@ -123,6 +123,9 @@ def build(*, folder: str | None = None, unit: Unit = "text") -> Scorer:
         raise SteerworksError(f"{where / WEIGHTS} was trained for another reading of texts ({reading}, not {READING})")
     version = digest if unit == "text" else digest_json([digest, unit])
     tested = tested_sentence(card.get("other_origin", {}).get(unit, {}), attributes, card["n_other_origin"])
+    if found := card.get("at_threshold", {}).get(unit):
+        tested += "; at .5 it finds {n_toxic} of {n} toxic texts".format(**found["toxic"])
+        tested += " and takes {n_toxic} of {n} others for toxic".format(**found["other"])
     return CharNgram(attributes, buckets, kept, weights, constants, version[:VERSION_DIGITS], tested, card, unit)
 
 

@@ -96,7 +96,7 @@ class Classifier:
                 [texts[i] for i in batch],
                 truncation=True,
                 max_length=self._limit,
-                padding=True,
+                padding=len(batch) > 1,
                 return_tensors="pt",
             )
             with torch.inference_mode():
@@ -143,6 +143,11 @@ class Classifier:
             raise ConfigError(
                 f"scorer 'classifier': the config of {self.model!r} does not say its problem type; give `activation`: "
                 "sigmoid if a text may have several labels, softmax if it has one"
+            )
+        if self.batch_size > 1 and (tokenizer.pad_token is None or model.config.pad_token_id is None):
+            raise ConfigError(
+                f"scorer 'classifier': {self.model!r} has no padding token, so texts cannot share a batch; give "
+                "`batch_size` 1"
             )
         device = self.device
         if device == "auto":

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from steer_core import extensions
 from steer_core.evaluation.profiles import scorer as scoring
 from steer_core.evaluation.profiles.agreement import agreement
 from steer_core.evaluation.profiles.discrimination import LabelledText, auc_interval, discrimination
@@ -108,6 +109,28 @@ def test_bad_tables_and_names_are_said():
     assert scorer_label(Counting(), "insult") == "insult (counting 1)"
     with pytest.raises(ConfigError, match="it scores toxicity, insult"):
         scorer_label(Counting(), "threat")
+
+
+def test_a_scorer_of_ones_own_is_a_file_of_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "scorers").mkdir()
+    (tmp_path / "scorers" / "shouting.py").write_text(
+        "class Shouting:\n"
+        "    name, version, attributes, tested = 'shouting', '1', ('capitals',), 'on nothing'\n"
+        "    def score(self, texts):\n"
+        "        return [{'capitals': sum(map(str.isupper, t)) / len(t)} for t in texts]\n"
+        "def build():\n"
+        "    return Shouting()\n"
+    )
+    monkeypatch.setattr(extensions, "_FOLDERS", [])
+    extensions.add_folders([tmp_path])
+    assert {"char-ngram", "classifier", "lexicon", "shouting", "stored"} <= set(extensions.available("scorers"))
+    rows = score_answers(load_scorer("shouting"), answers("ABcd"))
+    assert rows.row(0, named=True) == {
+        **{"prompt_id": "p0", "cluster": "c", "sample": 0, "scorer": "shouting", "scorer_version": "1"},
+        **{"attribute": "capitals", "score": 0.5, "reason": None},
+    }
+    monkeypatch.undo()
+    extensions.available.cache_clear()
 
 
 def pair(one, other):

@@ -60,6 +60,12 @@ def test_words_and_characters_are_counted():
         ngrams.ngram_rows(["a"], 1000)
 
 
+def test_a_word_hashes_alike_wherever_it_stands_and_however_long_it_is():
+    word = "w" * 2 + "xyz" * 100_000
+    one = set(ngrams.ngram_rows([word], 2**22)[1].tolist())
+    assert one <= set(ngrams.ngram_rows([f"some words before {word}"], 2**22)[1].tolist())
+
+
 # training texts
 
 
@@ -110,8 +116,9 @@ def test_the_figures_of_the_card_are_measured(scorer, card):
             )
     found = {mode: recipe.flagged(scorer, texts)["n_toxic"] for mode, texts in failure_modes().items()}
     assert found == {mode: own["n_toxic"] for mode, own in card["failure_modes"].items()}
-    assert "toxicity 0.8" in scorer.tested
-    assert "[" in scorer.tested
+    toxic = recipe.flagged(scorer, [t.text for t in other_origin() if "toxicity" in t.labels])
+    assert "toxicity 0.84 [0.78, 0.89]" in scorer.tested
+    assert f"at .5 it finds {toxic['n_toxic']} of {toxic['n']} toxic texts" in scorer.tested
 
 
 def test_a_card_of_other_weights_and_a_missing_file_are_errors(tmp_path):

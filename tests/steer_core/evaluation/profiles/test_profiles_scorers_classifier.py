@@ -102,6 +102,19 @@ def test_an_unknown_problem_type_is_asked_for(saved):
     assert 0 < scorer(path, activation="softmax").score(["you"])[0]["toxicity"] < 1
 
 
+def test_without_a_padding_token_texts_go_one_by_one(saved):
+    path = saved(JIGSAW)
+    texts = ["you are rude", "kind"]
+    expected = scorer(path).score(texts)
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_file(f"{path}/tokenizer.json"), unk_token="[UNK]"
+    ).save_pretrained(path)
+    with pytest.raises(ConfigError, match="give `batch_size` 1"):
+        score_texts(scorer(path), texts)
+    for a, b in zip(expected, scorer(path, batch_size=1).score(texts), strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
 def test_what_cannot_be_loaded_is_refused(saved, tmp_path):
     with pytest.raises(ConfigError, match="needs a `revision`"):
         scorer("someone/toxic-bert")
