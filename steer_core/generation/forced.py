@@ -45,8 +45,9 @@ def score_greedy_all(
     Raises:
         SteerworksError: the backend cannot score, or not say which tokens are the likeliest.
     """
+    able = backend.capabilities
     for plan in plans:
-        backend.capabilities.refuse(plan, "score", greedy_flags=True)
+        able.refuse(plan, "score", greedy_flags=True)
     return _all("score", backend.score_greedy, plans, continuations, backend, batch_size, progress)
 
 
@@ -74,8 +75,9 @@ def _all(
     batch_size: int,
     progress: Progress | None,
 ) -> list[Found]:
+    able = backend.capabilities
     for plan in plans:
-        backend.capabilities.refuse(plan, name)
+        able.refuse(plan, name)
     keys = [(p.id, c) for p, c in zip(plans, continuations, strict=True)]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     distinct = sorted(first.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.model import TemplateLM
@@ -12,7 +12,15 @@ from lm_eval.api.model import TemplateLM
 from schemas.specs import Decoding
 from steer_core.evaluation.arms.items import Arm, item_seed
 from steer_core.evaluation.profiles.harness.needs import HarnessRefusalError
-from steer_core.evaluation.profiles.harness.requests import Writing, divided, fitted, moved_blanks, writing_of
+from steer_core.evaluation.profiles.harness.requests import (
+    Counts,
+    NotAsked,
+    Writing,
+    divided,
+    fitted,
+    moved_blanks,
+    writing_of,
+)
 from steer_core.evaluation.profiles.harness.speech import Speech, speech_of
 from steer_core.generation.backend import BATCH_SIZE, Backend, Call, answer_all
 from steer_core.generation.forced import score_all, score_greedy_all
@@ -25,29 +33,6 @@ MAX_GEN_TOKS = 256
 PLAIN = Arm("plain", "harness")
 #: A request of the harness: (context, continuation) where it has texts, and the token ids of both.
 Tokens = tuple[tuple[str, str] | None, list[int], list[int]]
-
-
-class NotAsked(int):
-    """What stands for a greedy flag that was not asked for: whoever decides by it is refused."""
-
-    def __bool__(self) -> bool:
-        raise HarnessRefusalError("no engine was asked which tokens are the likeliest, and the task decides by it")
-
-
-@dataclass
-class Counts:
-    """What happened to requests.
-
-    Attributes:
-        scored, written: requests answered.
-        truncated: of them, those whose context lost its first tokens because it did not fit.
-        unaligned: scored pairs whose tokens run across the boundary of context and continuation.
-    """
-
-    scored: int = 0
-    written: int = 0
-    truncated: int = 0
-    unaligned: int = 0
 
 
 class EngineLM(TemplateLM):  # type: ignore[misc]

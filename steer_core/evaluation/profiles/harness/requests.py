@@ -24,6 +24,29 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+class NotAsked(int):
+    """What stands for a greedy flag that was not asked for: whoever decides by it is refused."""
+
+    def __bool__(self) -> bool:
+        raise HarnessRefusalError("no engine was asked which tokens are the likeliest, and the task decides by it")
+
+
+@dataclass
+class Counts:
+    """What happened to requests.
+
+    Attributes:
+        scored, written: requests answered.
+        truncated: of them, those whose context lost its first tokens because it did not fit.
+        unaligned: scored pairs whose tokens run across the boundary of context and continuation.
+    """
+
+    scored: int = 0
+    written: int = 0
+    truncated: int = 0
+    unaligned: int = 0
+
+
 @dataclass(frozen=True)
 class Writing:
     """How an answer is written.

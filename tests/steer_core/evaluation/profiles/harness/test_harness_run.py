@@ -95,6 +95,21 @@ def test_figures_and_samples_are_those_of_simple_evaluate(lm, theirs, options):
     assert accuracy(found)["num_fewshot"] == options.get("num_fewshot", 0)
 
 
+def test_the_harnesss_own_entry_takes_an_engine_too(lm, theirs, monkeypatch):
+    found = run_harness(["everyday_facts"], lm, limit=6)
+    arm = Arm("told", "harness", system="Answer in one word.")
+    monkeypatch.setattr("harness_world.HFLM", lambda **_: EngineLM(engine()))
+    entry = theirs("everyday_facts", limit=6)
+    assert entry["results"]["everyday_facts"]["acc,none"] == accuracy(found)["value"]
+    monkeypatch.setattr("harness_world.HFLM", lambda **_: EngineLM(engine(), arm))
+    with pytest.raises(SteerworksError, match="lacks the system prompt"):
+        theirs("everyday_facts", limit=6)
+    entry = theirs("everyday_facts", limit=6, system_instruction=arm.system)
+    told = run_harness(["everyday_facts"], EngineLM(engine(), arm), limit=6)
+    prompts = sorted({s["prompt_hash"] for s in entry["samples"]["everyday_facts"]})
+    assert prompts == sorted(told.samples["prompt_hash"].unique())
+
+
 def test_written_answers_are_those_of_simple_evaluate(lm, theirs, monkeypatch):
     # see test_answers_are_those_of_hflm_cut_before_what_ends_them
     monkeypatch.setattr(engine().loaded.model.generation_config, "max_new_tokens", None)
