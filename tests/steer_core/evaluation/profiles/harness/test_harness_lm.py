@@ -1,5 +1,6 @@
 """An engine as the harness calls a model: the same tokens and numbers as HFLM, in every arm, and refusals by name."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from harness_world import Without, asked, engine, noted, plain, vector
 from lm_eval.api.model import CachingLM
+from tokenizers.processors import TemplateProcessing
 
 from schemas.specs import Decoding
 from steer_core.evaluation.arms.items import Arm
 from steer_core.evaluation.profiles.harness import OWN_TASKS, EngineLM
 from steer_core.evaluation.profiles.harness.needs import HarnessRefusalError
 from steer_core.evaluation.profiles.harness.requests import divided, fitted, writing_of
+from steer_core.evaluation.profiles.harness.speech import Speech
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Call, answer_all
 from steer_core.generation.forced import score_all
@@ -117,6 +120,14 @@ def test_answers_are_those_of_hflm_cut_before_what_ends_them(monkeypatch):
     assert any(found)
     assert not any("." in text for text in found[:-1])
     assert "the" not in found[-1]
+
+
+def test_a_text_gets_the_token_that_begins_texts_once_and_none_that_ends_them():
+    tokenizer = copy.deepcopy(engine().loaded.tokenizer)
+    marks = [("<|bos|>", 1), ("<|end|>", 2)]
+    tokenizer._tokenizer.post_processor = TemplateProcessing(single="<|bos|> $A <|end|>", special_tokens=marks)
+    spelt = Speech(tokenizer, {}, "m").spell(["Bees", "<|bos|>Bees"], None)
+    assert spelt["Bees"] == spelt["<|bos|>Bees"] == [1, *Speech(tokenizer, {}, "m").spell(["Bees"], False)["Bees"]]
 
 
 # arms
