@@ -4,6 +4,8 @@ steerworks cells                       every cell with its state, age and cost
 steerworks plan direct                 requests, tokens and time before anything is asked of a model
 steerworks run copy direct             bring cells up to date
 steerworks compare direct rewrite      one cell against another, request by request
+steerworks profiles direct rewrite     what steering changes apart from the requests
+steerworks profile-texts FILE          what texts are like: readability, diversity, repetition ...
 steerworks review direct               have the last word on answers that the judge doubts
 steerworks open direct                 its page, in the browser
 steerworks export-adapter tuned --to FOLDER   the adapter that it wears, as a folder that others load
@@ -95,6 +97,18 @@ def _parser() -> argparse.ArgumentParser:
         default="peft",
         help="a PEFT folder (default), a checkpoint with the adapter in its weights, or a PEFT folder for vLLM",
     )
+    added = command("profiles", profiles, "what steering changes apart from the requests, or two cells")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("other", nargs="?", help="method, or method|model")
+    added.add_argument("--setting", help="setting of the cell, in the words of the list (default: as it is used)")
+    added.add_argument("--other-setting", help="likewise of the other")
+    added.add_argument("--all", action="store_true", dest="every", help="also what cannot be told apart")
+    added = command("profile-texts", profile_texts, "characteristics of a file of texts, or of two, row by row")
+    added.add_argument("file", type=Path, help="CSV, JSONL or Parquet")
+    added.add_argument("other", type=Path, nargs="?", help="a second one, to be compared with")
+    added.add_argument("--column", default="text", help="column that holds the text (default: text)")
+    added.add_argument("--by", help="column that pairs the rows of both (default: their order)")
+    added.add_argument("--metrics", nargs="+", help="metrics, or families of them (default: all)")
     command("judges", judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("stills", stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
@@ -230,6 +244,35 @@ def compare(bench: BenchSpec, options: argparse.Namespace) -> None:
             f"\ntau: whether the goal orders the answers as the judge does (1: always, 0: no relation). toward: how "
             f"far the judge puts {one.key} on the side that was asked for (-1 to 1, 95 % interval)."
         )
+
+
+def profiles(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """What steering changes apart from the requests."""
+    from steer_assets import profiling
+
+    cell = named_cell(bench, options.cell)
+    if options.other is None:
+        print(f"{cell.key}, settings: {'; '.join(profiling.settings_of(cell)['setting'])}\n")
+        rows = profiling.own_changes(cell, options.every)
+        against = "the model as it is"
+    else:
+        other = named_cell(bench, options.other)
+        rows = profiling.between(cell, other, options.setting, options.other_setting, options.every)
+        against = other.key
+    if not rows.height:
+        print(f"Nothing can be told apart from {against}.")
+        return
+    _print(rows)
+    print(f"\nplain_value: {against}; effect_size in its standard deviations; p corrected for all looked at (Holm).")
+
+
+def profile_texts(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Characteristics of texts."""
+    from steer_assets.profiling import texts_profile
+
+    rows, said = texts_profile(options.file, options.other, options.column, options.by, options.metrics)
+    _print(rows)
+    print(f"\n{said}")
 
 
 def review(bench: BenchSpec, options: argparse.Namespace) -> None:

@@ -85,6 +85,44 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
     return pl.DataFrame(table, schema=ProfileChanges.dtypes(), orient="row")
 
 
+def changes_between(
+    values: pl.DataFrame,
+    arm: str,
+    other_values: pl.DataFrame,
+    other_arm: str,
+    items: pl.DataFrame,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> pl.DataFrame:
+    """One setting of a cell against one of another, or of the same, on the same items.
+
+    Args:
+        values: rows of `profile_values` of the one.
+        arm: its setting.
+        other_values: of the other, which stands in the columns `plain_...`.
+        other_arm: its setting.
+        items: rows of `profile_items`.
+        seed: of the exchanges.
+        draws: of them, at the least.
+
+    Returns:
+        Rows of `profile_changes`, corrected for all metrics of this comparison.
+
+    Raises:
+        SteerworksError: a setting has no value, or the two were asked nothing in common.
+    """
+    one, other = values.filter(pl.col("arm_id") == arm), other_values.filter(pl.col("arm_id") == other_arm)
+    for rows, name in ((one, arm), (other, other_arm)):
+        if not rows.height:
+            raise SteerworksError(f"setting {name!r} has no value in any profile")
+    if not one.join(other, on=["item_id", "metric"], how="semi").height:
+        raise SteerworksError("the two were asked nothing in common: run both again, with the same profiles")
+    # whatever the first is called, the second stands where the plain model stands
+    both = pl.concat([one.with_columns(arm_id=pl.lit("one")), other.with_columns(arm_id=pl.lit(PLAIN))])
+    return changes_of(both, items, seed=seed, draws=draws).with_columns(arm_id=pl.lit(arm))
+
+
 def _of_items(part: pl.DataFrame) -> pl.DataFrame:
     return part.group_by("item_id", maintain_order=True).agg(pl.col("value").mean())
 
