@@ -22,18 +22,8 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.snapshot import table_exists
 
 #: Columns that a person reads of a difference.
-COLUMNS = (
-    "setting",
-    "profile",
-    "metric",
-    "plain_value",
-    "value",
-    "difference",
-    "low",
-    "high",
-    "effect_size",
-    "p_adjusted",
-)
+FIGURES = ("plain_value", "value", "difference", "low", "high", "effect_size", "p_adjusted")
+COLUMNS = ("setting", "profile", "metric", *FIGURES)
 
 
 def settings_of(cell: Cell) -> pl.DataFrame:
