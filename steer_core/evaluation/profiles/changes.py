@@ -54,33 +54,36 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
     """
     if values.height and PLAIN not in values["arm_id"]:
         raise SteerworksError("profiles of a cell without those of the plain model: there is nothing to compare with")
-    clusters = dict(items.select("item_id", "cluster").iter_rows())
-    sides = {
-        (str(arm), str(profile), str(metric)): part
-        for (arm, profile, metric), part in values.partition_by(
-            "arm_id", "profile", "metric", as_dict=True, maintain_order=True
-        ).items()
-    }
+    keys = ["arm_id", "profile", "metric"]
+    shares = values.group_by(keys).agg(missing=pl.col("value").null_count() / pl.len())
+    missing = {tuple(key): share for *key, share in shares.iter_rows()}
+    means = values.group_by(*keys, "item_id", maintain_order=True).agg(pl.col("value").mean())
+    plain = means.filter(pl.col("arm_id") == PLAIN).select(*keys[1:], "item_id", value_plain="value")
+    pairs = (
+        means.filter(pl.col("arm_id") != PLAIN)
+        .join(plain, on=[*keys[1:], "item_id"], how="left", maintain_order="left")
+        .join(items.select("item_id", "cluster"), on="item_id", how="left", maintain_order="left")
+        .with_columns(pl.col("cluster").fill_null(pl.col("item_id")))
+    )
+    steered, unsteered = to_array(pairs["value"]), to_array(pairs["value_plain"])
+    clusters = pairs["cluster"].to_numpy().astype(str)
     rows, sums = [], []
-    for (arm, profile, metric), part in sides.items():
-        if arm == PLAIN:
-            continue
-        plain = sides.get((PLAIN, profile, metric), part.clear())
-        pairs = _of_items(part).join(_of_items(plain), on="item_id", how="inner", suffix="_plain")
-        of = np.array([clusters.get(i, i) for i in pairs["item_id"]], dtype=object).astype(str)
-        one, two = to_array(pairs["value"]), to_array(pairs["value_plain"])
+    places = pairs.with_row_index("place").group_by(keys, maintain_order=True).agg("place")
+    for arm, profile, metric, place in places.iter_rows():
+        one, two, of = steered[place], unsteered[place], clusters[place]
         found = paired_contrast(one, two, of)
         both = np.isfinite(one - two)
         spread = float(two[both].std(ddof=1)) if both.sum() > 1 else 0.0
         size = found.difference / spread if found.difference is not None and spread > 0.0 else None
         head = (arm, profile, metric, found.value, found.control_value, found.difference, found.low, found.high, size)
-        rows.append((head, found.n, found.n_clusters, _missing(part), _missing(plain)))
+        lacking = missing[arm, profile, metric], missing.get((PLAIN, profile, metric), 1.0)
+        rows.append((head, found.n, found.n_clusters, *lacking))
         sums.append(_cluster_sums(one[both] - two[both], of[both]))
     p = _p_of(sums, draws, seed)
     adjusted = holm(p)
     table = [
-        (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *missing)
-        for (head, n, g, *missing), a, b in zip(rows, p, adjusted, strict=True)
+        (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *lacking)
+        for (head, n, g, *lacking), a, b in zip(rows, p, adjusted, strict=True)
     ]
     return pl.DataFrame(table, schema=ProfileChanges.dtypes(), orient="row")
 
@@ -145,10 +148,6 @@ def _p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
     for k, own in enumerate(sums):
         wide[: len(own), k] = own
     return exchange_p(wide, draws=draws, rng=np.random.default_rng(seed))
-
-
-def _missing(part: pl.DataFrame) -> float:
-    return part["value"].null_count() / part.height if part.height else 1.0
 
 
 def _or_none(value: float) -> float | None:
