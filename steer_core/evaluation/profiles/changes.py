@@ -223,6 +223,7 @@ def strongest_within(
         raise SteerworksError(f"no value of metric {metric!r} of profile {profile!r}: the budget cannot be held")
     clusters = dict(items.select("item_id", "cluster").iter_rows())
     plain = _of_items(own.filter(pl.col("arm_id") == PLAIN))
+    shares = bool(((own["value"] >= 0.0) & (own["value"] <= 1.0)).all())
     looked_at, chosen = [], None
     for arm_id, position in sorted(positions.items(), key=lambda a: (abs(a[1]), a[0])):
         pairs = plain.join(
@@ -230,7 +231,6 @@ def strongest_within(
         )
         lost = better * (to_array(pairs["value"]) - to_array(pairs["value_steered"]))
         of = np.array([clusters.get(i, i) for i in pairs["item_id"]], dtype=object).astype(str)
-        shares = bool(((own["value"] >= 0.0) & (own["value"] <= 1.0)).all())
         mean, most, n_clusters = _largest_loss(lost, of, level, shares=shares)
         within = most is not None and most < budget
         looked_at.append(Loss(arm_id, position, mean, most, within, n_clusters))
