@@ -138,5 +138,7 @@ def test_a_budget_that_is_not_above_0_is_refused(budget):
 
 @pytest.mark.parametrize("of", [{"metric": "corect"}, {"profile": "q"}])
 def test_a_metric_that_nobody_measured_is_named(of):
-    with pytest.raises(SteerworksError, match=f"no value of metric {of.get('metric', METRIC)!r} of profile {of.get('profile', 'p')!r}"):
+    with pytest.raises(
+        SteerworksError, match=f"no value of metric {of.get('metric', METRIC)!r} of profile {of.get('profile', 'p')!r}"
+    ):
         chosen(losing(10, 0), range(10), **of)
