@@ -186,7 +186,8 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     """Where the texts of items lie in the model, in each arm.
 
     Returns:
-        Rows of `profile_vectors`; without numbers where the engine cannot carry out what an arm does.
+        Rows of `profile_vectors`; without numbers, and with the reason, where a text does not fit the context or the
+        engine cannot carry out what an arm does.
 
     Raises:
         SteerworksError: the engine cannot encode at all.
@@ -194,7 +195,12 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     backend = run.asking
     plans = [one.plan(backend.model_identity, FORCED) for one in asked]
     refused = {one.arm.arm_id: _refusal(one, run, "embed") for one in {o.arm.arm_id: o for o in asked}.values()}
-    able = [k for k, one in enumerate(asked) if refused[one.arm.arm_id] is None]
+    context = backend.capabilities.max_context
+    why = [
+        refused[one.arm.arm_id] or (OVERLONG if context is not None and backend.prompt_tokens(plan) > context else None)
+        for one, plan in zip(asked, plans, strict=True)
+    ]
+    able = [k for k, reason in enumerate(why) if reason is None]
     places: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(able), run.batch_size):
         block = able[start : start + run.batch_size]
@@ -204,5 +210,5 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     table = []
     for k, one in enumerate(asked):
         values = places[k].tolist() if k in places else None
-        table.append((one.arm.arm_id, one.item.of, one.item.item_id, values, refused[one.arm.arm_id]))
+        table.append((one.arm.arm_id, one.item.of, one.item.item_id, values, why[k]))
     return pl.DataFrame(table, schema=ProfileVectors.dtypes(), orient="row")

@@ -166,11 +166,10 @@ def test_ids_are_the_same_again_and_another_one_where_anything_else_is_done(push
 
 def swept(**changes):
     """A row of `sweep_arms`."""
-    row = {
+    return {
         "behavior": "cheerful", "role": "vector", "strength": 1.0, "unit": "raw", "layers": "[1]", "positions": "all",
         "seed": 0, "system": None, "interventions": "[]",
     } | changes  # fmt: skip
-    return row
 
 
 def sweep_table(rows):
