@@ -89,5 +89,5 @@ def figures(spec: StereotypesProfile, found: Found, values: pl.DataFrame, how: H
             ties = pl.col("n_ties")
         for row in table.with_columns(ties=ties).iter_rows(named=True):
             estimate = Estimate(row["value"], row["low"], row["high"], row["n"], row["n_clusters"])
-            said = f"{row['ties']} ties" if row["ties"] else ""
+            said = f"{row['ties']} {'tie' if row['ties'] == 1 else 'ties'}" if row["ties"] else ""
             yield Figure(arm, row["measure"], estimate, row["bias_type"], spec.length, row["n_unscored"], said)
