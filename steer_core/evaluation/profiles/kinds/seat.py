@@ -29,6 +29,7 @@ from steer_core.statistics import Estimate
 VERSION = "1"
 ASKS = "encoded"
 ONE_SIDED = "a side of the test has no text"
+UNREAD = "the text was not read"
 METRICS: Mapping[str, Metric] = {
     "association": Metric("how much nearer X lies to A than to B, and Y the other way round; 0 is without association")
 }
@@ -53,18 +54,27 @@ def items(spec: SeatProfile) -> pl.DataFrame:
     return load_set(spec.set)
 
 
-def _tests(found: Found, arm: str) -> Iterator[tuple[str, str, dict[str, tuple[list[str], Floats, list[str]]]]]:
-    """Name and type of each test with its four sides: item ids, embeddings, words. A side may lack some."""
+#: Sides of a test: item ids, embeddings, words of each.
+Sides = dict[str, tuple[list[str], Floats, list[str]]]
+#: Texts of a test that lie nowhere: item id, side, why.
+Lacking = list[tuple[str, str, str]]
+
+
+def _tests(found: Found, arm: str) -> Iterator[tuple[str, str, Sides, Lacking]]:
+    """Name and type of each test with its four sides, and the texts that these lack."""
     of_items = [(i, json.loads(f)) for i, f in found.items.select("item_id", "facts").iter_rows()]
-    values = {
-        i: None if v is None else np.asarray(v, dtype=np.float64)
-        for i, v in found.vectors.filter(pl.col("arm_id") == arm).select("item_id", "values").iter_rows()
-    }
+    own = found.vectors.filter(pl.col("arm_id") == arm).select("item_id", "values", "missing")
+    places = {i: (None if v is None else np.asarray(v, dtype=np.float64), why) for i, v, why in own.iter_rows()}
     tests: dict[tuple[str, str], dict[str, list[tuple[str, Any, str]]]] = {}
+    lacking: dict[tuple[str, str], Lacking] = {}
     for item, facts in of_items:
-        sides = tests.setdefault((facts["test"], facts["type"]), {side: [] for side in "xyab"})
-        if values.get(item) is not None:
-            sides[facts["side"]].append((item, values[item], facts["word"]))
+        key = (facts["test"], facts["type"])
+        sides = tests.setdefault(key, {side: [] for side in "xyab"})
+        place, why = places.get(item, (None, None))
+        if place is None:
+            lacking.setdefault(key, []).append((item, facts["side"], why or UNREAD))
+        else:
+            sides[facts["side"]].append((item, place, facts["word"]))
     for (name, kind), found_sides in tests.items():
         yield (
             name,
@@ -73,6 +83,7 @@ def _tests(found: Found, arm: str) -> Iterator[tuple[str, str, dict[str, tuple[l
                 side: ([r[0] for r in rows], np.array([r[1] for r in rows]), [r[2] for r in rows])
                 for side, rows in found_sides.items()
             },
+            lacking.get((name, kind), []),
         )
 
 
@@ -80,7 +91,8 @@ def measure(spec: SeatProfile, found: Found) -> pl.DataFrame:
     """The association of each target text, turned so that above 0 is the stereotype."""
     rows: list[tuple[str, str, int, str, float | None, str | None]] = []
     for arm in found.arms:
-        for _, _, sides in _tests(found, arm):
+        for _, _, sides, lacking in _tests(found, arm):
+            rows += [(arm, item, 0, "association", None, why) for item, side, why in lacking if side in "xy"]
             if not all(len(sides[s][0]) for s in "xyab"):
                 rows += [(arm, i, 0, "association", None, ONE_SIDED) for s in "xy" for i in sides[s][0]]
                 continue
@@ -95,10 +107,10 @@ def figures(spec: SeatProfile, found: Found, values: pl.DataFrame, how: How) -> 
     """Effect size and p of each test; the mean size of each type of bias beside what it would be without any."""
     for arm in found.arms:
         done: list[tuple[str, Association]] = []
-        for name, kind, sides in _tests(found, arm):
+        for name, kind, sides, lacking in _tests(found, arm):
             if not all(len(sides[s][0]) for s in "xyab"):
                 nothing = Estimate(None, None, None, 0, 0)
-                yield Figure(arm, "effect_size", nothing, name, kind, why=ONE_SIDED)
+                yield Figure(arm, "effect_size", nothing, name, kind, len(lacking), ONE_SIDED)
                 continue
             x, y, a, b = (sides[s][1] for s in "xyab")
             words = (np.array(sides["x"][2]), np.array(sides["y"][2]))
@@ -116,7 +128,7 @@ def figures(spec: SeatProfile, found: Found, values: pl.DataFrame, how: How) -> 
                 ("p_two_sided", test.p_two_sided),
                 ("null_size", test.null_size),
             ):
-                yield Figure(arm, metric, Estimate(value, None, None, size, test.units), name, kind, why=said)
+                yield Figure(arm, metric, Estimate(value, None, None, size, test.units), name, kind, len(lacking), said)
         for kind, sizes in sizes_by_type(done).items():
             for metric, value in (("mean_size", sizes.mean_size), ("mean_null_size", sizes.null_size)):
                 own = Estimate(value, None, None, sizes.n_tests, sizes.n_tests)
