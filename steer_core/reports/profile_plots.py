@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,13 +105,15 @@ def cost_figure(
     if not rows.height:
         return None
     groups = rows.partition_by("asked", "axis", maintain_order=True)[:PANELS]
-    panels = tuple(Panel(_title(g) if len(groups) > 1 else "", _cost(g, metric, budget), 5.2, 2.8) for g in groups)
+    titles = [asked_words(g["asked"][0])[:60] if len(groups) > 1 else "" for g in groups]
+    panels = tuple(Panel(title, _cost(g, metric, budget), 5.2, 2.8) for title, g in zip(titles, groups, strict=True))
     alt = "Dots are losses against the model as it is with 95 percent intervals"
     return Figure(f"profile_cost{suffix}", f"What strength costs: {metric} of {profile}", alt, panels, rows)
 
 
-def _title(group: pl.DataFrame) -> str:
-    return str(group["label"][0]).partition(", ")[0][:60]
+def asked_words(asked: str) -> str:
+    """What is asked for in words, from `profile_arms.asked`: `formality +0.4`, or the behavior."""
+    return ", ".join(f"{k} {v:+g}" if isinstance(v, int | float) else str(v) for k, v in json.loads(asked).items())
 
 
 def _cost(rows: pl.DataFrame, metric: str, budget: float | None) -> Callable[[Any], None]:

@@ -14,7 +14,7 @@ from steer_core.evaluation.profiles.kind import capability_of_bench, shown
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
 from steer_core.reports.numbers import listed, number, plural, signed
-from steer_core.reports.profile_plots import changes_figure, cost_figure, reliability_figure
+from steer_core.reports.profile_plots import asked_words, changes_figure, cost_figure, reliability_figure
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
 
@@ -187,14 +187,14 @@ def _allowed(tables: CellTables, arms: pl.DataFrame, values: pl.DataFrame, items
     if tables.budget is None or capability is None:
         return
     profile, metric, better = capability
-    placed = arms.filter(pl.col("position").is_not_null()).with_columns(side=pl.col("position").sign())
-    for (_, axis, _), group in placed.group_by("asked", "axis", "side", maintain_order=True):
+    # at 0 on its axis a part does nothing: there is no strength to be borne
+    placed = arms.filter(pl.col("position") != 0.0).with_columns(side=pl.col("position").sign())
+    for (asked, axis, _), group in placed.group_by("asked", "axis", "side", maintain_order=True):
         positions = dict(group.select("arm_id", "position").iter_rows())
         found = strongest_within(
             values, items, positions, profile=profile, metric=metric, budget=tables.budget.most, better=better
         )
-        words = str(group["label"][0]).rpartition(", ")[0] or str(group["label"][0])
-        yield f"{words}: {_budget_words(found, metric, profile, str(axis))}"
+        yield f"{asked_words(str(asked))}: {_budget_words(found, metric, profile, str(axis))}"
 
 
 def _budget_words(found: Allowed, metric: str, profile: str, axis: str) -> str:
