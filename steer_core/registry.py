@@ -16,6 +16,7 @@ from schemas.profile_spec import ProfileSpec, read_profile
 from schemas.spec import Spec
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec
 from steer_core import extensions
+from steer_core.evaluation.profiles.kind import capability_of
 from steer_core.strict_yaml import read_yaml
 from steer_core.tables.errors import ConfigError
 
@@ -387,4 +388,9 @@ def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
     if budget is not None and budget.profile not in bench.profiles:
         raise ConfigError(
             f"profiled.budget: {budget.profile!r} is no profile of the bench ({', '.join(bench.profiles)})"
+        )
+    if budget is not None and budget.metric is None and capability_of(registry.profile(budget.profile)) is None:
+        raise ConfigError(
+            f"profiled.budget: profile {budget.profile!r} measures no capability of its own: give the `metric` that "
+            "may not be lost"
         )

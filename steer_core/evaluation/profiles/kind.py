@@ -169,11 +169,12 @@ def capability_of_bench(
 
     The budget's, where there is one; else that of the first profile that has one; None where none has.
     """
-    if budget is not None and budget.profile in profiles:
+    if budget is not None:
         spec = profiles[budget.profile]
-        if (metric := budget.metric or capability_of(spec)) is not None:
-            known = metrics_of(spec).get(metric)
-            return budget.profile, metric, known.better if known is not None and known.better else 1
+        if (metric := budget.metric or capability_of(spec)) is None:
+            return None
+        known = metrics_of(spec).get(metric)
+        return budget.profile, metric, known.better if known is not None and known.better else 1
     for name, spec in profiles.items():
         if (metric := capability_of(spec)) is not None:
             return name, metric, metrics_of(spec)[metric].better
