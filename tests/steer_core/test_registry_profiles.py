@@ -97,7 +97,7 @@ def test_paths_of_items_are_relative_to_their_file_and_addresses_stay(tmp_path):
 def test_costs_are_counted_in_the_budgets_metric_and_else_in_the_first_capability(tmp_path):
     registry = load(tmp_path, profiles=["style", "bbq", "facts"])
     profiles = registry.profiles_of(registry.bench("own"))
-    assert capability_of_bench(profiles) == ("facts", "correct", 1)
+    assert capability_of_bench(profiles) == ("facts", "right answers", 1)
     budget = {"budget": {"profile": "style", "metric": "empty", "most": 0.1}}
     held = load(tmp_path, profiled=budget).bench("own").profiled.budget
     assert capability_of_bench(profiles, held) == ("style", "empty", -1)

@@ -53,7 +53,7 @@ def profiled(used=0.0, arms=ARMS):
     for arm in arms:
         right = (np.arange(N) >= lost[arm] * N).astype(float)
         body = {"arm_id": arm, "profile": "facts", "sample_index": 0}
-        for metric, of in (("correct", right), ("confidence", rng.uniform(0.4, 1.0, N))):
+        for metric, of in (("right answers", right), ("confidence", rng.uniform(0.4, 1.0, N))):
             values += [body | {"item_id": f"i{k}", "metric": metric, "value": float(v)} for k, v in enumerate(of)]
         figures += [
             {"arm_id": arm, "profile": "facts", "group": group, "metric": "accuracy", "setting": "sum", "why": "",
@@ -91,7 +91,7 @@ def test_the_page_has_the_section_once_and_is_well_formed(page):
 
 
 def test_the_page_says_what_differs_and_what_the_budget_allows(page):
-    assert "1 of 2 figures differs from the model as it is: correct (facts) −0.30." in page.said
+    assert "1 of 2 figures differs from the model as it is: right answers (facts) −0.30." in page.said
     assert "Under the budget" in page.said
     assert "Easy questions" in page.said
 
@@ -110,13 +110,15 @@ def test_a_deaf_cell_is_said_to_be_one():
 
 def test_settings_beside_the_one_that_is_used_have_no_sentence_and_stand_in_the_list():
     found = content(profiled(used=0.0))
-    assert [(r["label"], r["metric"]) for r in found.stands] == [("formality +0.4, strength +0.5", "correct")]
+    assert [(r["label"], r["metric"]) for r in found.stands] == [("formality +0.4, strength +0.5", "right answers")]
     assert found.n_tests == 6
 
 
 def test_a_budget_names_the_strongest_setting_that_is_known_to_stay_below_it():
     (said,) = content(profiled(), budget=0.2).allowed
-    assert said.startswith("formality +0.4: the strongest setting known to stay below a loss of 0.200 in correct of")
+    assert said.startswith(
+        "formality +0.4: the strongest setting known to stay below a loss of 0.200 in right answers of"
+    )
     assert "is +0.10 on strength (raw): it loses 0.000" in said
     assert "+0.50 may lose up to" in said
 
@@ -154,7 +156,7 @@ def test_figures_over_all_items_are_shown_at_once_and_categories_on_request():
 
 def test_missing_values_are_counted_with_their_reasons():
     tables = profiled()
-    gone = pl.col("item_id").is_in(["i0", "i1"]) & (pl.col("metric") == "correct")
+    gone = pl.col("item_id").is_in(["i0", "i1"]) & (pl.col("metric") == "right answers")
     values = tables["profile_values"].with_columns(
         value=pl.when(gone).then(None).otherwise(pl.col("value")),
         missing=pl.when(gone).then(pl.lit("an option was not scored")).otherwise(pl.col("missing")),
@@ -167,7 +169,7 @@ def point(method, arm, error, cost, n_different=0, **more):
     return {
         "model": "embedded", "method": method, "probe": "main", "arm_id": arm, "label": f"{arm} of {method}",
         "headline": True, "error": error, "error_low": error - 0.05, "error_high": error + 0.05, "profile": "facts",
-        "metric": "correct", "cost": cost, "cost_low": cost - 0.02, "cost_high": cost + 0.02,
+        "metric": "right answers", "cost": cost, "cost_low": cost - 0.02, "cost_high": cost + 0.02,
         "n_different": n_different, "n_metrics": 5, "best": False,
     } | more  # fmt: skip
 
@@ -188,7 +190,7 @@ def test_the_board_has_effect_against_side_effect_where_there_is_a_frontier():
     assert found.ids.count("frontier-1") == 1
     assert "Known to change the model apart from the request: direct (2 of 5)." in found.said
     assert "Not known to: tuned." in found.said
-    assert "The largest loss of correct of facts among 2 settings is 0.100" in found.said
+    assert "The largest loss of right answers of facts among 2 settings is 0.100" in found.said
     assert "frontier-1" not in read(board().files["report.html"]).ids
 
 

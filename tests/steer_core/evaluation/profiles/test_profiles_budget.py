@@ -13,7 +13,7 @@ from steer_core.tables.errors import SteerworksError
 BUDGET = 0.05
 #: Worlds a setting of the simulation.
 WORLDS = 1000
-METRIC = "correct"
+METRIC = "right answers"
 
 
 def chosen(by_arm, clusters, **options):

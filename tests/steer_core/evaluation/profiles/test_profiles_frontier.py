@@ -45,7 +45,7 @@ def arms(**by_cell):
     return typed(rows, ProfileArms)
 
 
-def change(method, arm, difference, p=0.5, metric="correct", profile="facts"):
+def change(method, arm, difference, p=0.5, metric="right answers", profile="facts"):
     low, high = (None, None) if difference is None else (difference - 0.05, difference + 0.02)
     return {
         "model": "m", "method": method, "arm_id": arm, "profile": profile, "metric": metric, "difference": difference,
@@ -59,7 +59,7 @@ def changes(*rows):
 
 
 def points(errors_, arms_, changes_, **options):
-    options = {"profile": "facts", "metric": "correct"} | options
+    options = {"profile": "facts", "metric": "right answers"} | options
     return check(frontier_of(errors_, arms_, changes_, **options), Frontier)
 
 

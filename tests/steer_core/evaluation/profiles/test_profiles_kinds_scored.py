@@ -26,7 +26,7 @@ def test_choices_give_the_known_calibration_error():
     # as sure as .75 of four answers, of which two are right
     assert value(figures, metric="ece", setting="sum, max, 2 bins of equal width") == pytest.approx(0.25)
     assert value(figures, metric="accuracy", setting="sum") == 0.5
-    assert values.filter(metric="correct")["value"].to_list() == [0.0, 0.0, 1.0, 1.0]
+    assert values.filter(metric="right answers")["value"].to_list() == [0.0, 0.0, 1.0, 1.0]
     assert values.filter(metric="confidence")["value"].to_list() == pytest.approx([0.75] * 4)
     assert values.filter(metric="gold_probability")["value"].to_list() == pytest.approx([0.25, 0.25, 0.75, 0.75])
     # (1 - .75)^2 twice and (1 - .25)^2 twice, over both options
@@ -77,7 +77,7 @@ def test_a_page_shows_one_calibration_error_of_a_profile_of_choices():
     assert at_once(choices, CHOICES, figures) == {
         ("accuracy", "sum"), ("ece", error), ("ece_p", error), ("brier", "sum, all"),
     }  # fmt: skip
-    assert core.capability_of(CHOICES) == "correct"
+    assert core.capability_of(CHOICES) == "right answers"
 
 
 @pytest.mark.parametrize("also", [["unconditional"], ["sum"]])
