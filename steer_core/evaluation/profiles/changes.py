@@ -10,7 +10,8 @@
    Maurer, Hothorn and Lehmacher 1995).
 4. Of a metric within [0, 1] few losses are no proof of none: a mean that never moved has no spread. One whole cluster
    of losses is added, and the upper end of the two-sided interval taken; with 0 to 5 losses of 60 that is the exact
-   binomial bound to within .01.
+   one-sided binomial bound or up to .01 more, of more items to within .005. So a loss of .05 is excluded by 60 clusters
+   without any, and by no fewer.
 """
 
 from __future__ import annotations
