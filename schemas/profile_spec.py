@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.kinds import OfKind, read_kind
 from schemas.spec import EACH_ONCE, Slug, Spec
@@ -20,6 +20,32 @@ class ProfileSpec(OfKind):
 
     name: Slug = Field(description="Its name in tables and on pages")
     description: str = ""
+
+    @property
+    def judge_model(self) -> str | None:
+        """Model of the configuration that judges its answers; None where that is the cell's own, or nobody."""
+        judge = getattr(self, "judge", None)
+        return judge.model if isinstance(judge, RaterSpec) else None
+
+
+class RaterSpec(Spec):
+    """Who judges the answers to a profile: a language model, or the embedded model's grammar, which knows."""
+
+    kind: Literal["ground_truth", "llm"] = "llm"
+    model: Slug | None = Field(None, description="Judge model; null: the cell's own, unsteered")
+    repeats: int = Field(1, gt=0, description="Judgements of each answer")
+    reading: Literal["auto", "expected", "text"] = Field(
+        "auto",
+        description="`expected`: mean over the probabilities of the grades; `text`: the grade that is written; `auto`: "
+        "expected where the engine gives log-probabilities",
+    )
+
+    @model_validator(mode="after")
+    def _the_grammar_is_no_model(self) -> RaterSpec:
+        given = self.model_fields_set & {"model", "repeats", "reading"}
+        if self.kind == "ground_truth" and given:
+            raise ValueError(f"`{sorted(given)[0]}` is of a language model, and a judge of kind ground_truth asks none")
+        return self
 
 
 def read_profile(value: Any) -> Any:

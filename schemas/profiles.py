@@ -142,6 +142,35 @@ class ProfileVectors(Contract, table="profile_vectors", key=("arm_id", "item_id"
     missing: str = column(nullable=True, min_length=1, description="Why there are none; null where there are")
 
 
+class ProfileJudges(Contract, table="profile_judges", key=("profile", "rating")):
+    """Who judges each rating of a profile, and what the verdicts are worth: on answers whose rating is known."""
+
+    profile: str = column(description=_PROFILE)
+    rating: str = column(min_length=1, description="What is rated; the name of its rubric")
+    judge_id: str = column(description="Judge: kind, model, settings and rubric, hashed")
+    rubric: str = column(description="Rubric name and version")
+    method: str = column(
+        isin=["ground_truth", "text", "expected"], description="How its verdicts are come by, as in `judgements`"
+    )
+    auroc: float = column(
+        nullable=True,
+        ge=0.0,
+        le=1.0,
+        description="Chance that it grades the better of two known answers above the other; null: not tried",
+    )
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered by pair; .5 is chance")
+    high: float = column(nullable=True, description="Upper end")
+    accuracy: float = column(
+        nullable=True, ge=0.0, le=1.0, description="Share of verdicts on the right side of the middle of the scale"
+    )
+    bias: float = column(nullable=True, description="Mean of verdict minus truth, in widths of the scale")
+    unparsed: float = column(nullable=True, ge=0.0, le=1.0, description="Share of known answers without a verdict")
+    n: int = column(ge=0, description="Known answers with a verdict")
+    tells: bool = column(
+        nullable=True, description="Whether `low` is above .5: it can tell them apart; null: it was not tried"
+    )
+
+
 class ProfileValues(Contract, table="profile_values", key=("arm_id", "item_id", "sample_index", "metric")):
     """Every metric of every item in every setting, long: a new metric changes no schema."""
 

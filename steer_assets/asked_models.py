@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from schemas.profile_spec import ProfileSpec
 from schemas.specs import BehaviorSpec, ModelSpec
 from steer_assets.partitions import Cell
 from steer_assets.settings import registry
+from steer_core.evaluation.profiles import kind
 from steer_core.generation.engines import describe_engine
+from steer_core.methods import standing
 from steer_core.methods.load import load_method
 from steer_core.methods.part import parts_of
 
@@ -21,10 +24,26 @@ def judging_model(cell: Cell, behavior: BehaviorSpec) -> ModelSpec:
     return registry().model(behavior.judge.model) if behavior.judge.model else cell.model
 
 
+def rating_model(cell: Cell, profile: ProfileSpec) -> ModelSpec | None:
+    """The model that judges the answers to a profile: its own, or the cell's; None where no language model does."""
+    rater = kind.rater_of(profile)
+    if rater is None or rater.kind != "llm":
+        return None
+    return registry().model(rater.model) if rater.model else cell.model
+
+
+def _profiles(cell: Cell) -> list[ProfileSpec]:
+    """Profiles that are taken of a cell."""
+    method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
+    return [] if standing.why_not_profiled(method) is not None else list(registry().profiles_of(cell.bench).values())
+
+
 def judges_of(cell: Cell) -> dict[str, ModelSpec]:
     """What is judged by a language model in a cell, in words, and by which."""
     behaviors = [registry().behavior(b) for b in cell.bench.behaviors] if sweeps(cell) else []
     found = {f"behavior {b.name!r}": judging_model(cell, b) for b in behaviors if b.judge.kind == "llm"}
+    raters = {f"profile {p.name!r}": rating_model(cell, p) for p in _profiles(cell)}
+    found |= {what: model for what, model in raters.items() if model is not None}
     if cell.bench.validated_by is not None:
         found["groundedness and goals"] = registry().model(cell.bench.validated_by)
     return found

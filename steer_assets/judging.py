@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
 from schemas import Judgements
+from schemas.profile_spec import ProfileSpec
 from schemas.specs import BehaviorSpec, ModelSpec
-from steer_assets.asked_models import judging_model
+from steer_assets.asked_models import judging_model, rating_model
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.tables import Work
 from steer_core.evaluation.arms.answers import Told
 from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.evaluation.judges.alongside import Alongside
+from steer_core.evaluation.profiles import kind
 from steer_core.generation.engines import is_remote
 from steer_core.tables.journal import Journal
 
@@ -39,6 +41,19 @@ def judges_lease(work: Work, behavior: BehaviorSpec) -> contextlib.AbstractConte
     if behavior.judge.kind != "llm":
         return contextlib.nullcontext()
     return device_lease(device_of(judging_model(work.here, behavior)))
+
+
+@contextlib.contextmanager
+def panel_of(work: Work, profile: ProfileSpec) -> Iterator[Mapping[str, judging.Judge]]:
+    """The judges of a profile by rating, their model loaded; its device is held inside the context."""
+    rater, build = kind.rater_of(profile), kind.load_kind(profile).panel
+    model = rating_model(work.here, profile)
+    if rater is None or model is None:
+        yield build(profile)
+        return
+    with device_lease(device_of(model)):
+        backend = backend_for(model, beside=apart(work.here.model, model))
+        yield build(profile, backend, model.identity, seed=work.bench.seed)
 
 
 def apart(writer: ModelSpec, judge: ModelSpec) -> bool:

@@ -378,7 +378,9 @@ def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
         ConfigError: says which name is unknown.
     """
     for name in bench.profiles:
-        registry.profile(name)
+        judge = registry.profile(name).judge_model
+        if judge is not None:
+            registry.model(judge)
     for request in bench.profiled.asked or ():
         if odd := [goal for goal in request if goal not in bench.goals]:
             raise ConfigError(f"profiled.asked: goal {odd[0]!r} is not in the goal space ({', '.join(bench.goals)})")

@@ -49,10 +49,11 @@ _PROFILES = Node(
         profiles.option_scores,
         profiles.profile_vectors,
         profiles.own_profiles,
+        profiles.profile_judgements,
         profiles.profile_values,
         profiles.profile_changes,
     ),
-    "What the model is like apart from the requests, as it is and steered: answers, options, figures, changes",
+    "What the model is like apart from the requests, as it is and steered: answers, verdicts, options, figures",
     CELLS,
 )
 #: Of each cell, before its parts are fitted; and after.

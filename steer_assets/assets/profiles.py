@@ -8,26 +8,30 @@ import polars as pl
 
 from schemas import (
     ArmAnswers,
+    Judgements,
     OptionScores,
     ProfileArms,
     ProfileChanges,
     ProfileFigures,
     ProfileItems,
+    ProfileJudges,
     ProfileValues,
     ProfileVectors,
     Responses,
     ScoredTexts,
 )
 from schemas.profile_spec import ProfileSpec
+from steer_assets.asked_models import rating_model
 from steer_assets.assets.calling import asking, follows_from, method_of
 from steer_assets.assets.fits import fit_context, given_tables, swept_part
-from steer_assets.measuring import model_digest
+from steer_assets.judging import panel_of, verdicts_of
+from steer_assets.measuring import judge_digest, model_digest
 from steer_assets.receipts import RECEIPTS
 from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers
 from steer_core.evaluation.profiles import asking as core
-from steer_core.evaluation.profiles import changes, kind
+from steer_core.evaluation.profiles import changes, judging, kind
 from steer_core.generation.run import Run
 from steer_core.methods import standing
 from steer_core.methods.cleaning import clean_answer
@@ -197,6 +201,53 @@ def own_profiles(work: Work, profile_arms: pl.DataFrame, **fitted: pl.DataFrame)
     return pl.concat(values), pl.concat(figures)
 
 
+def _judged(work: Work) -> list[ProfileSpec]:
+    """Profiles whose answers are judged."""
+    return [spec for spec in profiles_of(work) if kind.rater_of(spec) is not None]
+
+
+def _judged_by(work: Work) -> list[Any]:
+    models = [(spec, rating_model(work.here, spec)) for spec in _judged(work)]
+    return [
+        [kind.follows(spec), None if model is None else judge_digest(model), work.bench.seed] for spec, model in models
+    ]
+
+
+@table(
+    Judgements,
+    ProfileJudges,
+    names=("profile_judgements", "profile_judges"),
+    version=judging.VERSION,
+    spec=_judged_by,
+    applies=lambda work: profiled(work) and bool(_judged(work)),
+    grid=True,
+    gpu=True,
+)
+def profile_judgements(
+    work: Work, profile_items: pl.DataFrame, profile_answers: pl.DataFrame
+) -> tuple[pl.DataFrame, ...]:
+    """Verdicts on written answers, and what each judge is worth on answers whose rating is known."""
+    kept = verdicts_of(work)
+    verdicts, judges = [Judgements.empty()], [ProfileJudges.empty()]
+    for spec in _judged(work):
+        found = kind.Found.of(spec.name, profile_items, answers=profile_answers)
+        # reading the grammar costs less than finding what was read before
+        asks = rating_model(work.here, spec) is not None
+        with panel_of(work, spec) as panel:
+            said, worth = judging.judge_profile(
+                spec,
+                found,
+                panel,
+                done=kept.read() if asks else None,
+                keep=kept.append if asks else None,
+                progress=work.progress("profiles: verdicts"),
+            )
+        verdicts.append(said)
+        judges.append(worth)
+    kept.compact()
+    return pl.concat(verdicts), pl.concat(judges)
+
+
 def _told(work: Work, frames: Any) -> dict[str, Any]:
     values = frames["profile_values"]
     missing = values.filter(pl.col("value").is_null())
@@ -221,6 +272,8 @@ def profile_values(
     profile_vectors: pl.DataFrame,
     own_profile_values: pl.DataFrame,
     own_profile_figures: pl.DataFrame,
+    profile_judgements: pl.DataFrame,
+    profile_judges: pl.DataFrame,
 ) -> tuple[pl.DataFrame, ...]:
     """Every metric of every item, and what they come to; nothing here asks the model."""
     values, figures = [own_profile_values], [own_profile_figures]
@@ -230,7 +283,13 @@ def profile_values(
         if module.ASKS == "own":
             continue
         found = kind.Found.of(
-            spec.name, profile_items, answers=profile_answers, options=option_scores, vectors=profile_vectors
+            spec.name,
+            profile_items,
+            answers=profile_answers,
+            options=option_scores,
+            vectors=profile_vectors,
+            verdicts=profile_judgements,
+            judges=profile_judges,
         )
         own = module.measure(spec, found)
         values.append(own.with_columns(profile=pl.lit(spec.name)).select(ProfileValues.names()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,6 @@ class Calibration:
         accuracy_worst: the same with unparsed verdicts as wrong.
         auroc: chance that a positive case is graded above a negative one, ties half (Mann-Whitney); None unless both
             labels have verdicts. 1: the order is right, whatever the level.
-        auroc_low, auroc_high: its 95 % interval, percentiles over resampled items; None with fewer than two.
         auroc_low, auroc_high: its 95 % interval over items (percentiles of `DRAWS` resamples of items).
         bias: mean of (verdict - truth) in widths of the scale, the truth being the scale's ends; both labels weigh the
             same. Above 0: the judge sees the behavior where it is not. None unless both labels have verdicts.
@@ -91,13 +90,21 @@ def known_cases(items: pl.DataFrame) -> list[Known]:
 
 
 def calibrate(
-    judge: Judge, known: Sequence[Known], *, batch_size: int = 64, progress: Progress | None = None
+    judge: Judge,
+    known: Sequence[Known],
+    *,
+    done: pl.DataFrame | None = None,
+    keep: Callable[[pl.DataFrame], None] | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
 ) -> Calibration:
     """A judge's verdicts on cases of known label.
 
     Args:
         judge: who is tested.
         known: cases with their labels.
+        done: rows of `judgements` so far, of any judges; what is there is not asked again.
+        keep: given new rows batch by batch.
         batch_size: cases put to the judge together.
         progress: told after each batch.
 
@@ -106,7 +113,8 @@ def calibrate(
     """
     if not known:
         raise ValueError("no cases of known label: give items that have a positive and a negative answer")
-    rows = judge_cases(judge, [k.case for k in known], batch_size=batch_size, progress=progress)
+    cases = [k.case for k in known]
+    rows = judge_cases(judge, cases, done, keep=keep, batch_size=batch_size, progress=progress)
     verdicts = rows.group_by("response_id", "item_id").agg(
         pl.col("value").mean(), spread=pl.col("value").std(ddof=1), parsed=pl.col("value").count()
     )

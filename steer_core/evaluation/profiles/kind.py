@@ -13,7 +13,10 @@ A kind is a module of the group `profiles`, with
 * `VERSION`, bumped when the same answers give other values or figures;
 * optionally `shown(spec, row)`: whether a page shows this row of `profile_figures` at once, or only when asked;
 * optionally `bare(spec)`: whether options are also scored with nothing before them, and `follows(spec)`: what values
-  follow from besides: scorers, files.
+  follow from besides: scorers, files;
+* optionally `JUDGED = True`, where written answers are judged: its settings have `judge`, a `RaterSpec`, and there are
+  `panel(spec, backend, model, seed)`: rating -> `Judge`, `cases(spec, found)`: rating -> the cases that are put to it,
+  and `known(spec)`: rating -> cases of known truth. What they say is in `found.verdicts` and `found.judges`.
 
 Nothing outside a kind's file knows the kind.
 """
@@ -27,9 +30,9 @@ from typing import Any
 
 import polars as pl
 
-from schemas.profile_spec import BudgetSpec, ProfileSpec
-from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileValues, ProfileVectors
-from schemas.sweeps import ArmAnswers
+from schemas.profile_spec import BudgetSpec, ProfileSpec, RaterSpec
+from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileJudges, ProfileValues, ProfileVectors
+from schemas.sweeps import ArmAnswers, Judgements
 from steer_core import extensions
 from steer_core.statistics import Estimate
 
@@ -76,18 +79,27 @@ class Found:
         answers: rows of `arm_answers` to those that are written.
         options: rows of `option_scores` of those that are scored.
         vectors: rows of `profile_vectors` of those that are encoded.
+        verdicts: rows of `judgements` on the answers, where they are judged.
+        judges: rows of `profile_judges`: who judged, and what that is worth.
     """
 
     items: pl.DataFrame
     answers: pl.DataFrame = field(default_factory=ArmAnswers.empty)
     options: pl.DataFrame = field(default_factory=OptionScores.empty)
     vectors: pl.DataFrame = field(default_factory=ProfileVectors.empty)
+    verdicts: pl.DataFrame = field(default_factory=Judgements.empty)
+    judges: pl.DataFrame = field(default_factory=ProfileJudges.empty)
 
     @classmethod
     def of(cls, profile: str, items: pl.DataFrame, **tables: pl.DataFrame) -> Found:
         """Those rows of tables that are of a profile."""
         own = items.filter(pl.col("profile") == profile)
-        found = {name: rows.join(own.select("item_id"), on="item_id", how="semi") for name, rows in tables.items()}
+        found = {
+            name: rows.join(own.select("item_id"), on="item_id", how="semi")
+            if "item_id" in rows.columns
+            else rows.filter(pl.col("profile") == profile)
+            for name, rows in tables.items()
+        }
         return cls(own, **found)
 
     @property
@@ -119,6 +131,14 @@ def bare(spec: ProfileSpec) -> bool:
     """Whether the options of a profile are also scored with nothing before them."""
     own = getattr(load_kind(spec), "bare", None)
     return bool(own(spec)) if own is not None else False
+
+
+def rater_of(spec: ProfileSpec) -> RaterSpec | None:
+    """Who judges the answers to a profile; None where nobody does."""
+    if not getattr(load_kind(spec), "JUDGED", False):
+        return None
+    rater: RaterSpec = spec.judge  # type: ignore[attr-defined]  # the protocol of kinds that are judged
+    return rater
 
 
 def load_kind(spec: ProfileSpec) -> ModuleType:
