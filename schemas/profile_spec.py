@@ -73,6 +73,9 @@ class ProfiledSpec(Spec):
     strengths: Annotated[tuple[float, ...], EACH_ONCE] = Field(
         (), description="Of those vectors; none: the two ends of the sweep"
     )
+    pairs: Annotated[tuple[tuple[Slug, Slug], ...], EACH_ONCE] = Field(
+        (), description="Two behaviors each whose vectors are profiled alone and together, at the same strengths"
+    )
     budget: BudgetSpec | None = Field(None, description="What the strongest arm may cost; null: none is chosen")
 
     @field_validator("asked")
@@ -85,6 +88,18 @@ class ProfiledSpec(Spec):
                 if not -0.5 <= move <= 0.5 or not move:
                     raise ValueError(f"{goal}: a move from the middle is within -0.5 and 0.5, and not 0; got {move:g}")
         return asked
+
+    @field_validator("pairs")
+    @classmethod
+    def _two_behaviors(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        if odd := [one for one, other in pairs if one == other]:
+            raise ValueError(f"a pair is two behaviors, and one is {odd[0]!r} twice")
+        return pairs
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Behaviors whose vectors are profiled alone: those of pairs too, for what both do is held against it."""
+        return tuple(dict.fromkeys((*self.behaviors, *(name for pair in self.pairs for name in pair))))
 
     def requests(self, goals: tuple[str, ...]) -> tuple[Mapping[str, float], ...]:
         """What is asked for, on a goal space."""

@@ -97,10 +97,10 @@ class ProfileArms(Contract, table="profile_arms", key=("arm_id",)):
     arm_id: str = column(unique=True, description="Hash of what is done to a plan; `plain`: nothing")
     label: str = column(min_length=1, description="What it is, in words")
     role: str = column(
-        isin=[PLAIN, "request", "arm", "behavior"],
-        description="`plain`; the method as a `request` takes it; another `arm` of it; a `behavior`'s vector",
+        isin=[PLAIN, "request", "arm", "behavior", "pair"],
+        description="`plain`; the method as a `request` takes it; another `arm` of it; a `behavior`'s vector; a `pair`",
     )
-    asked: str = column(description="What is asked for, as JSON: goal -> move, or the behavior; {} where nothing is")
+    asked: str = column(description="What is asked for, as JSON: goal -> move, or the behavior or pair; {}: nothing")
     position: float = column(nullable=True, description="Where it stands on its axis; null for none")
     axis: str = column(description="What the axis is, with its unit: strengths, training steps")
     system: str = column(nullable=True, description="What the method says in front of every prompt; null: nothing")
@@ -221,6 +221,29 @@ class ProfileChanges(Contract, table="profile_changes", key=("arm_id", "profile"
     n_clusters: int = column(ge=0, description="Clusters of those: the real sample size")
     missing: float = column(ge=0.0, le=1.0, description="Share of values that are missing in this setting")
     plain_missing: float = column(ge=0.0, le=1.0, description="The same of the model as it is")
+
+
+class ProfileSynergy(Contract, table="profile_synergy", key=("arm_id", "profile", "metric")):
+    """Two vectors at once against each alone, on the same items: what they do together beyond the sum of both."""
+
+    arm_id: str = column(description="Setting of both, in `profile_arms`")
+    first_arm: str = column(description="Setting of the first alone, at the same strength")
+    second_arm: str = column(description="Setting of the second alone")
+    profile: str = column(description=_PROFILE)
+    metric: str = column(min_length=1, description="Metric")
+    both: float = column(nullable=True, description="Effect of both: mean difference to the model as it is")
+    first: float = column(nullable=True, description="Effect of the first alone, on the same items")
+    second: float = column(nullable=True, description="Effect of the second alone, on the same items")
+    synergy: float = column(nullable=True, description="both - (first + second)")
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered; this metric alone")
+    high: float = column(nullable=True, description="Upper end")
+    p: float = column(
+        nullable=True, ge=0.0, le=1.0, description="Two-sided, by turning the sign within clusters at random"
+    )
+    p_adjusted: float = column(nullable=True, ge=0.0, le=1.0, description="p, corrected for all rows (Holm)")
+    different: bool = column(description="Whether `p_adjusted` is at most .05")
+    n: int = column(ge=0, description="Items with a value in all four settings")
+    n_clusters: int = column(ge=0, description="Clusters of those: the real sample size")
 
 
 class Frontier(Contract, table="frontier", key=("model", "method", "probe", "arm_id")):

@@ -384,8 +384,9 @@ def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
     for request in bench.profiled.asked or ():
         if odd := [goal for goal in request if goal not in bench.goals]:
             raise ConfigError(f"profiled.asked: goal {odd[0]!r} is not in the goal space ({', '.join(bench.goals)})")
-    if odd := [name for name in bench.profiled.behaviors if name not in bench.behaviors]:
-        raise ConfigError(f"profiled.behaviors: {odd[0]!r} is no behavior of the bench")
+    if odd := [name for name in bench.profiled.swept if name not in bench.behaviors]:
+        where = "behaviors" if odd[0] in bench.profiled.behaviors else "pairs"
+        raise ConfigError(f"profiled.{where}: {odd[0]!r} is no behavior of the bench")
     budget = bench.profiled.budget
     if budget is not None and budget.profile not in bench.profiles:
         raise ConfigError(

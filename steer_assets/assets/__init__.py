@@ -52,6 +52,7 @@ _PROFILES = Node(
         profiles.profile_judgements,
         profiles.profile_values,
         profiles.profile_changes,
+        profiles.profile_synergy,
     ),
     "What the model is like apart from the requests, as it is and steered: answers, verdicts, options, figures",
     CELLS,

@@ -15,6 +15,7 @@ from schemas import (
     ProfileFigures,
     ProfileItems,
     ProfileJudges,
+    ProfileSynergy,
     ProfileValues,
     ProfileVectors,
     Responses,
@@ -31,7 +32,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers
 from steer_core.evaluation.profiles import asking as core
-from steer_core.evaluation.profiles import changes, judging, kind
+from steer_core.evaluation.profiles import changes, judging, kind, synergy
 from steer_core.generation.run import Run
 from steer_core.methods import standing
 from steer_core.methods.cleaning import clean_answer
@@ -78,7 +79,7 @@ def profile_arms(work: Work, artifacts: pl.DataFrame, sweep_arms: pl.DataFrame) 
     arms = standing.profile_arms(
         method_of(work), Artifact.from_table(artifacts), wanted.requests(work.bench.goals), work.bench.goals
     )
-    swept = standing.behavior_arms(sweep_arms, wanted.behaviors, wanted.strengths)
+    swept = standing.behavior_arms(sweep_arms, wanted.swept, wanted.strengths, wanted.pairs)
     return pl.concat([arms, swept]).unique("arm_id", maintain_order=True)
 
 
@@ -86,7 +87,7 @@ def _give(work: Work, run: Run, fitted: dict[str, pl.DataFrame]) -> None:
     """Hand the engine what the arms refer to, behaviors' vectors included."""
     give(method_of(work), run.asking, fitted)
     part = swept_part(work)
-    if part is not None and work.bench.profiled.behaviors:
+    if part is not None and work.bench.profiled.swept:
         part.give_sweep(run.asking, fit_context(work), fitted)
 
 
@@ -307,3 +308,17 @@ def profile_values(
 def profile_changes(work: Work, profile_values: pl.DataFrame, profile_items: pl.DataFrame) -> pl.DataFrame:
     """What each setting changes against the model as it is, corrected for all that is looked at."""
     return changes.changes_of(profile_values, profile_items, seed=work.bench.seed)
+
+
+@table(
+    ProfileSynergy,
+    version=synergy.VERSION,
+    spec=lambda work: work.bench.seed,
+    applies=lambda work: profiled(work) and bool(work.bench.profiled.pairs),
+    grid=True,
+)
+def profile_synergy(
+    work: Work, profile_values: pl.DataFrame, profile_items: pl.DataFrame, profile_arms: pl.DataFrame
+) -> pl.DataFrame:
+    """What two behaviors' vectors do at once beyond the sum of what each does alone."""
+    return synergy.synergy_of(profile_values, profile_items, profile_arms, seed=work.bench.seed)

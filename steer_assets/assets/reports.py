@@ -26,7 +26,9 @@ from steer_core.tables.snapshot import table_exists
 
 PREVIEW = "preview.md"
 #: Tables that the profiles of a page are made from.
-PROFILE_TABLES = ("profile_items", "profile_arms", "profile_values", "profile_figures", "profile_changes")
+PROFILE_TABLES = (
+    "profile_items", "profile_arms", "profile_values", "profile_figures", "profile_changes", "profile_synergy",
+)  # fmt: skip
 
 
 def _folder(name: str, cell: Cell | None) -> list[str]:

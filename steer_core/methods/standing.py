@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -20,9 +21,10 @@ from steer_core.methods.part import Arm, Composed, arms_of, parts_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, GoalTarget, Method, Request
 from steer_core.steering.plan import Plan
+from steer_core.tables.errors import SteerworksError
 
 #: Bumped when the same method gives other settings.
-VERSION = "1"
+VERSION = "2"
 #: Where a request starts on every goal.
 MIDDLE = 0.5
 _NOTHING = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
@@ -84,44 +86,67 @@ def profile_arms(
     return pl.DataFrame(rows, schema=ProfileArms.dtypes(), orient="row").unique("arm_id", maintain_order=True)
 
 
-def behavior_arms(arms: pl.DataFrame, behaviors: Sequence[str], strengths: Sequence[float]) -> pl.DataFrame:
-    """Swept vectors of behaviors as settings of a cell.
+def behavior_arms(
+    arms: pl.DataFrame,
+    behaviors: Sequence[str],
+    strengths: Sequence[float],
+    pairs: Sequence[tuple[str, str]] = (),
+) -> pl.DataFrame:
+    """Swept vectors of behaviors as settings of a cell, alone and two at once.
 
     Args:
         arms: rows of `sweep_arms`.
-        behaviors: which.
+        behaviors: which are profiled alone; one without arms is of a cell that is not swept, and gets none.
         strengths: at which strengths; none: the two ends of the sweep.
+        pairs: two behaviors each whose vectors act together, both at the same strength.
 
     Returns:
         Rows of `profile_arms`: the part's own layers, positions and seed, which the sweep lists first.
+
+    Raises:
+        SteerworksError: a strength is none of the sweep's; names those it has.
     """
     rows = []
     for behavior in behaviors:
-        own = arms.filter(pl.col("behavior") == behavior, pl.col("role") == "vector")
-        if not own.height:
-            continue
-        first = own.row(0, named=True)
-        same = [pl.col(c) == first[c] for c in ("layers", "positions", "seed")]
-        own = own.filter(*same).sort("strength")
-        wanted = list(strengths) or [own["strength"][0], own["strength"][-1]]
-        for row in own.filter(pl.col("strength").is_in(wanted)).iter_rows(named=True):
-            body = [row["system"], json.loads(row["interventions"]), None, []]
-            rows.append(
-                (
-                    digest_json(["behavior", behavior, *body]),
-                    f"{behavior} at {row['strength']:+g}",
-                    "behavior",
-                    canonical_json({"behavior": behavior}),
-                    row["strength"],
-                    f"strength ({row['unit']})",
-                    row["system"],
-                    row["interventions"],
-                    None,
-                    "[]",
-                    None,
-                )
-            )
+        for row in _swept(arms, behavior, strengths):
+            said = f"{behavior} at {row['strength']:+g}"
+            rows.append(_behavior_row("behavior", said, behavior, row["system"], json.loads(row["interventions"]), row))
+    for one, other in pairs:
+        first, second = _swept(arms, one, strengths), {r["strength"]: r for r in _swept(arms, other, strengths)}
+        for row in first:
+            beside = second.get(row["strength"])
+            if beside is None:
+                continue  # a pair is of one strength, and the ends of two sweeps may differ
+            steps = [*json.loads(row["interventions"]), *json.loads(beside["interventions"])]
+            said = f"{one} and {other} at {row['strength']:+g}"
+            rows.append(_behavior_row("pair", said, [one, other], None, steps, row))
     return pl.DataFrame(rows, schema=ProfileArms.dtypes(), orient="row").unique("arm_id", maintain_order=True)
+
+
+def _swept(arms: pl.DataFrame, behavior: str, strengths: Sequence[float]) -> list[dict[str, Any]]:
+    """The arms of a behavior's vector, as the part itself steers, at those strengths or the two ends."""
+    own = arms.filter(pl.col("behavior") == behavior, pl.col("role") == "vector")
+    if not own.height:
+        return []
+    first = own.row(0, named=True)
+    own = own.filter(*(pl.col(c) == first[c] for c in ("layers", "positions", "seed"))).sort("strength")
+    known = own["strength"].to_list()
+    if odd := [s for s in strengths if s not in known]:
+        raise SteerworksError(
+            f"profiled.strengths: {odd[0]:+g} is no strength that behavior {behavior!r} is swept at; there are "
+            f"{', '.join(f'{s:+g}' for s in known)}"
+        )
+    wanted = list(strengths) or [known[0], known[-1]]
+    return own.filter(pl.col("strength").is_in(wanted)).to_dicts()
+
+
+def _behavior_row(
+    role: str, label: str, of: str | list[str], system: str | None, steps: list[Any], row: Mapping[str, Any]
+) -> tuple[object, ...]:
+    return (
+        digest_json([role, of, system, steps, None, []]), label, role, canonical_json({role: of}), row["strength"],
+        f"strength ({row['unit']})", system, canonical_json(steps), None, "[]", None,
+    )  # fmt: skip
 
 
 def _done(method: Method, request: Request, artifact: Artifact) -> tuple[Plan, str]:

@@ -79,8 +79,8 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
         head = (arm, profile, metric, found.value, found.control_value, found.difference, found.low, found.high, size)
         lacking = missing[arm, profile, metric], missing.get((PLAIN, profile, metric), 1.0)
         rows.append((head, found.n, found.n_clusters, *lacking))
-        sums.append(_cluster_sums(one[both] - two[both], of[both]))
-    p = _p_of(sums, draws, seed)
+        sums.append(cluster_sums(one[both] - two[both], of[both]))
+    p = p_of(sums, draws, seed)
     adjusted = holm(p)
     table = [
         (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *lacking)
@@ -131,14 +131,14 @@ def _of_items(part: pl.DataFrame) -> pl.DataFrame:
     return part.group_by("item_id", maintain_order=True).agg(pl.col("value").mean())
 
 
-def _cluster_sums(differences: Floats, clusters: NDArray[Any]) -> Floats:
+def cluster_sums(differences: Floats, clusters: NDArray[Any]) -> Floats:
     """Sum of the differences of each cluster: exchanging a cluster turns the sign of its sum."""
     if not len(differences):
         return np.empty(0)
     return np.bincount(np.unique(clusters, return_inverse=True)[1], weights=differences).astype(np.float64)
 
 
-def _p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
+def p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
     """Two-sided p of each test, from its cluster sums."""
     if not sums:
         return np.empty(0)

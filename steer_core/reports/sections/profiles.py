@@ -20,6 +20,8 @@ from steer_core.reports.sweeps import Sweep
 
 #: Settings that get a column of their own in the tables of figures.
 COLUMNS = 5
+#: Roles of the settings that steering is used in: each is told of in a sentence.
+USED = ("request", "behavior", "pair")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ProfilesSection:
 
     Attributes:
         sentences: what differs, setting by setting; each claim is corrected for all that the page looks at.
+        together: two vectors at once against each alone, in sentences; empty where no pair was profiled.
         allowed: what a budget allows, in sentences.
         arms: the settings: `label`, `said` (what stands in front of every prompt).
         stands: changes that stand among all, largest first.
@@ -59,6 +62,7 @@ class ProfilesSection:
     """
 
     sentences: tuple[str, ...]
+    together: tuple[str, ...]
     allowed: tuple[str, ...]
     arms: tuple[dict[str, Any], ...]
     stands: tuple[dict[str, Any], ...]
@@ -77,7 +81,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         return []
     changes = tables.profiles["profile_changes"]
     rows = arms.to_dicts()
-    used = [r for r in rows if r["role"] in ("request", "behavior")]
+    used = [r for r in rows if r["role"] in USED]
     drawn: list[Figure] = [changes_figure(used, changes)] if changes.height else []
     capability = capability_of_bench(tables.profile_specs, tables.budget)
     if capability is not None:
@@ -103,6 +107,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         )
     content = ProfilesSection(
         sentences=tuple(_sentences(rows, changes)),
+        together=tuple(_together(rows, tables.profiles.get("profile_synergy"))),
         allowed=tuple(_allowed(tables, arms, values, items)),
         arms=tuple({"label": r["label"], "said": r["system"]} for r in _columns(rows)),
         stands=tuple(_stands(rows, changes)),
@@ -116,7 +121,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Settings with a column of their own: the model as it is, the method as it is used, and some further ones."""
-    order = {PLAIN: 0, "request": 1, "behavior": 2, "arm": 3}
+    order = {PLAIN: 0, "request": 1, "behavior": 2, "pair": 3, "arm": 4}
     return sorted(rows, key=lambda r: order[r["role"]])[:COLUMNS]
 
 
@@ -126,7 +131,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iter
         yield "Only the model as it is was profiled: without a text to rewrite this method says and does nothing."
         return
     for row in rows:
-        if row["role"] not in ("request", "behavior"):
+        if row["role"] not in USED:
             continue
         own = changes.filter(pl.col("arm_id") == row["arm_id"])
         stands = own.filter("different").sort("p_adjusted", pl.col("effect_size").abs(), descending=[False, True])
@@ -141,6 +146,28 @@ def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iter
         more = f" and {stands.height - 3} more" if stands.height > 3 else ""
         verb = "differs" if stands.height == 1 else "differ"
         yield f"{head}{stands.height} of {own.height} figures {verb} from the model as it is: {listed(named)}{more}."
+
+
+def _together(rows: Sequence[Mapping[str, Any]], synergy: pl.DataFrame | None) -> Iterator[str]:
+    """What each pair of vectors does beyond the sum of both."""
+    if synergy is None:
+        return
+    labels = {r["arm_id"]: r["label"] for r in rows}
+    for (arm,), own in synergy.group_by("arm_id", maintain_order=True):
+        stands = own.filter("different").sort("p_adjusted", pl.col("synergy").abs(), descending=[False, True])
+        head = f"{labels.get(str(arm), str(arm))}: "
+        if not stands.height:
+            yield f"{head}none of {own.height} effects can be told apart from the sum of the two alone."
+            continue
+        named = [
+            f"{r['metric'].replace('_', ' ')} ({r['profile']}) {signed(r['both'])}, alone {signed(r['first'])} and "
+            f"{signed(r['second'])}"
+            for r in stands.head(3).iter_rows(named=True)
+        ]
+        more = f" and {stands.height - 3} more" if stands.height > 3 else ""
+        verb = "differs" if stands.height == 1 else "differ"
+        said = f"{stands.height} of {own.height} effects {verb} from the sum of the two alone"
+        yield f"{head}{said}: {'; '.join(named)}{more}."
 
 
 def _stands(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iterator[dict[str, Any]]:

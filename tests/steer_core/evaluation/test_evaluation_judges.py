@@ -278,7 +278,9 @@ def test_another_wording_model_or_reading_is_another_judge():
 
 
 def test_rubrics_are_found_by_name_and_bad_specs_are_said():
-    assert rubric_names() == ["attribute", "grounded", "one-to-four", "yes-no", "zero-to-ten"]
+    assert rubric_names() == [
+        "attribute", "compliance", "concept", "fluency", "grounded", "instruct", "one-to-four", "yes-no", "zero-to-ten",
+    ]  # fmt: skip
     with pytest.raises(ConfigError, match="unknown rubric 'zero-to-five'; there are: attribute"):
         build_rubric("zero-to-five", BEHAVIOR, {})
     with pytest.raises(ConfigError, match="it takes: trait, bottom, top, examples"):
