@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.parts import PartSpec
 from schemas.spec import EACH_ONCE, Options, Slug, Spec
@@ -76,4 +76,18 @@ class VectorPart(PartSpec):
         (), description="Strengths that the probe is also measured at, for every request alike, as arms of the cell"
     )
     gate: GateSpec | None = Field(None, description="Condition under which a row is steered")
+    from_model: Slug | None = Field(
+        None,
+        description="Model of the configuration that it is fitted on, and carried over from: of the same width and as "
+        "many layers. Null: the cell's own",
+    )
     seed: int = Field(0, ge=0, description="Seed of estimators that draw")
+
+    @model_validator(mode="after")
+    def _its_unit_goes_along(self) -> VectorPart:
+        if self.from_model is not None and self.unit == "residual_fraction":
+            raise ValueError(
+                f"unit residual_fraction is a share of activations of {self.from_model}, which says nothing of another "
+                "model's: with `from_model` use raw, class_alpha, angle or kl"
+            )
+        return self

@@ -86,6 +86,27 @@ class Vector:
             raise SteerworksError(f"a model of transformers is steered, or one of `load`; got {type(model).__name__}")
         return steered(inner, self.interventions(strength), {p.id: p for p in self.parts})
 
+    def carry_over(self, model: Model, source: Model | None = None) -> Vector:
+        """The vector for another model of the same width, as a claim that its space is alike; the lineage says so.
+
+        Strengths are `raw` from here on, for activation norms were measured on the first model.
+
+        Args:
+            model: the other model, from `steer_core.load`.
+            source: the model that it was fitted on; None: it is not at hand, and its number of layers not compared.
+
+        Raises:
+            SteerworksError: width or number of layers differ, or the vector is the model's own.
+        """
+        from steer_core.vectors.transferring import carry_over, shape_of
+
+        _check_model(model)
+        if source is None:
+            return Vector(carry_over(self.parts, model.loaded, source=self.parts[0].model))
+        _check_model(source)
+        layers = shape_of(source.loaded)[1]
+        return Vector(carry_over(self.parts, model.loaded, source=source.loaded.spec.name, layers=layers))
+
     def save(self, path: str | Path) -> Path:
         """Write the vector, with all that is known of it, to a safetensors file."""
         from steer_core.steering.exchange import export_safetensors

@@ -154,6 +154,9 @@ def transfer(vector: SteeringVector, model: str, width: int, *, template: str = 
     # norms of activations and divergences were measured on the other model
     scalars = {n: s for n, s in vector.scalars.items() if n != "residual_norm"}
     lineage = {"operation": "transfer", "parents": [vector.id], "source_model": vector.model}
+    if "seed" in vector.lineage:
+        # sweeps tell fits of several seeds apart by it
+        lineage["seed"] = vector.lineage["seed"]
     return replace(
         vector, model=model, template=template, scalars=scalars, lineage=lineage, reliability=None, kl_curve=()
     )

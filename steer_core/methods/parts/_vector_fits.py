@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
@@ -24,6 +26,10 @@ from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector, from_tables, to_tables
 from steer_core.tables.errors import ConfigError
 from steer_core.vectors import goal_contrasts as contrasts
+
+if TYPE_CHECKING:
+    from steer_core.models.loading import LoadedModel
+    from steer_core.vectors.fit_cell import CellFit
 
 #: Texts that a dose is tried on.
 DOSE_TEXTS = 32
@@ -76,21 +82,18 @@ def _vectors(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame
             f"method {cell.spec.name!r}: a KL budget is measured at the part's own positions, and the sweep "
             f"of bench {cell.bench.name!r} adds {', '.join(sweep.positions)}: leave them out or change unit"
         )
-    from steer_core.vectors.fit_cell import fit_cell
+    from steer_core.vectors.transferring import carry_over, shape_of
 
-    condition = _condition(part, cell)
+    with _fitted_on(spec, cell) as loaded:
+        found = _fit(loaded, part, cell, tables)
+        _, layers = shape_of(loaded)
+    fitted = list(found.vectors)
+    if spec.from_model is None and spec.unit != "kl":
+        rows, tensors = to_tables(fitted, part.label)
+        return rows, tensors, found.activation_map
     with cell.asking("vectors") as run:
-        found = fit_cell(
-            run.asking.weights(),
-            tables["contrast_examples"],
-            tables["goal_contrasts"],
-            spec,
-            sweep,
-            condition=None if condition is None else build_contrasts(condition).examples,
-            log=cell.say,
-            label=part.label,
-        )
-        fitted = list(found.vectors)
+        if spec.from_model is not None:
+            fitted = carry_over(fitted, run.asking.weights(), source=spec.from_model, layers=layers)
         if spec.unit == "kl":
             from steer_core.vectors.budget import calibrate_vectors
 
@@ -101,12 +104,40 @@ def _vectors(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame
     return rows, tensors, found.activation_map
 
 
+@contextmanager
+def _fitted_on(spec: VectorPart, cell: FitContext) -> Iterator[LoadedModel]:
+    """The model that vectors are fitted on: the cell's own, or the one that they are carried over from."""
+    if spec.from_model is None:
+        with cell.asking("vectors") as run:
+            yield run.asking.weights()
+        return
+    with cell.other(spec.from_model).asking() as backend:
+        yield backend.weights()
+
+
+def _fit(loaded: LoadedModel, part: Part, cell: FitContext, tables: Tables) -> CellFit:
+    from steer_core.vectors.fit_cell import fit_cell
+
+    condition = _condition(part, cell)
+    return fit_cell(
+        loaded,
+        tables["contrast_examples"],
+        tables["goal_contrasts"],
+        _spec(part),
+        cell.bench.sweep,
+        condition=None if condition is None else build_contrasts(condition).examples,
+        log=cell.say,
+        label=part.label,
+    )
+
+
 def _vectors_follow(part: Part, cell: FitContext) -> Any:
     spec, sweep, condition = _spec(part), cell.bench.sweep, _condition(part, cell)
     return [
         [list(sweep.layers), list(sweep.seeds), sweep.shuffled],
         [list(strengths_of(spec, sweep)), list(sweep.positions)] if spec.unit == "kl" else None,
         condition and cell.source_of(condition),
+        None if spec.from_model is None else cell.other(spec.from_model).digest(),
     ]
 
 

@@ -183,6 +183,10 @@ class Doses(PlainPart):
             of_goals = own.filter(~pl.col("layer").is_in(list(cell.bench.sweep.layers)))
         return tuple(of_goals["layer"].unique().sort())
 
+    def asks(self, model: ModelSpec) -> tuple[str, ...]:
+        """The model that it is fitted on, where that is another."""
+        return () if self.spec.from_model is None else (self.spec.from_model,)
+
     def mistakes(self, model: ModelSpec, bench: BenchSpec, behaviors: Collection[str]) -> Iterator[str]:
         """Layers that the model lacks, an unknown estimator, option, operator, or condition of the gate."""
         checks: list[Callable[[], object]] = [
@@ -201,6 +205,8 @@ class Doses(PlainPart):
                 check()
             except SteerworksError as error:
                 yield str(error)
+        if self.spec.from_model == model.name:
+            yield f"`from_model` is {model.name}, the cell's own model: there is nothing to carry over"
         gate = self.spec.gate
         if gate is not None and gate.condition not in behaviors:
             known = ", ".join(sorted(behaviors))

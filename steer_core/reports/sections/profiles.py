@@ -19,7 +19,7 @@ from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
 
 #: Settings that get a column of their own in the tables of figures.
-COLUMNS = 5
+COLUMNS = 7
 #: Roles of the settings that steering is used in: each is told of in a sentence.
 USED = ("request", "behavior", "pair")
 
@@ -53,7 +53,8 @@ class ProfilesSection:
         sentences: what differs, setting by setting; each claim is corrected for all that the page looks at.
         together: two vectors at once against each alone, in sentences; empty where no pair was profiled.
         allowed: what a budget allows, in sentences.
-        arms: the settings: `label`, `said` (what stands in front of every prompt).
+        arms: the settings with a column: `label`, `said` (what stands in front of every prompt).
+        left_out: labels of the settings without one.
         stands: changes that stand among all, largest first.
         n_tests: how many were looked at.
         tables: a profile each.
@@ -65,6 +66,7 @@ class ProfilesSection:
     together: tuple[str, ...]
     allowed: tuple[str, ...]
     arms: tuple[dict[str, Any], ...]
+    left_out: tuple[str, ...]
     stands: tuple[dict[str, Any], ...]
     n_tests: int
     tables: tuple[ProfileTable, ...]
@@ -110,6 +112,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         together=tuple(_together(rows, tables.profiles.get("profile_synergy"))),
         allowed=tuple(_allowed(tables, arms, values, items)),
         arms=tuple({"label": r["label"], "said": r["system"]} for r in _columns(rows)),
+        left_out=tuple(r["label"] for r in rows if r not in _columns(rows)),
         stands=tuple(_stands(rows, changes)),
         n_tests=changes.height,
         tables=tuple(of_profiles),

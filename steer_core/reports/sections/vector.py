@@ -34,6 +34,7 @@ from steer_core.reports.vector_plots import (
 )
 from steer_core.steering.vector import from_tables
 from steer_core.vectors.algebra import compare
+from steer_core.vectors.transferring import OPERATION
 
 #: Tables of which each part has rows of its own.
 PER_PART = ("vectors", "activation_map", "dose_response")
@@ -62,6 +63,7 @@ class VectorSection:
 
     Attributes:
         how: estimator, where it reads and operator, where all vectors share them; else empty, and the table says it.
+        moved: which model they were fitted on, where it is another; else empty.
         rows: rows of `vectors` without controls, with `relative`: norm over the mean activation norm. Where there are
             many, those of the layers that the behaviors steer; the others are in `more_rows`.
         more_rows: the rest, which the page folds away.
@@ -79,6 +81,7 @@ class VectorSection:
     """
 
     how: str
+    moved: str
     rows: tuple[dict[str, Any], ...]
     more_rows: tuple[dict[str, Any], ...]
     seeds: bool
@@ -137,6 +140,7 @@ def vector_section(tables: CellTables, swept: Sequence[Sweep]) -> tuple[VectorSe
     return (
         VectorSection(
             how=_how(real),
+            moved=_moved(real),
             rows=tuple(row for row in rows if row["layer"] in shown),
             more_rows=tuple(row for row in rows if row["layer"] not in shown),
             seeds=real["seed"].n_unique() > 1,
@@ -170,6 +174,18 @@ def _how(vectors: pl.DataFrame) -> str:
         return ""
     estimator, read, operator = (slug_words(str(word)) for word in kinds[0])
     return f"Fitted by {estimator}, read at {read}, applied by {operator}."
+
+
+def _moved(vectors: pl.DataFrame) -> str:
+    """That vectors were fitted on another model, and what that says."""
+    lineages = [json.loads(own) for own in vectors["lineage"]]
+    sources = [str(own.get("source", own["source_model"])) for own in lineages if own.get("operation") == OPERATION]
+    if not sources:
+        return ""
+    return (
+        f"Fitted on {' and '.join(dict.fromkeys(sources))}, another model of the same width and as many layers, and "
+        "carried over: that both share their spaces is a claim, and what they do here is what was measured here."
+    )
 
 
 def json_layers(layers: str) -> list[int]:
