@@ -21,6 +21,7 @@ from schemas.evaluation import (
 )
 from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
+from schemas.parity import Parity
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.profiles import (
     Frontier,
@@ -86,6 +87,7 @@ __all__ = [
     "LoraSpec",
     "OptionScores",
     "Outcomes",
+    "Parity",
     "PartTensors",
     "PreferencePairs",
     "ProbeArms",

@@ -14,6 +14,7 @@ steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
 steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
+steerworks parity                      published numbers beside ours, and what the others would need
 steerworks clean                       merge journals, drop what killed writers left behind
 """
 
@@ -30,6 +31,7 @@ from pathlib import Path
 import polars as pl
 
 from schemas import SeedCorpus
+from schemas.parity import FAMILIES
 from schemas.specs import BenchSpec
 from steer_assets.demo import guarded
 from steer_assets.partitions import Cell, chosen_cells, named_cell
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 where a cell failed, 2 for a mistake, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        code = guarded(lambda: int(options.command(_bench(options.bench), options) or 0))
+        code = guarded(lambda: int(options.command(_bench_of(options), options) or 0))
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever read has seen enough (`| head`); Python would complain again as it ends
@@ -121,8 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("model", help="model on the engine `transformers`")
     added.add_argument("others", nargs="*", metavar="MODEL", help="the same model on other engines")
     added.add_argument("--prompts", type=int, default=16, help="prompts, from the bench's corpus (default: 16)")
+    added = command("parity", parity, "published numbers beside what this code makes of the same inputs")
+    added.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES, help="families (default: all)")
     command("clean", clean, "merge small files of the journals and drop what killed writers left behind")
     return parser
+
+
+def _bench_of(options: argparse.Namespace) -> BenchSpec | None:
+    """The bench of a command; published numbers are of none."""
+    return None if options.command is parity else _bench(options.bench)
 
 
 def _bench(name: str | None) -> BenchSpec:
@@ -390,6 +399,18 @@ def stills(bench: BenchSpec, options: argparse.Namespace) -> None:
         target = str(options.out / f"{Path(str(file)).stem}.png")
         write_bytes(target, png_of(fs.cat_file(file).decode("utf-8")))
         print(target)
+
+
+def parity(bench: BenchSpec | None, options: argparse.Namespace) -> int:
+    """Print published numbers beside ours; 1 where one differs and should not."""
+    from steer_assets.parity import counts, failed, not_run, recompute, shown
+
+    rows = recompute(options.family)
+    _print(shown(rows))
+    for claim, why in not_run(rows).iter_rows():
+        print(f"{claim}: not run, {why}")
+    print("\n" + ", ".join(f"{n} {what}" for what, n in counts(rows).items()))
+    return int(failed(rows))
 
 
 def clean(bench: BenchSpec, options: argparse.Namespace) -> None:

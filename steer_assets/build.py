@@ -10,6 +10,7 @@ from steer_assets.assets import nodes_of
 from steer_assets.automation import follow_sensor
 from steer_assets.jobs import cell_job, missing_cells, weekly_cells
 from steer_assets.nodes import build_asset
+from steer_assets.parity import parity_asset
 from steer_assets.settings import registry
 
 #: Reports older than this are shown as overdue.
@@ -27,9 +28,10 @@ def build_definitions(
         executor: how it runs them.
         location: its name, for the automation sensor.
         cells: run the cells: with them come the jobs, the schedule and the sensor that launch cells.
-        shared: run what all cells share, and the leaderboard.
+        shared: run what all cells share, the leaderboard, and parity with published numbers.
     """
-    assets, jobs, schedules, sensors = [], [], [], [follow_sensor(location)]
+    jobs, schedules, sensors = [], [], [follow_sensor(location)]
+    assets = [parity_asset()] if shared else []
     for bench in registry().benches.values():
         nodes = nodes_of(bench)
         here = [n for n in nodes.all if (cells if n.grid else shared)]

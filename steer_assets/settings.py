@@ -29,6 +29,12 @@ def storage_root() -> str:
     return os.environ.get("STEERWORKS_ROOT") or str((repository() or Path.cwd()) / ".steerworks")
 
 
+def sample_data() -> Path | None:
+    """`STEERWORKS_SAMPLE_DATA`: a folder of files that others published and that do not ship; None where unset."""
+    named = os.environ.get("STEERWORKS_SAMPLE_DATA")
+    return Path(named).expanduser() if named else None
+
+
 def dagster_home() -> Path:
     """`DAGSTER_HOME`, else the repository, with its `dagster.yaml`; from a wheel, `.dagster_home` where you are.
 

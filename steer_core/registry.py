@@ -22,8 +22,8 @@ from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "profiles", "probes", "benches")
-#: Names that mean something else: every method or model, and the figure over all goals.
-RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",)}
+#: Names that mean something else: every method or model, the figure over all goals, and the home of published numbers.
+RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",), "benches": ("parity",)}
 #: Settings of a behavior's source that are paths.
 BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
 

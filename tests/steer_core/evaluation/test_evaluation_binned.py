@@ -12,7 +12,7 @@ from steer_core.evaluation.binned import CUT_POINTS, bin_of, binned_scores
 from steer_core.evaluation.steerability import continuous_scores
 
 NAN = math.nan
-GOLDEN = Path(__file__).parents[2] / "data" / "released_probe_deltas.csv.gz"
+GOLDEN = Path(__file__).parents[3] / "steer_core/evaluation/parity/released_probe_deltas.csv.gz"
 
 
 def bins(z0, v, **options):
