@@ -409,7 +409,7 @@ def parity(bench: BenchSpec | None, options: argparse.Namespace) -> int:
     _print(shown(rows))
     for claim, why in not_run(rows).iter_rows():
         print(f"{claim}: not run, {why}")
-    print("\n" + ", ".join(f"{n} {what}" for what, n in counts(rows).items()))
+    print("\nFigures: " + ", ".join(f"{n} {status}" for status, n in counts(rows).items()))
     return int(failed(rows))
 
 

@@ -96,7 +96,7 @@ def _materialize(selected: set[str]) -> Iterator[Any]:
         metadata={
             "tables": dg.MetadataValue.table([written], schema=_TABLES),
             "dagster/row_count": rows.height,
-            **counts(rows),
+            **{f"figures {status}": n for status, n in counts(rows).items()},
         },
     )
     for family in FAMILIES:
@@ -113,7 +113,7 @@ def _judged(family: str, rows: pl.DataFrame) -> dg.AssetCheckResult:
         passed=differing.is_empty(),
         severity=SEVERITIES[family],
         metadata={
-            **counts(rows),
+            **{f"figures {status}": n for status, n in counts(rows).items()},
             DIFFERS: dg.MetadataValue.table([dg.TableRecord(r) for r in differing.to_dicts()], schema=_FIGURES),
             f"{NOT_RUN} for lack of": dg.MetadataValue.table(
                 [dg.TableRecord(r) for r in missing.to_dicts()], schema=_MISSING
@@ -124,7 +124,7 @@ def _judged(family: str, rows: pl.DataFrame) -> dg.AssetCheckResult:
 
 def counts(rows: pl.DataFrame) -> dict[str, int]:
     """How many figures came out how."""
-    return {f"figures {status}": rows.filter(status=status).height for status in (REPRODUCED, DIFFERS, NOT_RUN)}
+    return {status: rows.filter(status=status).height for status in (REPRODUCED, DIFFERS, NOT_RUN)}
 
 
 def not_run(rows: pl.DataFrame) -> pl.DataFrame:
@@ -141,7 +141,7 @@ def failed(rows: pl.DataFrame) -> bool:
 def shown(rows: pl.DataFrame) -> pl.DataFrame:
     """The figures that were run, as a person reads them."""
     number = [
-        pl.col(c).map_elements("{:.6g}".format, return_dtype=pl.String)
+        pl.col(c).map_elements("{:.8g}".format, return_dtype=pl.String)
         for c in ("published", "ours", "difference", "tolerance")
     ]
     return rows.filter(pl.col("status") != NOT_RUN).select("family", "claim", "figure", *number, "status")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 
 import polars as pl
@@ -201,9 +202,11 @@ def _rows(claim: Claim, supplies: Supplies) -> Iterable[dict[str, object]]:
     for figure, number in claim.published.items():
         value, tolerance, because = printed(number)
         ours = found.get(figure)
+        if ours is not None and not isfinite(ours):
+            ours = None
         difference = None if ours is None else ours - value
         met = difference is not None and abs(difference) <= tolerance + ROUNDING * max(1.0, abs(value))
-        undefined = "" if ours is not None or missing or refused else "ours is undefined"
+        undefined = "" if ours is not None or missing or refused else "ours is undefined or infinite"
         yield {
             "claim": claim.name,
             "figure": figure,

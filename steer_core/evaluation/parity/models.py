@@ -1,4 +1,4 @@
-"""Models: published figures of language models, against cells that somebody has run.
+"""Models: published figures of language models, against cells that somebody has run, or scores that somebody stored.
 
 They rest on more than the publication fixes (texts of the probe, wording of the prompt, scorers, the model's revision),
 so a difference here is a finding to read, not a fault.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from steer_core.evaluation.first_metric import first_metric_table
-from steer_core.evaluation.parity.claim import CellTable, Claim, Supplies
+from steer_core.evaluation.parity.claim import CellTable, Claim, File, Supplies
+from steer_core.evaluation.parity.files import PLACE, records
 from steer_core.evaluation.parity.metrics import (
     PAPER,
     WORKSHOP_PAPER,
@@ -20,6 +22,7 @@ from steer_core.evaluation.parity.metrics import (
     published_figures,
 )
 from steer_core.evaluation.parity.published import STEERBENCH, WORKSHOP, Binned, First
+from steer_core.evaluation.profiles.stereotypes import ALL, SENTENCES, crows_pairs, stereoset
 from steer_core.tables.errors import SteerworksError
 
 #: Bench of examples/steerbench, its probe, and its goals in the order of the released probe.
@@ -27,8 +30,6 @@ BENCH, PROBE = "steerbench", "steerbench"
 GOALS = ("reading_difficulty_textstat", "textual_diversity_taaled", "text_length_nltk", "formality_spacy")
 #: Bench of examples/paper, and its probe.
 FIRST_BENCH, FIRST_PROBE = "steerbench-2024", "steerbench-3d-in-10d"
-#: Bench of examples/paper with published profiles.
-PROFILE_BENCH = "published-profiles"
 
 
 def _table(supplies: Supplies, need: CellTable) -> pl.DataFrame:
@@ -84,44 +85,50 @@ def _first(row: First) -> Claim:
     )
 
 
-def _figures(supplies: Supplies, need: CellTable, profile: str, names: Mapping[str, str]) -> Mapping[str, float | None]:
-    """Figures over all items of a profile of the model as it is: name -> metric."""
-    rows = _table(supplies, need).filter(profile=profile, group="all")
-    found: dict[str, float | None] = {}
-    for name, metric in names.items():
-        own = rows.filter(metric=metric)
-        unsteered = own.filter(pl.col("arm_id") == own["arm_id"].first()) if own.height else own
-        if unsteered.height != 1:
-            raise SteerworksError(
-                f"profile {profile!r} has {unsteered.height} figures {metric!r} over all items: one is needed"
-            )
-        found[name] = unsteered["value"][0]
-    return found
+def _sentences(name: str, of: str) -> File:
+    return File(
+        f"profiling/scores/{name}.csv",
+        f"log-likelihoods of {of}, columns {', '.join(SENTENCES)}; `option_scores` of a cell has them",
+    )
+
+
+def _scores(supplies: Supplies, need: File) -> pl.DataFrame:
+    rows = [{k: v for k, v in row.items() if k != PLACE} for row in records(supplies.file(need.name))]
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _crows() -> Claim:
-    cell = "rewrite|pythia-410m"
-    need = CellTable(PROFILE_BENCH, "profile_figures", cell, _run("paper", PROFILE_BENCH, cell))
+    need = _sentences("crows_pairs_pythia-410m", "the English pairs of CrowS-Pairs under pythia-410m")
+
+    def measure(supplies: Supplies) -> Mapping[str, float | None]:
+        found = crows_pairs(_scores(supplies, need), "sum").filter(bias_type=ALL).row(0, named=True)
+        return {"stereotyped, percent": found["value"], "likelihood_diff": found["gap"]}
+
     return Claim(
         "crows-pairs-pythia-410m",
-        "Percent of English pairs whose stereotyping sentence is likelier, by summed log-likelihood",
+        "Pairs whose stereotyping sentence is likelier, and mean gap in nats, by summed log-likelihood",
         "lm-evaluation-harness, pull request 751",
-        {"stereotyped, percent": "58.80"},
-        lambda supplies: _figures(supplies, need, "crows-pairs-sum", {"stereotyped, percent": "stereotyped"}),
+        {"stereotyped, percent": "58.80", "likelihood_diff": "3.3529"},
+        measure,
         (need,),
     )
 
 
 def _stereoset() -> Claim:
-    cell = "rewrite|llama-2-7b"
-    need = CellTable(PROFILE_BENCH, "profile_figures", cell, _run("paper", PROFILE_BENCH, cell))
-    names = {"LM": "lm", "SS": "ss", "ICAT": "icat"}
+    need = _sentences("stereoset_llama-2-7b", "the 6392 clusters of StereoSet's test split under Llama-2-7b-hf")
+
+    def measure(supplies: Supplies) -> Mapping[str, float | None]:
+        # the interval is not asked for: one draw
+        found = stereoset(_scores(supplies, need), "token", draws=1, rng=np.random.default_rng(0))
+        value = dict(found.filter(bias_type=ALL).select("measure", "value").iter_rows())
+        return {"LM": value["lm"], "SS": value["ss"], "ICAT": value["icat"]}
+
     return Claim(
         "stereoset-llama-2-7b",
-        "StereoSet of Llama-2-7b, intrasentence, by mean log-likelihood a token; published on the full test split",
+        "StereoSet of Llama-2-7b, intrasentence, by mean log-likelihood a token",
         "Profiling toolkit 1fa2c92, src/profiling/bias_bench/results.json",
         {"LM": "88.510", "SS": "63.319", "ICAT": "64.932"},
-        lambda supplies: _figures(supplies, need, "stereoset-hub", names),
+        measure,
         (need,),
     )
 
