@@ -10,9 +10,11 @@ import polars as pl
 from steer_core.evaluation.binned import CUT_POINTS, bin_of, binned_scores
 from steer_core.evaluation.parity.claim import Claim, File, Printed, Supplies
 from steer_core.evaluation.parity.files import number, records
+from steer_core.evaluation.parity.probes import BOUNDS
 from steer_core.evaluation.parity.published import STEERBENCH, Binned
 from steer_core.evaluation.parity.released import GOALS, Floats, released_deltas
 from steer_core.evaluation.steerability import continuous_scores
+from steer_core.goals.scorers.reading_difficulty import flesch_kincaid_grade
 from steer_core.tables.errors import SteerworksError
 
 PAPER = "Chang et al. (2025), arXiv 2505.23816"
@@ -100,6 +102,13 @@ def _first_published() -> dict[str, str]:
     }
     measures = ("sensitivity", "directionality", "score")
     return {f"{name}: {m}": v for name, row in values.items() for m, v in zip(measures, row, strict=True)}
+
+
+def _step(supplies: Supplies) -> Mapping[str, float]:
+    # the released scorer rounds syllables a word to one decimal
+    step = flesch_kincaid_grade(15.0, 1.5) - flesch_kincaid_grade(15.0, 1.4)
+    low, high = BOUNDS["reading_difficulty"]
+    return {"grades": step, "share of the axis": step / (high - low)}
 
 
 def published_figures(row: Binned) -> dict[str, str]:
@@ -215,6 +224,13 @@ def claims() -> list[Claim]:
             WORKSHOP_PAPER,
             _first_published(),
             _first,
+        ),
+        Claim(
+            "reading-step",
+            "What a tenth of a syllable a word is worth, the step of the released scorer: above the smallest request",
+            f"{PAPER}; textstat 0.7.5 and the released bounds",
+            {"grades": "1.18", "share of the axis": ".117"},
+            _step,
         ),
         *map(_results, STEERBENCH),
     ]
