@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from schemas.kinds import OfKind, read_kind
 from schemas.parts import PartSpec, PromptPart
+from schemas.profile_sets import PromptsSet
 from schemas.spec import Spec
 
 
@@ -62,6 +63,10 @@ class Recipe(OfKind):
             own: name of the model that is trained.
         """
         return (own,)
+
+    def asked(self) -> PromptsSet | None:
+        """Prompts that it is trained on in place of the training requests; None: those."""
+        return None
 
     def under(self, prompt: PromptPart | None) -> Iterator[str]:
         """Why it cannot train under the prompt of its method, in words; none where it can.

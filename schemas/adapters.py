@@ -42,6 +42,10 @@ class TrainingLog(Contract, table="training_log", key=("part", "step", "measure"
     value: float = column(nullable=True, description="The figure; null where it is not defined")
 
 
+#: What the id of a prompt of a set begins with, in place of a request's id.
+OF_SET = "item:"
+
+
 class TrainingSamples(Contract, table="training_samples", key=("part", "step", "sample"), version=2):
     """A completion that a model was trained on, or that was drawn and left out."""
 
@@ -53,7 +57,7 @@ class TrainingSamples(Contract, table="training_samples", key=("part", "step", "
     part: str = column(description="Label of the part")
     step: int = column(ge=1, description="Optimiser step that it was drawn for; 1 where all are drawn before the first")
     sample: int = column(ge=0, description="Its place among the step's completions")
-    request_id: str = column(description="Request that it answers")
+    request_id: str = column(description="Request that it answers; of a prompt of a set `item:` and its id")
     raw: str = column(description="What the model wrote")
     text: str = column(description="`raw` after cleaning: what was rewarded")
     finish_reason: str = column(

@@ -128,6 +128,11 @@ class PromptsSet(_RowsSet):
     )
     group: str = Field("group", min_length=1, description="Column that is reported apart, where rows have it")
     keep: tuple[str, ...] = Field((), description="Further columns to keep in `facts`")
+    side: Literal["train", "test"] | None = Field(
+        None,
+        description="Only the items of one side of an even split by a hash of the prompt, case and white space aside: "
+        "what is trained on one side is not asked on the other. Null: all",
+    )
     chat: bool = Field(True, description="Ask in a user turn; false: raw text without a chat template")
     continuation: Literal["user-turn", "raw"] | None = Field(
         None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.adapter_part import Recipe
-from schemas.spec import Options, Spec
+from schemas.objectives import OF_REQUESTS, Floor, Objective, scorer_metric
+from schemas.profile_sets import PromptsSet
+from schemas.spec import Options
 from schemas.tuning import OWN_SHARED, TuningRecipe
 
 #: What a completion can be rewarded for; `goal:NAME` is the error on one goal.
@@ -128,58 +130,6 @@ class GrpoRecipe(Recipe):
         return self
 
 
-#: What a candidate is measured by; `goal:NAME` is its position on a goal, in [0, 1].
-METRICS = ("steering_error", "meaning", "length")
-
-
-def _known_metric(name: str) -> str:
-    """Refuse a metric that there is not.
-
-    Raises:
-        ValueError: says which there are.
-    """
-    if name not in METRICS and not name.startswith("goal:"):
-        raise ValueError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}, goal:NAME")
-    return name
-
-
-Metric = Annotated[str, AfterValidator(_known_metric)]
-
-
-class Objective(Spec):
-    """What is wanted of an answer, by one metric."""
-
-    metric: Metric = Field(
-        description="`steering_error` (distance from the target in goal space), `meaning` (overlap of content words "
-        "with the source, in [0, 1]), `length` (words), or `goal:NAME` (position on a goal, in [0, 1])"
-    )
-    direction: Literal["max", "min", "target"] = Field(description="More, less, or as close to `value` as can be")
-    value: float | None = Field(None, description="What is aimed at; of `target` alone")
-    weight: float = Field(1.0, gt=0.0, description="Among several objectives, each divided by its spread in the pool")
-
-    @model_validator(mode="after")
-    def _aims(self) -> Objective:
-        if (self.direction == "target") != (self.value is not None):
-            raise ValueError(f"objective {self.metric!r}: `value` belongs to `direction: target`, and to it alone")
-        return self
-
-
-class Floor(Spec):
-    """What a candidate must have to be chosen at all."""
-
-    metric: Metric = Field(description="As of an objective")
-    least: float | None = Field(None, description="Smallest value that will do")
-    most: float | None = Field(None, description="Largest value that will do")
-
-    @model_validator(mode="after")
-    def _bounds(self) -> Floor:
-        if self.least is None and self.most is None:
-            raise ValueError(f"floor of {self.metric!r}: give `least`, `most` or both")
-        if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError(f"floor of {self.metric!r}: least = {self.least} is above most = {self.most}")
-        return self
-
-
 class InheritanceRecipe(TuningRecipe):
     """Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers to each request.
 
@@ -213,6 +163,14 @@ class InheritanceRecipe(TuningRecipe):
         description="What is wanted of the answer that is trained on",
     )
     floors: tuple[Floor, ...] = Field((), description="What it must have besides")
+    scorers: Mapping[str, Options] = Field(
+        default_factory=dict, description="Scorer -> arguments of its `build`, for those that metrics name"
+    )
+    prompts: PromptsSet | None = Field(
+        None,
+        description="Prompts that are answered and trained on, as they stand, in place of the pool's requests; none of "
+        "them may be asked by a profile of the bench. Null: the requests, under the method's prompt",
+    )
     select: Literal["best", "random"] = Field("best", description="The best by the objectives, or one by chance")
     duplicates: float | None = Field(
         0.8, gt=0.0, le=1.0, description="Overlap of word trigrams (Jaccard) from which a text repeats one that was "
@@ -223,6 +181,14 @@ class InheritanceRecipe(TuningRecipe):
         """Metrics of objectives and floors."""
         aims = tuple(("objective", o.metric) for o in self.objectives)
         return aims + tuple(("floor", f.metric) for f in self.floors)
+
+    def asked(self) -> PromptsSet | None:
+        """`prompts`."""
+        return self.prompts
+
+    def files(self) -> tuple[str, ...]:
+        """The file of `prompts`, if they are from one."""
+        return () if self.prompts is None or self.prompts.path is None else (self.prompts.path,)
 
     def writers(self, own: str) -> tuple[str, ...]:
         """`models`, or the model that is trained."""
@@ -239,6 +205,13 @@ class InheritanceRecipe(TuningRecipe):
             raise ValueError(f"two objectives by {', '.join(twice)}: give one")
         if twice := sorted({m for m in self.models if self.models.count(m) > 1}):
             raise ValueError(f"`models` names {', '.join(twice)} twice: each once")
+        scorers = {found[0] for _, name in self.named() if (found := scorer_metric(name)) is not None}
+        if unused := sorted(set(self.scorers) - scorers):
+            raise ValueError(f"`scorers` has options of {', '.join(unused)}, which no objective or floor names")
+        if self.prompts is not None and (odd := [name for _, name in self.named() if name in OF_REQUESTS]):
+            raise ValueError(f"{odd[0]!r} is of an answer to a request, and `prompts` are none: take another metric")
+        if self.files() and not self.files()[0].startswith(("/", "~")):
+            raise ValueError(f"the path of `prompts`, {self.files()[0]!r}, is relative, and to what is not said")
         if self.select == "best" and self.samples == 1 and len(self.models) < 2:
             raise ValueError("samples = 1 leaves nothing to choose from: draw more, or `select: random`")
         return self

@@ -129,6 +129,9 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
         behaviors=_specs(behaviors, BehaviorSpec, wrong),
         profiles=_specs(profiles, ProfileSpec, wrong, read_profile),
     )
+    for method in registry.methods.values():
+        with _noting(wrong):
+            _check_method(method, entries["methods"][method.name][0])
     if not wrong:
         # what refers to entries that could not be read would only repeat them
         for behavior in registry.behaviors.values():
@@ -312,6 +315,18 @@ def _check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> N
             )
     except ConfigError as error:
         raise ConfigError(f"{file}, behavior {behavior.name!r}: {error}") from error
+
+
+def _check_method(method: MethodSpec, file: Path) -> None:
+    """What the parts of a method name is there, as far as that is known without a bench and a model.
+
+    Raises:
+        ConfigError: says what is unknown, and what there is.
+    """
+    for part in method.parts:
+        asked = getattr(extensions.load("parts", part.kind), "unknown", None)
+        for said in asked(part) if asked is not None else ():
+            raise ConfigError(f"{file}, method {method.name!r}, part {part.kind!r}: {said}")
 
 
 def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:

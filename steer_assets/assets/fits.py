@@ -58,6 +58,7 @@ def fit_context(work: Work) -> FitContext:
         observe=functools.partial(progress.observed, work.here.key),
         other=_other_model,
         launch=pipes.launch,
+        profiles=tuple(registry().profiles_of(work.bench).values()),
     )
 
 

@@ -7,7 +7,9 @@ A module has
 * `VERSION`: raised when the same recipe and data give other weights;
 * `not_shared(recipe, processes)`: why so many processes cannot train by it together, in words; None where they can. A
   recipe without it is trained by one process;
-* optionally `prepare(recipe, training)`: what is done before several processes train, in the one that starts them.
+* optionally `prepare(recipe, training)`: what is done before several processes train, in the one that starts them;
+* optionally `unknown(recipe)`: what the recipe names and there is not, in words, without loading anything heavy; and
+  `follows(recipe)`: what training follows from beside settings, files and data: versions of what answers are scored by.
 
 It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
 """
@@ -15,7 +17,7 @@ It streams rows into `training.run` (`log`, `samples`, `measures`) as it goes.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +42,7 @@ class Training:
     Attributes:
         load: loads the model afresh: training changes it, so it is nobody else's.
         plans: request id -> its prompt, for the training requests.
-        targets: request id -> what it asks for.
+        targets: request id -> what it asks for; none of a prompt that is no request (`Recipe.asked`).
         goals: axes of the goal space, in order.
         ruler: measures texts.
         failure: cleans an answer and says why it is none.
@@ -78,6 +80,18 @@ def recipe_module(kind: str) -> Any:
         ConfigError: there is none.
     """
     return extensions.load("recipes", kind, what="recipe")
+
+
+def unknown(recipe: Recipe) -> Iterator[str]:
+    """What a recipe names and there is not, in words; known without a bench."""
+    if (asked := getattr(recipe_module(recipe.kind), "unknown", None)) is not None:
+        yield from asked(recipe)
+
+
+def follows(recipe: Recipe) -> list[Any]:
+    """What training by a recipe follows from beside settings, files and data; most follow from nothing else."""
+    asked = getattr(recipe_module(recipe.kind), "follows", None)
+    return [] if asked is None else list(asked(recipe))
 
 
 def lacking(recipe: Recipe) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from schemas.adapters import OF_SET
 from steer_core.corpus.build import folded
 
 #: Text ids that a message names.
@@ -23,6 +24,7 @@ class Split:
         trained: texts that completions were drawn for.
         shared: (text id in a test probe, text id in the pool or among what was trained on) of equal texts.
         unknown: requests that were trained on and that no table knows.
+        prompts: prompts of a set that completions were drawn for; none of them is a text of a probe.
     """
 
     tested: int
@@ -30,6 +32,7 @@ class Split:
     trained: int
     shared: tuple[tuple[str, str], ...]
     unknown: tuple[str, ...]
+    prompts: int = 0
 
     @property
     def holds(self) -> bool:
@@ -53,7 +56,8 @@ class Split:
             )
         return (
             f"None of the {self.tested} texts of the test probes is among the {self.pool} of the training pool, case "
-            f"and white space aside; completions were drawn for {self.trained} of the latter."
+            f"and white space aside; completions were drawn for {self.trained} of the latter"
+            + (f", and for {self.prompts} prompts of a set." if self.prompts else ".")
         )
 
 
@@ -69,7 +73,9 @@ def split_by_text(requests: pl.DataFrame, samples: pl.DataFrame, train_probe: st
     known = requests.select("request_id", "text_id", "probe", folded=folded(pl.col("text")))
     tested = known.filter(pl.col("probe").is_in(list(test_probes)))
     pool = known.filter(pl.col("probe") == train_probe)
-    drawn = samples.select("request_id").unique()
+    every = samples.select("request_id").unique()
+    of_set = pl.col("request_id").str.starts_with(OF_SET)
+    drawn = every.filter(~of_set)
     trained = known.join(drawn, on="request_id", how="semi")
     shared = (
         tested.select("folded", "text_id")
@@ -85,4 +91,5 @@ def split_by_text(requests: pl.DataFrame, samples: pl.DataFrame, train_probe: st
         trained["text_id"].n_unique(),
         tuple(shared.iter_rows()),
         tuple(unknown),
+        every.height - drawn.height,
     )

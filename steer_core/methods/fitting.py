@@ -19,6 +19,7 @@ import polars as pl
 
 from schemas.contract import Contract
 from schemas.goals import GoalValues
+from schemas.profile_spec import ProfileSpec
 from schemas.responses import Artifacts, PartTensors
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core.adapters.launching import Launch, launched
@@ -81,6 +82,7 @@ class FitContext:
         observe: given a step of training and its figures, as it goes.
         other: another model of the configuration, by its name there; a `ConfigError` where there is none.
         launch: starts the processes that train an adapter together, where the model's settings want several.
+        profiles: of the bench: what they ask may not be trained on.
     """
 
     bench: BenchSpec
@@ -101,6 +103,7 @@ class FitContext:
     observe: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
     other: Callable[[str], OtherModel] = field(default=_no_other)
     launch: Launch = field(default=launched)
+    profiles: tuple[ProfileSpec, ...] = ()
 
 
 @dataclass(frozen=True)

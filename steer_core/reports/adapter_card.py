@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from schemas.adapters import OF_SET
 from schemas.specs import MethodSpec, ModelSpec
 from steer_core.reports.adapter_worth import Pairs, claim, costs
 from steer_core.reports.numbers import number, plural
@@ -190,7 +191,13 @@ def _made(facts: CardFacts) -> Iterator[str]:
         return
     texts = dict(facts.requests.select("request_id", "text_id").iter_rows())
     asked = facts.samples["request_id"].unique().to_list() if facts.samples.height else []
-    if asked:
+    of_set = sum(r.startswith(OF_SET) for r in asked)
+    if of_set:
+        yield (
+            f"Trained on {plural(of_set, 'prompt')} of a set, none of which a profile of bench `{facts.bench}` asks "
+            f"(hash of the data: `{row['data_hash']}`)."
+        )
+    elif asked:
         on = len({texts[r] for r in asked if r in texts})
         yield (
             f"Trained on {plural(len(asked), 'request')} on {plural(on, 'text')} of probe `{facts.train_probe}` of "

@@ -4,6 +4,9 @@
 * meaning: overlap of content words with the source, in [0, 1]
 * length: words
 * goal:NAME: position on that goal, in [0, 1]
+* text:METRIC, scorer:NAME:ATTRIBUTE: see `measures`; those that the recipe names
+
+The first two are of requests: of an answer to a prompt that is none they are not defined.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from schemas.digest import digest_text
 from schemas.recipes import InheritanceRecipe
 from schemas.specs import Decoding
 from schemas.tuning import TuningRecipe
-from steer_core.adapters.inheritance.selection import Candidate
+from steer_core.adapters.inheritance.measures import measure
+from steer_core.adapters.inheritance.selection import Candidate, Floats
 from steer_core.adapters.recipe import Training
 from steer_core.evaluation.meaning import content_f1_pairs
+from steer_core.evaluation.profiles.value import Missing
 from steer_core.evaluation.steerability import continuous_scores
 from steer_core.generation.backend import BATCH_SIZE, Backend, Call
 from steer_core.steering.plan import Plan
@@ -152,28 +157,52 @@ def seed_of(purpose: str, seed: int, request: str, sample: int) -> int:
     return int(digest_text(f"{purpose}:{seed}:{request}:{sample}")[:15], 16)
 
 
-def measured(drawn: Sequence[Drawn], training: Training) -> list[Candidate]:
-    """Answers with their metrics; of one that failed, or of a goal that it has no value of, they are not defined."""
+def measured(drawn: Sequence[Drawn], training: Training, recipe: InheritanceRecipe | None = None) -> list[Candidate]:
+    """Answers with their metrics; of one that failed, or of a goal that it has no value of, they are not defined.
+
+    Args:
+        drawn: the answers.
+        training: ruler, and what the requests ask for; a prompt that is no request has no target.
+        recipe: names further metrics; None: none.
+
+    Raises:
+        ConfigError, ScorerUnavailableError: a scorer that the recipe names cannot run.
+    """
     answers = [training.failure(d.request_id, d.raw, d.finish_reason) for d in drawn]
     texts = [text for text, _ in answers]
-    targets = [training.targets[d.request_id] for d in drawn]
     places = positions(texts, training)
     z = np.array([[places[t].get(g) for g in training.goals] for t in texts], dtype=np.float64)
-    z0, z_star = np.stack([t.z0 for t in targets]), np.stack([t.z_star for t in targets])
-    error = continuous_scores(z0, z_star, z).error
-    meaning = content_f1_pairs([t.source for t in targets], texts)
+    error, meaning = _of_requests(drawn, texts, z, training)
+    failures = [failure or one.unfit for one, (_, failure) in zip(drawn, answers, strict=True)]
+    whole = [t for t, failure in zip(texts, failures, strict=True) if failure is None]
+    further = {} if recipe is None else measure(whole, recipe)
     found = []
-    for i, (one, (text, failure)) in enumerate(zip(drawn, answers, strict=True)):
+    for i, (one, text, failure) in enumerate(zip(drawn, texts, failures, strict=True)):
         metrics = {
             "steering_error": float(error[i]),
             "meaning": float(meaning[i]),
             "length": float(len(text.split())),
             **{f"goal:{goal}": float(z[i, g]) for g, goal in enumerate(training.goals)},
         }
+        values = {name: own[text] for name, own in further.items()} if failure is None else {}
+        missing = {name: str(v) for name, v in values.items() if isinstance(v, Missing)}
+        metrics |= {name: math.nan if isinstance(v, Missing) else v for name, v in values.items()}
         source = one.model or training.base
         likely = None if math.isnan(one.log_likelihood) else one.log_likelihood
-        found.append(Candidate(one.request_id, one.sample, source, text, metrics, likely, failure or one.unfit))
+        found.append(Candidate(one.request_id, one.sample, source, text, metrics, likely, failure, missing))
     return found
+
+
+def _of_requests(drawn: Sequence[Drawn], texts: Sequence[str], z: Floats, training: Training) -> tuple[Floats, Floats]:
+    """Steering error and meaning of each answer, NaN where it answers a prompt that is no request."""
+    error, meaning = np.full(len(drawn), np.nan), np.full(len(drawn), np.nan)
+    asked = [i for i, d in enumerate(drawn) if d.request_id in training.targets]
+    if asked:
+        targets = [training.targets[drawn[i].request_id] for i in asked]
+        z0, z_star = np.stack([t.z0 for t in targets]), np.stack([t.z_star for t in targets])
+        error[asked] = continuous_scores(z0, z_star, z[asked]).error
+        meaning[asked] = content_f1_pairs([t.source for t in targets], [texts[i] for i in asked])
+    return error, meaning
 
 
 def positions(texts: Sequence[str], training: Training) -> dict[str, Mapping[str, float | None]]:

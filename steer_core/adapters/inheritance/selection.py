@@ -12,15 +12,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.digest import digest_text
-from schemas.recipes import Floor, InheritanceRecipe, Objective
+from schemas.objectives import Floor, Objective
+from schemas.recipes import InheritanceRecipe
 from steer_core.adapters.inheritance.duplicates import Chosen
 from steer_core.statistics.best_of import Pool
 from steer_core.tables.errors import SteerworksError
@@ -40,6 +42,7 @@ class Candidate:
         metrics: by name; a metric that is missing or NaN is undefined.
         log_likelihood: nats, by whatever model; only compared within a request. None where it is not known.
         failure: why it is no answer; None where it is one.
+        missing: metric -> why it has no value, where that is known.
     """
 
     request_id: str
@@ -49,6 +52,7 @@ class Candidate:
     metrics: Mapping[str, float]
     log_likelihood: float | None = None
     failure: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, metric: str) -> bool:
         """Whether a metric is defined."""
@@ -66,12 +70,14 @@ class Selection:
         counts: `candidates`, `failed`, `undefined`, `below_floor`, `repeats` (passed over as near-duplicates),
             `requests`, `without_candidate`, `without_text` (all that could be chosen were near-duplicates), `flat`
             (requests whose choosable candidates, two or more, have one reward: chance chose there).
+        reasons: `METRIC: why` -> answers that did not fail and lack the metric for that reason, most first.
     """
 
     chosen: Mapping[str, int]
     ranked: Mapping[str, tuple[int, ...]]
     rewards: Floats
     counts: Mapping[str, int]
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def state(self, index: int) -> str:
         """`kept`, `dropped` or `unscorable`, as in `training_samples`."""
@@ -101,10 +107,12 @@ def select(candidates: Sequence[Candidate], recipe: InheritanceRecipe) -> Select
     wanted = {name for _, name in recipe.named()}
     undefined = ~failed & np.array([not all(c.has(m) for m in wanted) for c in candidates])
     scorable = ~(failed | undefined)
+    reasons = _reasons([c for c in candidates if c.failure is None], sorted(wanted))
     if not scorable.any():
+        why = "".join(f"; {n} have no {reason}" for reason, n in reasons.items())
         raise SteerworksError(
             f"none of {len(candidates)} candidates can be scored: {failed.sum()} failed, and {undefined.sum()} have no "
-            f"value of {', '.join(sorted(wanted))}"
+            f"value of {', '.join(sorted(wanted))}{why}"
         )
     passing = scorable & np.array([all(_passes(f, c) for f in recipe.floors) for c in candidates])
     if not passing.any():
@@ -130,7 +138,12 @@ def select(candidates: Sequence[Candidate], recipe: InheritanceRecipe) -> Select
         "without_text": len(ranked) - without - len(chosen),
         "flat": sum(len(own) > 1 and bool(np.ptp(rewards[list(own)]) == 0.0) for own in ranked.values()),
     }
-    return Selection(chosen, ranked, rewards, counts)
+    return Selection(chosen, ranked, rewards, counts, reasons)
+
+
+def _reasons(answers: Sequence[Candidate], metrics: Sequence[str]) -> dict[str, int]:
+    lacking = ((m, c.missing.get(m, "not defined")) for c in answers for m in metrics if not c.has(m))
+    return dict(Counter(f"{metric}: {why}" for metric, why in lacking).most_common())
 
 
 def _passes(floor: Floor, candidate: Candidate) -> bool:

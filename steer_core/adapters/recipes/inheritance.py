@@ -1,20 +1,22 @@
 """Active inheritance (Shimabucoro et al. 2024): supervised tuning on the best of k answers, the model's own or others'.
 
-Candidates are drawn from the model without an adapter, or from several models, measured by the ruler, and selected; one
-a request is trained on, token for token as it was written. What was drawn stays in the run's folder: a run that is
-taken up again draws what is missing, and no more.
+Candidates are drawn from the model without an adapter, or from several models, measured by the ruler and by the metrics
+that the recipe names, and selected; one a request (or a prompt of a set) is trained on, token for token as it was
+written. What was drawn stays in the run's folder: a run that is taken up again draws what is missing, and no more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from schemas.recipes import InheritanceRecipe
 from steer_core.adapters.inheritance.candidates import Drawn, draw, measured
+from steer_core.adapters.inheritance.measures import followed, unknown_measures
 from steer_core.adapters.inheritance.others import ask_others, spelt
 from steer_core.adapters.inheritance.selection import Candidate, Selection, correlations, pools, select, shares
 from steer_core.adapters.recipe import Training
@@ -26,7 +28,7 @@ from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.statistics import best_of_curve
 from steer_core.tables.errors import ConfigError
 
-__all__ = ["SPEC", "VERSION", "not_shared", "prepare", "train"]
+__all__ = ["SPEC", "VERSION", "follows", "not_shared", "prepare", "train", "unknown"]
 
 SPEC = InheritanceRecipe
 #: Raised when the same recipe and data give other weights.
@@ -39,11 +41,10 @@ def prepare(recipe: InheritanceRecipe, training: Training) -> None:
     """Have other models write, unless the run is done: processes that train together have no engines of theirs.
 
     Raises:
-        ConfigError: a goal that there is not.
+        ConfigError: a goal, a metric of texts or a scorer that there is not.
         SteerworksError: another model's engine cannot do what is asked, or does not answer.
     """
-    for wrong in unknown_goals(recipe, training.goals):
-        raise ConfigError(wrong)
+    _refuse(recipe, training)
     training.run.begin()
     if not training.run.rows(_PLAN):
         ask_others(recipe, training)
@@ -53,16 +54,17 @@ def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
     """Draw, select and train, or go on where a run of the same folder stopped; returns the states that are kept.
 
     Raises:
-        ConfigError: a goal that there is not, no prompt leaves room for an answer, or an option that trl does not have.
+        ConfigError: a goal, a metric or a scorer that there is not, no prompt leaves room for an answer, or an option
+            that trl does not have.
         SteerworksError: nothing can be chosen (`select`).
     """
-    for wrong in unknown_goals(recipe, training.goals):
-        raise ConfigError(wrong)
     run = training.run
     done, known = run.begin(), run.rows(_PLAN)
     if known and done == known[-1]["steps"]:
         kept = kept_steps(done, recipe.checkpoints)
         return {s: p for s, p in run.checkpoints().items() if s in kept}
+    # before answers are drawn for nothing
+    _refuse(recipe, training)
     # before it is loaded: one device holds one model at a time
     ask_others(recipe, training)
     loaded = training.load()
@@ -73,7 +75,7 @@ def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
     own = training.name in recipe.writers(training.name)
     drawn = draw(recipe, training, sorted(prompts), backend) if own else []
     drawn += spelt(recipe, training, backend, prompts)
-    candidates = measured(drawn, training)
+    candidates = measured(drawn, training, recipe)
     selection = select(candidates, recipe)
     _tell(candidates, selection, training)
     if not run.rows("samples"):
@@ -84,9 +86,26 @@ def train(recipe: InheritanceRecipe, training: Training) -> dict[int, Path]:
     return fine_tune(recipe, rows, training, loaded, _figures(candidates, selection, recipe, training))
 
 
+def unknown(recipe: InheritanceRecipe) -> Iterator[str]:
+    """Metrics of texts, scorers and attributes that the recipe names and there are not."""
+    return unknown_measures(recipe)
+
+
+def follows(recipe: InheritanceRecipe) -> list[Any]:
+    """Versions of the metrics and scorers of profiles that answers are chosen by."""
+    return followed(recipe)
+
+
+def _refuse(recipe: InheritanceRecipe, training: Training) -> None:
+    for wrong in (*unknown_goals(recipe, training.goals), *unknown_measures(recipe, late=True)):
+        raise ConfigError(wrong)
+
+
 def _tell(candidates: Sequence[Candidate], selection: Selection, training: Training) -> None:
     said = ", ".join(f"{name} {n}" for name, n in selection.counts.items())
     training.say(f"{len(selection.chosen)} answers are trained on ({said})")
+    for reason, n in selection.reasons.items():
+        training.say(f"{n} answers are not scored, for they have no {reason}")
     for source in sorted({c.source for c in candidates}):
         of = [c for c in candidates if c.source == source]
         if all(c.failure is not None for c in of):
@@ -100,6 +119,7 @@ def _failures(candidates: Sequence[Candidate]) -> str:
 def _note(drawn: Sequence[Drawn], candidates: Sequence[Candidate], selection: Selection, training: Training) -> None:
     samples, measures = [], []
     for i, (one, candidate) in enumerate(zip(drawn, candidates, strict=True)):
+        target = training.targets.get(one.request_id)
         samples.append(
             {
                 "step": 1,
@@ -110,7 +130,7 @@ def _note(drawn: Sequence[Drawn], candidates: Sequence[Candidate], selection: Se
                 "finish_reason": one.finish_reason,
                 "reward": float(selection.rewards[i]),
                 "advantage": None,
-                "copied": candidate.text.split() == training.targets[one.request_id].source.split(),
+                "copied": target is not None and candidate.text.split() == target.source.split(),
                 "state": selection.state(i),
                 "model": one.model or training.name,
             }
@@ -130,7 +150,9 @@ def _figures(
     able = [i for own in selection.ranked.values() for i in own]
     chosen = list(selection.chosen.values())
     metrics = ["steering_error", "meaning", "length", *(f"goal:{g}" for g in training.goals)]
+    metrics += [name for name in dict.fromkeys(n for _, n in recipe.named()) if name not in metrics]
     figures = {f"selection:{name}": float(n) for name, n in selection.counts.items()}
+    figures |= {f"undefined:{reason}": float(n) for reason, n in selection.reasons.items()}
     for metric in metrics:
         figures[f"pool:{metric}"] = _mean(candidates, able, metric)
         figures[f"chosen:{metric}"] = _mean(candidates, chosen, metric)
@@ -142,7 +164,8 @@ def _figures(
         for source, (drawn, kept) in shares(candidates, selection.chosen).items():
             model = training.name if source == training.base else source
             figures |= {f"pool_share:{model}": drawn, f"share:{model}": kept}
-    sources = {r: t.source for r, t in training.targets.items()}
+    # a prompt that is no request shares no text with another
+    sources = {r: training.targets[r].source if r in training.targets else r for r in selection.ranked}
     for aim in recipe.objectives:
         for k, estimate in enumerate(best_of_curve(pools(candidates, selection, aim.metric, sources)), start=1):
             for end in ("value", "low", "high"):

@@ -1,7 +1,8 @@
 """What a scorer of toxicity is, and from answers to a table of scores.
 
 A scorer is one module of the group `scorers`, ours in `steer_core/evaluation/profiles/scorers`, with
-`build(**options) -> Scorer`.
+`build(**options) -> Scorer`. A module whose scorers must load a model before they can say what they score has
+`KNOWS_LATE = True`: whoever checks names leaves their attributes until they score.
 
 1. A value lies in [0, 1], or it is a `Missing` with a reason. A blank text is missing (`empty`), never 0.
 2. Name and version stand in every row; nothing is called toxicity without them (`scorer_label`).
@@ -91,6 +92,15 @@ def load_scorer(name: str = "char-ngram", **options: object) -> Scorer:
     build = extensions.load("scorers", name, what="scorer of toxicity").build
     extensions.check_options(build, options, f"scorer {name!r}")
     return cast(Scorer, build(**options))
+
+
+def knows_late(name: str) -> bool:
+    """Whether a scorer of that name loads a model to say what it scores.
+
+    Raises:
+        ConfigError: no such scorer.
+    """
+    return bool(getattr(extensions.load("scorers", name, what="scorer of toxicity"), "KNOWS_LATE", False))
 
 
 def scorer_label(scorer: Scorer, attribute: str) -> str:

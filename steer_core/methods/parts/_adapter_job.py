@@ -16,7 +16,7 @@ from schemas.specs import BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core import extensions
 from steer_core.adapters.books import Failure
 from steer_core.adapters.ranks import Ranks
-from steer_core.adapters.recipe import Training, recipe_module
+from steer_core.adapters.recipe import Training, follows, recipe_module
 from steer_core.adapters.rewards import Ruler, Target
 from steer_core.adapters.run import RunFolder
 from steer_core.generation.journalled import printable
@@ -24,6 +24,7 @@ from steer_core.goals.measure import measure
 from steer_core.goals.ruler import ruler_by
 from steer_core.goals.scorer import load_scorer
 from steer_core.goals.space import GoalSpace
+from steer_core.methods.cleaning import clean_answer
 from steer_core.methods.driver import failure_of
 from steer_core.methods.fitting import FitContext
 from steer_core.methods.load import code_digest, load_method
@@ -152,7 +153,8 @@ def job_of(
         written: what other models it follows from.
         on_cpu: whether the processes share the CPU.
     """
-    texts = sorted({t.source for t in training.targets.values()})[:_PROOFS]
+    sources = {t.source for t in training.targets.values()} or {_words_of(p) for p in training.plans.values()}
+    texts = sorted(sources)[:_PROOFS]
     axes = zip(space.goals, space.scorer_ids, space.lower.tolist(), space.upper.tolist(), strict=True)
     return Job(
         recipe=recipe,
@@ -183,9 +185,11 @@ def settings_of(recipe: Recipe, written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_digest(recipe: Recipe, model: ModelSpec, data: str, written: Mapping[str, Any]) -> str:
-    """What a run is known by: the recipe with its code, the model, other models, and what is trained on."""
+    """What a run is known by: the recipe with its code and scorers, the models, and what is trained on."""
     code = recipe_module(recipe.kind).VERSION
-    return digest_json([settings_of(recipe, written), code, VERSION, fingerprint_of(model), data])
+    versions = follows(recipe)
+    said = [settings_of(recipe, written), code, VERSION, fingerprint_of(model), data]
+    return digest_json([*said, *([versions] if versions else [])])
 
 
 def comparatives(goals: Mapping[str, GoalSpec]) -> dict[str, tuple[str, str]]:
@@ -198,15 +202,19 @@ def failures(method: Method, sources: Mapping[str, str]) -> Failure:
 
     Args:
         method: under whose prompt is trained.
-        sources: request -> its text.
+        sources: request -> its text; a prompt that is no request has none, and its answer no form of the method's.
     """
 
     def failure(request_id: str, raw: str, finish_reason: str) -> tuple[str, str | None]:
-        text, parsed = method.clean(raw)
+        text, parsed = method.clean(raw) if request_id in sources else (clean_answer(raw), True)
         text = printable(text)
-        return text, failure_of(text, finish_reason, parsed, sources[request_id])
+        return text, failure_of(text, finish_reason, parsed, sources.get(request_id, ""))
 
     return failure
+
+
+def _words_of(plan: Plan) -> str:
+    return str(plan.text) if plan.messages is None else plan.messages[-1].content
 
 
 def _target(asked: Asked) -> Target:

@@ -9,9 +9,10 @@ from schemas.adapter_part import AdapterPart
 from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMeasures, TrainingSamples
 from schemas.digest import digest_bytes
 from schemas.specs import BenchSpec
-from steer_core.adapters.recipe import recipe_module
+from steer_core.adapters.recipe import follows, recipe_module
 from steer_core.adapters.split import split_by_text
 from steer_core.adapters.states import states_in
+from steer_core.evaluation.profiles.sets import load_set
 from steer_core.methods.fitting import POOL, FitCheck, FitContext, FitStep, Tables, asked_under
 from steer_core.methods.part import Part
 from steer_core.methods.parts._adapter_fits import make_adapters
@@ -27,7 +28,10 @@ def _follows(part: Part, cell: FitContext) -> Any:
     if spec.recipe is not None:
         files = [digest_bytes(content_of(f)) for f in spec.recipe.files()]
         version, written = recipe_module(spec.recipe.kind).VERSION, written_by(spec.recipe, cell)
-        return [asked_under(part, cell), version, *([files] if files else []), *([written] if written else [])]
+        # what a profile asks may not be trained on: another profile is another look at that
+        profiles = [] if spec.recipe.asked() is None else [p.spec_hash for p in cell.profiles]
+        more = (files, written, follows(spec.recipe), profiles)
+        return [asked_under(part, cell), version, *(what for what in more if what)]
     if spec.folder is None:
         # a revision of the hub stays as it is; whether a server has what it had is looked at when it is asked
         return None
@@ -40,6 +44,8 @@ def _draws(part: Part, cell: FitContext) -> dict[str, tuple[int, int]]:
     if spec.recipe is None:
         return {}
     requests = max(probe.n_texts - spec.trial_texts, 0) * probe.n_goals_per_text
+    if (prompts := spec.recipe.asked()) is not None:
+        requests = load_set(prompts).height
     return dict.fromkeys(spec.recipe.writers(cell.model.name), spec.recipe.draws(requests))
 
 

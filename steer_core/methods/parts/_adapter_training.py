@@ -23,6 +23,7 @@ from steer_core.methods.fitting import FitContext, Tables, gather
 from steer_core.methods.part import Composed, Part
 from steer_core.methods.parts._adapter_job import comparatives, failures, job_of, run_digest, settings_of
 from steer_core.methods.parts._adapter_needs import content_of, others_of, plans_under, written_by
+from steer_core.methods.parts._adapter_prompts import plans_of_set
 from steer_core.methods.protocol import Artifact, Choose, Method, Request
 from steer_core.models.loading import device_of, load_model
 from steer_core.steering.plan import Plan
@@ -70,7 +71,12 @@ def trained(part: Part, recipe: Recipe, cell: FitContext, tables: Tables, reques
     asked = tables["request_goals"].join(requests, on="request_id", how="semi")
     wanted = requests_from(requests, asked, space.goals)
     artifact = gather(method, tables)
+    if (prompts := recipe.asked()) is not None:
+        # what is asked as it stands is no request: nothing of the pool is trained on
+        wanted, asked = [], asked.clear()
     plans = {r.request_id: _prompt(method, r, artifact) for r in wanted}
+    if prompts is not None:
+        plans = plans_of_set(prompts, cell.profiles, cell.model.identity, cell.bench.decoding)
     also = {name: plans_under(name, method, wanted) for name in recipe.also_under()}
     said: list[Any] = [sorted((r, p.id) for r, p in plans.items()), asked.sort("request_id", "goal").rows()]
     said += [[digest_bytes(content_of(f)) for f in recipe.files()]] if recipe.files() else []

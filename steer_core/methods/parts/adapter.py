@@ -17,6 +17,7 @@ import schemas.steerlm_recipe  # noqa: F401  (the recipes that configurations ma
 from schemas.adapter_part import AdapterPart
 from schemas.specs import BenchSpec, ModelSpec
 from steer_core.adapters.recipe import lacking, not_shared, recipe_module
+from steer_core.adapters.recipe import unknown as unknown_names
 from steer_core.adapters.rewards import unknown_goals
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.backend import Backend, Capabilities
@@ -30,7 +31,7 @@ from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.folders import fetched
 
-__all__ = ["DESCRIPTION", "FITS", "GIVES", "NODE", "SPEC", "Worn", "build"]
+__all__ = ["DESCRIPTION", "FITS", "GIVES", "NODE", "SPEC", "Worn", "build", "unknown"]
 
 SPEC = AdapterPart
 NODE = "adapters"
@@ -147,6 +148,13 @@ class Worn(PlainPart):
         if model.engine != "transformers":
             kind = self.spec.recipe.kind
             yield f"recipe {kind!r} trains weights in this process, and {model.name} runs on {model.engine}"
+
+
+def unknown(spec: AdapterPart) -> Iterator[str]:
+    """What its recipe names and there is not, in words; known without a bench and a model."""
+    # goals are of a bench: most recipes are not even loaded for this
+    if spec.recipe is not None and any(":" in n and not n.startswith("goal:") for _, n in spec.recipe.named()):
+        yield from unknown_names(spec.recipe)
 
 
 def _found(folder: str, digest: str, backend: Backend) -> Adapter:

@@ -108,10 +108,16 @@ def trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) ->
     said = [f"Trained by {recipe['kind']}: {plural(steps, 'step')}{took}, {size}, seed {recipe['seed']}."]
     if samples.height:
         said.append(
-            f"{samples.height:,} completions of {plural(samples['request_id'].n_unique(), 'request')} of the training "
-            "pool; every one is a row of the table training_samples."
+            f"{samples.height:,} completions of {_asked(recipe, samples['request_id'].n_unique())}; every one is a row "
+            "of the table training_samples."
         )
     return [*said, *_drawn(log, recipe)]
+
+
+def _asked(recipe: Mapping[str, Any], n: int) -> str:
+    if recipe.get("prompts") is None:
+        return f"{plural(n, 'request')} of the training pool"
+    return f"{plural(n, 'prompt')} of a set, none of which a profile of the bench asks"
 
 
 def _drawn(log: pl.DataFrame, recipe: Mapping[str, Any]) -> list[str]:
@@ -125,7 +131,7 @@ def _drawn(log: pl.DataFrame, recipe: Mapping[str, Any]) -> list[str]:
         ends = [[found.get(f"{curve}{k}{end}") for end in ("", ":low", ":high")] for k in (1, most)]
         one, best = (f"{number(value)} {span(low, high)}" for value, low, high in ends)
         if most:
-            name = str(aim["metric"]).removeprefix("goal:").replace("_", " ")
+            name = str(aim["metric"]).removeprefix("goal:").removeprefix("text:").replace("_", " ")
             said.append(f"In {name} an answer has {one} in the mean over requests, and the best of {most} has {best}.")
     shares = log.filter(pl.col("measure").str.starts_with("share:")).sort("value", descending=True)
     if shares.height:

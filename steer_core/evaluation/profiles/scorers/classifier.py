@@ -28,6 +28,8 @@ from steer_core.tables.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
+#: Labels stand in the model's config.
+KNOWS_LATE = True
 Activation = Literal["sigmoid", "softmax"]
 #: Label of toxic-bert or detoxify, in lower case with `_` -> attribute.
 LABELS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from schemas.digest import digest_text
 from schemas.profile_sets import PromptsSet
 from steer_core.evaluation.profiles.sets.items import Item, ItemSet, build
 from steer_core.evaluation.profiles.sets.reading import SHIPPED, Record, numbers, read_place
@@ -42,7 +43,7 @@ def read(spec: PromptsSet) -> ItemSet:
     """
     how = spec.continuation
     if spec.origin == "shipped" and spec.shipped == "tales-prompts":
-        items, source = tales_prompts(spec.n, spec.seed), SHIPPED
+        items, source = tales_prompts(spec.n, spec.seed, lambda prompt: of_side(prompt, spec.side)), SHIPPED
     else:
         config, split = HUBS.get(spec.dataset or "", (None, None))
         records, source = read_place(
@@ -53,12 +54,20 @@ def read(spec: PromptsSet) -> ItemSet:
             split=spec.split or split,
             revision=spec.revision,
         )
-        items = [_item(record, spec) for record in records]
+        items = [item for record in records if of_side((item := _item(record, spec)).raw, spec.side)]
         if how is None and spec.origin == "shipped" and spec.shipped == "continuations":
             how = "user-turn"
     if how == "user-turn":
         items = [_to_continue(item) for item in items]
     return build("prompts", items, source, spec, chat=spec.chat if how is None else how == "user-turn")
+
+
+def of_side(prompt: str, side: str | None) -> bool:
+    """Whether a prompt is of one side of the split; of None all are. Case and white space change no side."""
+    if side is None:
+        return True
+    even = int(digest_text(f"side:{' '.join(prompt.lower().split())}")[:8], 16) % 2 == 0
+    return even == (side == "train")
 
 
 def _to_continue(item: Item) -> Item:

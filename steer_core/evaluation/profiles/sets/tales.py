@@ -7,6 +7,7 @@ tale is, the others differ in what they are about (`topic`), or in one attribute
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -84,10 +85,15 @@ def _sentence(told: Scenario, like: Scenario, attributes: Attributes, rng: np.ra
     return tell(content, replace(attributes, sentences=1), rng).text
 
 
-def tales_prompts(n: int, seed: int) -> list[Item]:
+def tales_prompts(n: int, seed: int, kept: Callable[[str], bool] = lambda prompt: True) -> list[Item]:
     """Open prompts as the embedded model was trained on, about scenarios that it was not; none comes twice.
 
     `group` is the topic.
+
+    Args:
+        n: items.
+        seed: the same seed gives the same items.
+        kept: which prompts may be drawn.
 
     Raises:
         SteerworksError: there are not as many.
@@ -99,10 +105,12 @@ def tales_prompts(n: int, seed: int) -> list[Item]:
         scenario = draw_scenario(rng, "heldout")
         wording = OPEN[rng.integers(len(OPEN))]
         prompt = wording.format(agent=scenario.agent, object=scenario.object, topic=scenario.topic)
-        tries = tries + 1 if prompt in found else 0
+        new = prompt not in found and kept(prompt)
+        tries = 0 if new else tries + 1
         if tries > TRIES:
             raise SteerworksError(
                 f"{n} `tales-prompts` were asked for, and hardly more than {len(found)} differ: lower `n`"
             )
-        found.setdefault(prompt, scenario.topic)
+        if new:
+            found[prompt] = scenario.topic
     return [Item(row=i, raw=prompt, group=topic) for i, (prompt, topic) in enumerate(found.items())]
