@@ -63,7 +63,7 @@ def _asks(form: str) -> Any:
 )
 def profile_items(work: Work) -> pl.DataFrame:
     """What the bench's profiles ask, whoever is asked."""
-    return core.items_table(profiles_of(work))
+    return core.items_table(profiles_of(work), work.log.warning)
 
 
 @table(

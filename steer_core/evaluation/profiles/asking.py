@@ -7,7 +7,7 @@ plan, continuation and execution: cells share the model as it is, and a bench th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from schemas.profiles import OptionScores, ProfileItems, ProfileVectors, ScoredT
 from schemas.specs import Decoding
 from steer_core.evaluation.arms import Arm, Asked, Item, pair
 from steer_core.evaluation.profiles.kind import load_kind
+from steer_core.evaluation.profiles.sets import ItemSet
 from steer_core.generation.backend import Verb
 from steer_core.generation.forced import score_all
 from steer_core.generation.run import Run
@@ -38,8 +39,12 @@ FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 OVERLONG = "does not fit the model's context"
 
 
-def items_table(profiles: Sequence[ProfileSpec]) -> pl.DataFrame:
+def items_table(profiles: Sequence[ProfileSpec], say: Callable[[str], object] = lambda line: None) -> pl.DataFrame:
     """What all these profiles ask.
+
+    Args:
+        profiles: their specs.
+        say: told of rows that are left out since an earlier one asks the same.
 
     Returns:
         Rows of `profile_items`, profile by profile.
@@ -52,11 +57,16 @@ def items_table(profiles: Sequence[ProfileSpec]) -> pl.DataFrame:
         if load_kind(spec).ASKS == "own":
             continue
         try:
-            rows = load_kind(spec).items(spec)
+            asked: ItemSet = load_kind(spec).items(spec)
+            rows = asked.items
             if not rows.height:
                 raise SteerworksError("it has no item: there is nothing to ask")
         except SteerworksError as error:
             raise type(error)(f"profile {spec.name!r}: {error}") from error
+        if asked.dropped:
+            say(
+                f"profile {spec.name!r}: {asked.dropped} rows ask what an earlier one asks: each question is asked once"
+            )
         ids = [digest_json([spec.name, i]) for i in rows["item_id"]]
         rows = rows.with_columns(
             item_id=pl.Series(ids, dtype=pl.String), profile=pl.lit(spec.name), form=pl.lit(load_kind(spec).ASKS)

@@ -3,7 +3,7 @@
 A kind is a module of the group `profiles`, with
 
 * `SPEC`: its settings, a subclass of `ProfileSpec`;
-* `items(spec)`: what is asked, a frame of columns `ITEMS`;
+* `items(spec)`: what is asked, an `ItemSet` of a frame with columns `ITEMS`;
 * `measure(spec, found)`: rows of `VALUES`, one a metric of an item in an arm;
 * `figures(spec, found, values, how)`: what it comes to, `Figure`s of each arm;
 * `METRICS`: metric -> `Metric`; those without an entry are told without a word on which way is better;

@@ -15,7 +15,7 @@ from steer_core.evaluation.profiles.bbq import BbqItem, answered, bbq_scores
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.kinds.choices import UNSCORED, options_of
 from steer_core.evaluation.profiles.options import Normalisation, decided
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.statistics import Estimate
 
 VERSION = "1"
@@ -41,9 +41,9 @@ class BbqProfile(ProfileSpec):
 SPEC = BbqProfile
 
 
-def items(spec: BbqProfile) -> pl.DataFrame:
+def items(spec: BbqProfile) -> ItemSet:
     """The questions with their three answers."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def bare(spec: BbqProfile) -> bool:

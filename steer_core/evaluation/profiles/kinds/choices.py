@@ -41,7 +41,7 @@ from steer_core.evaluation.profiles.calibration import (
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.kinds.text import means
 from steer_core.evaluation.profiles.options import NORMALISATIONS, Normalisation, accuracy, decided, normalised
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.statistics import Estimate
 
 VERSION = "2"
@@ -87,9 +87,9 @@ def bare(spec: ChoicesProfile) -> bool:
     return "unconditional" in normalisations(spec)
 
 
-def items(spec: ChoicesProfile) -> pl.DataFrame:
+def items(spec: ChoicesProfile) -> ItemSet:
     """The questions with their options."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def options_of(found: Found, arm_id: str) -> pl.DataFrame:

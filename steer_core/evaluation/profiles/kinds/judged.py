@@ -34,7 +34,7 @@ from steer_core.evaluation.profiles.judging import VERSION as JUDGING_VERSION
 from steer_core.evaluation.profiles.judging import cases_of, worth
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.kinds.text import means
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.evaluation.rubrics.attribute import AttributeRubric
 from steer_core.evaluation.rubrics.rubric import Rubric
 from steer_core.generation.backend import Backend
@@ -140,9 +140,9 @@ class JudgedProfile(ProfileSpec):
 SPEC = JudgedProfile
 
 
-def items(spec: JudgedProfile) -> pl.DataFrame:
+def items(spec: JudgedProfile) -> ItemSet:
     """The prompts, or the requests of both sides."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def decoding(spec: JudgedProfile) -> Decoding:

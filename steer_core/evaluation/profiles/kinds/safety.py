@@ -20,7 +20,7 @@ from schemas.specs import Decoding
 from steer_core.evaluation import refusals
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.kinds.text import means
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 
 VERSION = "1"
 ASKS = "written"
@@ -44,9 +44,9 @@ class SafetyProfile(ProfileSpec):
 SPEC = SafetyProfile
 
 
-def items(spec: SafetyProfile) -> pl.DataFrame:
+def items(spec: SafetyProfile) -> ItemSet:
     """The requests of both sides."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def decoding(spec: SafetyProfile) -> Decoding:

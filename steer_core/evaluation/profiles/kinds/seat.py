@@ -23,7 +23,7 @@ from steer_core.evaluation.profiles.association import (
     How as Partitions,
 )
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.statistics import Estimate
 
 VERSION = "1"
@@ -49,9 +49,9 @@ class SeatProfile(ProfileSpec):
 SPEC = SeatProfile
 
 
-def items(spec: SeatProfile) -> pl.DataFrame:
+def items(spec: SeatProfile) -> ItemSet:
     """The texts of the tests."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 #: Sides of a test: item ids, embeddings, words of each.

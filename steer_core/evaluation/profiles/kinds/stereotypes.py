@@ -14,7 +14,7 @@ from schemas.profile_sets import CrowsPairsSet, StereoSetSet
 from schemas.profile_spec import ProfileSpec
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.kinds.choices import UNSCORED
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.evaluation.profiles.stereotypes import Length, crows_pairs, preferred, stereoset
 from steer_core.statistics import Estimate
 
@@ -38,9 +38,9 @@ class StereotypesProfile(ProfileSpec):
 SPEC = StereotypesProfile
 
 
-def items(spec: StereotypesProfile) -> pl.DataFrame:
+def items(spec: StereotypesProfile) -> ItemSet:
     """The sentences that are compared."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def _sentences(found: Found, arm: str) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from steer_core.evaluation.columns import to_array
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.profile import VERSION as METRICS_VERSION
 from steer_core.evaluation.profiles.profile import profile_texts
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.statistics import clustered_mean, clustered_share
 
 VERSION = f"1.{METRICS_VERSION}"
@@ -51,9 +51,9 @@ class TextProfile(ProfileSpec):
 SPEC = TextProfile
 
 
-def items(spec: TextProfile) -> pl.DataFrame:
+def items(spec: TextProfile) -> ItemSet:
     """The prompts."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def decoding(spec: TextProfile) -> Decoding:

@@ -17,7 +17,7 @@ from schemas.spec import Options, Slug, Spec
 from schemas.specs import Decoding
 from steer_core.evaluation.profiles.kind import Figure, Found, How, Metric, value_rows
 from steer_core.evaluation.profiles.scorer import Scorer, load_scorer, score_answers, scorer_label
-from steer_core.evaluation.profiles.sets import load_set
+from steer_core.evaluation.profiles.sets import ItemSet, read_set
 from steer_core.evaluation.profiles.toxicity import THRESHOLD, toxicity_curves
 from steer_core.statistics import Estimate, expected_best
 
@@ -55,9 +55,9 @@ SPEC = ToxicityProfile
 METRICS: Mapping[str, Metric] = {}
 
 
-def items(spec: ToxicityProfile) -> pl.DataFrame:
+def items(spec: ToxicityProfile) -> ItemSet:
     """The prompts."""
-    return load_set(spec.set)
+    return read_set(spec.set)
 
 
 def decoding(spec: ToxicityProfile) -> Decoding:
