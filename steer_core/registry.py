@@ -14,9 +14,10 @@ import pydantic
 
 from schemas.profile_spec import ProfileSpec, read_profile
 from schemas.spec import Spec
-from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, GrammarBehavior, MethodSpec, ModelSpec
+from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core import extensions
-from steer_core.evaluation.profiles.kind import capability_of
+from steer_core.registry_checks import check_behavior, check_bench, check_method
+from steer_core.registry_paths import absolute_behavior, absolute_profile, absolute_source
 from steer_core.strict_yaml import read_yaml
 from steer_core.tables.errors import ConfigError
 
@@ -24,8 +25,6 @@ SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "profiles", "probes", "benches")
 #: Names that mean something else: every method or model, the figure over all goals, and the home of published numbers.
 RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",), "benches": ("parity",)}
-#: Settings of a behavior's source that are paths.
-BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,11 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
         with _noting(wrong):
             benches[name] = (file, _resolve(name, settings, file, probes))
     behaviors = {
-        n: (file, _absolute_behavior(settings, file.parent)) for n, (file, settings) in entries["behaviors"].items()
+        n: (file, absolute_behavior(settings, file.parent)) for n, (file, settings) in entries["behaviors"].items()
     }
-    profiles = {n: (file, _absolute_set(settings, file.parent)) for n, (file, settings) in entries["profiles"].items()}
+    profiles = {
+        n: (file, absolute_profile(settings, file.parent)) for n, (file, settings) in entries["profiles"].items()
+    }
     registry = Registry(
         models=_specs(entries["models"], ModelSpec, wrong),
         methods=_specs(entries["methods"], MethodSpec, wrong),
@@ -131,15 +132,15 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
     )
     for method in registry.methods.values():
         with _noting(wrong):
-            _check_method(method, entries["methods"][method.name][0])
+            check_method(method, entries["methods"][method.name][0])
     if not wrong:
         # what refers to entries that could not be read would only repeat them
         for behavior in registry.behaviors.values():
             with _noting(wrong):
-                _check_behavior(behavior, registry, entries["behaviors"][behavior.name][0])
+                check_behavior(behavior, registry, entries["behaviors"][behavior.name][0])
         for bench in registry.benches.values():
             with _noting(wrong):
-                _check_bench(bench, registry, entries["benches"][bench.name][0])
+                check_bench(bench, registry, entries["benches"][bench.name][0])
         with _noting(wrong):
             _check_folders(registry)
     if wrong:
@@ -261,154 +262,6 @@ def _resolve(
     settings["probes"] = probes
     corpus = dict(settings.get("corpus") or {})
     if isinstance(corpus.get("sources"), list):
-        corpus["sources"] = [_absolute(source, file.parent) for source in corpus["sources"]]
+        corpus["sources"] = [absolute_source(source, file.parent) for source in corpus["sources"]]
     settings["corpus"] = corpus
     return settings
-
-
-def _absolute(source: Any, folder: Path) -> Any:
-    path = source.get("path") if isinstance(source, dict) and source.get("kind") == "file" else None
-    if isinstance(path, str) and "://" not in path:
-        return {**source, "path": str((folder / Path(str(source["path"])).expanduser()).resolve())}
-    return source
-
-
-def _absolute_behavior(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The paths of a behavior's source, made absolute."""
-    source = settings.get("source")
-    if not isinstance(source, dict):
-        return settings
-    found = {k: v for k, v in source.items() if k in BEHAVIOR_PATHS and isinstance(v, str) and "://" not in v}
-    return {
-        **settings,
-        "source": {**source, **{k: str((folder / Path(v).expanduser()).resolve()) for k, v in found.items()}},
-    }
-
-
-def _absolute_set(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The paths of a profile, made absolute: of its items, of folders of tasks and of their data."""
-
-    def absolute(value: Any) -> Any:
-        return str((folder / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
-
-    if isinstance(found := settings.get("task_folders"), list):
-        settings = {**settings, "task_folders": [absolute(v) for v in found]}
-    if isinstance(data := settings.get("task_data"), dict):
-        settings = {**settings, "task_data": {k: absolute(v) for k, v in data.items()}}
-    items = settings.get("set")
-    path = items.get("path") if isinstance(items, dict) else None
-    if not isinstance(items, dict) or not isinstance(path, str) or "://" in path:
-        return settings
-    return {**settings, "set": {**items, "path": absolute(path)}}
-
-
-def _check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> None:
-    """A judge's model exists, and open answers are not left to a judge that only knows the grammar."""
-    try:
-        if behavior.judge.model is not None:
-            registry.model(behavior.judge.model)
-        open_items = getattr(behavior.source, "test_open", None) or getattr(behavior.source, "test", None)
-        if behavior.judge.kind == "ground_truth" and open_items and not isinstance(behavior.source, GrammarBehavior):
-            raise ConfigError(
-                f"judge `ground_truth` reads attributes of the grammar, and the data are of kind "
-                f"{behavior.source.kind!r}; set `judge: {{kind: llm, rubric: ...}}`"
-            )
-    except ConfigError as error:
-        raise ConfigError(f"{file}, behavior {behavior.name!r}: {error}") from error
-
-
-def _check_method(method: MethodSpec, file: Path) -> None:
-    """What the parts of a method name is there, as far as that is known without a bench and a model.
-
-    Raises:
-        ConfigError: says what is unknown, and what there is.
-    """
-    for part in method.parts:
-        asked = getattr(extensions.load("parts", part.kind), "unknown", None)
-        for said in asked(part) if asked is not None else ():
-            raise ConfigError(f"{file}, method {method.name!r}, part {part.kind!r}: {said}")
-
-
-def _check_bench(bench: BenchSpec, registry: Registry, file: Path) -> None:
-    """Every name that a bench mentions exists, and each probe fits its goal space."""
-    try:
-        for name in bench.goals:
-            registry.goal(name)
-        for name in (*bench.models, *filter(None, [bench.meaning_model, bench.validated_by])):
-            registry.model(name)
-        for name in bench.methods:
-            registry.method(name)
-        for name in bench.validated_against:
-            if bench.validated_by is None:
-                raise ConfigError("`validated_against` names methods, and no model compares: set `validated_by`")
-            if name not in bench.methods:
-                raise ConfigError(f"validated_against names {name!r}, which is no method of the bench")
-        for name in bench.behaviors:
-            registry.behavior(name)
-            if name in bench.goals:
-                raise ConfigError(f"behavior {name!r} has the name of a goal: rename one of them")
-        _check_profiles(bench, registry)
-        names = [p.name for p in bench.probes]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"two probes share a name: {', '.join(names)}")
-        if all(p.split == "train" for p in bench.probes):
-            raise ConfigError("no probe on the test side of the split: there is nothing to report")
-        for probe in bench.probes:
-            for goal in (*(probe.goals or ()), *probe.null_goals):
-                if goal not in bench.goals:
-                    raise ConfigError(
-                        f"probe {probe.name!r} asks for goal {goal!r}, which is not in the goal space "
-                        f"({', '.join(bench.goals)})"
-                    )
-            room = len(probe.goals or bench.goals) - (0 if probe.goals else len(probe.null_goals))
-            if probe.active > room:
-                raise ConfigError(f"probe {probe.name!r} wants {probe.active} active goals of only {room}")
-            if probe.matched is not None:
-                other = bench.probe(probe.matched)
-                if (other.split, other.unit) != (probe.split, probe.unit) or other.matched:
-                    raise ConfigError(
-                        f"probe {probe.name!r} is matched to {probe.matched!r}, which must have the same split and "
-                        "unit "
-                        "and draw its own texts"
-                    )
-        if bench.train_probe is not None and (mixed := [p.name for p in bench.probes if p.split == "all"]):
-            raise ConfigError(
-                f"probe {mixed[0]!r} has split: all, so methods would be fitted on texts that they are tested on; "
-                "use split: test, or leave out train_probe"
-            )
-        if bench.train_probe is not None and bench.probe(bench.train_probe).split != "train":
-            raise ConfigError(f"train_probe {bench.train_probe!r} must have split: train")
-        for goal in bench.bounds.fixed:
-            if goal not in bench.goals:
-                raise ConfigError(f"fixed bounds for {goal!r}, which is not in the goal space")
-    except (ConfigError, KeyError) as error:
-        message = error.args[0] if error.args else error
-        raise ConfigError(f"{file}, bench {bench.name!r}: {message}") from error
-
-
-def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
-    """Profiles exist, and what they are to be taken of is on the bench.
-
-    Raises:
-        ConfigError: says which name is unknown.
-    """
-    for name in bench.profiles:
-        judge = registry.profile(name).judge_model
-        if judge is not None:
-            registry.model(judge)
-    for request in bench.profiled.asked or ():
-        if odd := [goal for goal in request if goal not in bench.goals]:
-            raise ConfigError(f"profiled.asked: goal {odd[0]!r} is not in the goal space ({', '.join(bench.goals)})")
-    if odd := [name for name in bench.profiled.swept if name not in bench.behaviors]:
-        where = "behaviors" if odd[0] in bench.profiled.behaviors else "pairs"
-        raise ConfigError(f"profiled.{where}: {odd[0]!r} is no behavior of the bench")
-    budget = bench.profiled.budget
-    if budget is not None and budget.profile not in bench.profiles:
-        raise ConfigError(
-            f"profiled.budget: {budget.profile!r} is no profile of the bench ({', '.join(bench.profiles)})"
-        )
-    if budget is not None and budget.metric is None and capability_of(registry.profile(budget.profile)) is None:
-        raise ConfigError(
-            f"profiled.budget: profile {budget.profile!r} measures no capability of its own: give the `metric` that "
-            "may not be lost"
-        )
