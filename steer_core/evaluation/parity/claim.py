@@ -26,7 +26,7 @@ DATA_VARIABLE = "STEERWORKS_SAMPLE_DATA"
 #: Printed numbers are decimal, and halves of their units are not exact in floating point.
 ROUNDING = 1e-9
 
-#: Rows of a table of a cell, from (bench, table, cell); None where there is none.
+#: Rows of a table of a cell, from (bench, table, cell); None where there is none, an error where it cannot be read.
 Tables = Callable[[str, str, str], "pl.DataFrame | None"]
 
 
@@ -189,16 +189,16 @@ def check_claims(families: Mapping[str, Iterable[Claim]], supplies: Supplies) ->
 
 
 def _rows(claim: Claim, supplies: Supplies) -> Iterable[dict[str, object]]:
-    missing = list(filter(None, (need.missing(supplies) for need in claim.needs)))
     found: Mapping[str, float | None] = {}
+    missing: list[str] = []
     refused = ""
-    if not missing:
-        try:
-            found = claim.measure(supplies)
-        except SteerworksError as error:
-            refused = f"what it needs is there, and was refused: {error}"
-        if not refused and set(found) != set(claim.published):
-            raise ValueError(f"claim {claim.name!r} publishes {sorted(claim.published)} and measures {sorted(found)}")
+    try:
+        missing = list(filter(None, (need.missing(supplies) for need in claim.needs)))
+        found = {} if missing else claim.measure(supplies)
+    except SteerworksError as error:
+        refused = f"what it needs is there, and was refused: {error}"
+    if not missing and not refused and set(found) != set(claim.published):
+        raise ValueError(f"claim {claim.name!r} publishes {sorted(claim.published)} and measures {sorted(found)}")
     for figure, number in claim.published.items():
         value, tolerance, because = printed(number)
         ours = found.get(figure)

@@ -13,7 +13,7 @@ import polars as pl
 
 from steer_core.evaluation.first_metric import first_metric_table
 from steer_core.evaluation.parity.claim import CellTable, Claim, File, Supplies
-from steer_core.evaluation.parity.files import PLACE, records
+from steer_core.evaluation.parity.files import number, records, text
 from steer_core.evaluation.parity.metrics import (
     PAPER,
     WORKSHOP_PAPER,
@@ -93,7 +93,13 @@ def _sentences(name: str, of: str) -> File:
 
 
 def _scores(supplies: Supplies, need: File) -> pl.DataFrame:
-    rows = [{k: v for k, v in row.items() if k != PLACE} for row in records(supplies.file(need.name))]
+    rows = []
+    for row in records(supplies.file(need.name)):
+        words = {c: text(row, c) for c in ("item_id", "bias_type", "cluster", "role")}
+        # a sentence that was not scored has no number
+        scored = row.get("log_likelihood") not in (None, "")
+        score = {"log_likelihood": number(row, "log_likelihood") if scored else None}
+        rows.append({**words, **score, "tokens": number(row, "tokens"), "bytes": number(row, "bytes")})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

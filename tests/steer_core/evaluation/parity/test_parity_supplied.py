@@ -113,6 +113,19 @@ def test_a_cell_of_other_goals_or_without_the_probe_is_refused():
         assert "the published table is of reading_difficulty_textstat" in found["S, median"]["why"]
 
 
+def test_a_cell_that_cannot_be_read_differs_and_leaves_the_other_claims_alone():
+    def tables(bench, table, cell):
+        if cell == "direct-negative|gpt-4o":
+            raise SteerworksError("part.parquet is damaged")
+        return
+
+    found = check_claims({"models": models.claims()}, Supplies(None, tables))
+    assert set(found.filter(claim="steerbench-gpt-4o")["why"]) == {
+        "what it needs is there, and was refused: part.parquet is damaged"
+    }
+    assert found.filter(status="differs")["claim"].unique().to_list() == ["steerbench-gpt-4o"]
+
+
 def test_no_position_is_no_figure():
     nowhere = np.full((2, 4), np.nan)
     assert metrics.binned_figures(np.full((2, 4), 0.5), nowhere, nowhere, {"S, median": ".5"}) == {"S, median": None}
@@ -148,6 +161,13 @@ def test_stored_sentence_scores_give_the_published_figures_of_bias(tmp_path):
     found = check_one(models, "crows-pairs-pythia-410m", tmp_path)
     assert found["stereotyped, percent"]["ours"] == 50.0
     assert found["likelihood_diff"]["ours"] == 2.0
+    write(tmp_path / "profiling/scores/crows_pairs_pythia-410m.csv", [*pairs, sentence("c", "anti", "likely")])
+    refused = check_one(models, "crows-pairs-pythia-410m", tmp_path)["likelihood_diff"]
+    assert "row 4 (0-based): log_likelihood is 'likely'" in refused["why"]
+    # a pair of which one sentence was not scored is left out
+    pairs += [sentence("c", "stereotype", ""), sentence("c", "anti", -1.0)]
+    write(tmp_path / "profiling/scores/crows_pairs_pythia-410m.csv", pairs)
+    assert check_one(models, "crows-pairs-pythia-410m", tmp_path)["likelihood_diff"]["ours"] == 2.0
     triples = [*pairs[:2], sentence("a", "unrelated", -9.0)]
     write(tmp_path / "profiling/scores/stereoset_llama-2-7b.csv", triples)
     found = check_one(models, "stereoset-llama-2-7b", tmp_path)
