@@ -4,7 +4,9 @@ import math
 
 import polars as pl
 import pytest
+from evaluation_world import make_world, steered
 
+from steer_core.evaluation import evaluate, summarise
 from steer_core.evaluation.first_metric import first_metric_table
 from steer_core.tables import SteerworksError
 
@@ -48,3 +50,14 @@ def test_other_rows_are_refused_by_what_they_lack():
 
 def test_no_rows_give_no_table():
     assert first_metric_table(scores().clear()).is_empty()
+
+
+def test_its_means_are_those_of_the_summary():
+    scored, movements = evaluate(*steered(make_world(n_texts=12)).tables())
+    means = summarise(scored, movements, draws=20, seed=0).filter(goal="overall", reading="complete", statistic="mean")
+    expected = {(r["probe"], r["measure"]): r["value"] for r in means.to_dicts()}
+    found = first_metric_table(scored)
+    assert found.height == 6
+    assert found["n_left_out"].sum() > 0
+    for row in found.to_dicts():
+        assert row["mean"] == pytest.approx(expected[row["probe"], row["measure"]])
