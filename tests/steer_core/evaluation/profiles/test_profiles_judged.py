@@ -25,7 +25,7 @@ from steer_core.tables import check
 from steer_core.tables.errors import ConfigError
 from steer_core.tables.journal import Journal
 
-TALES = {"kind": "prompts", "shipped": "tales-prompts", "n": 8}
+TALES = {"kind": "prompts", "shipped": "tales-prompts", "n": 6}
 CHEERFUL = {"attribute": "sentiment", "trait": "cheerful in tone"}
 GRADES = ("0", "1", "2")
 
@@ -131,13 +131,12 @@ def test_the_grammars_judges_tell_all_known_answers_apart():
     assert found.judges["bias"].abs().max() == 0.0
 
 
-def test_on_the_embedded_model_a_cheerful_system_prompt_shows_and_nothing_else_breaks(tmp_path):
+def test_on_the_embedded_model_a_mood_that_is_asked_for_shows_and_nothing_else_breaks(tmp_path):
     spec = by_grammar()
     loaded = load_model(ModelSpec(name="embedded", source="embedded", device="cpu"))
     row = {"role": "request", "asked": "{}", "axis": "", "interventions": "[]", "extensions": "[]"}
     arms = pl.DataFrame(
         [
-            {"arm_id": "plain", "label": "as it is", **row, "role": "plain"},
             {"arm_id": "glad", "label": "glad", **row, "system": "You are a joyful person."},
             {"arm_id": "sad", "label": "sad", **row, "system": "You are a furious person."},
         ],
@@ -150,8 +149,9 @@ def test_on_the_embedded_model_a_cheerful_system_prompt_shows_and_nothing_else_b
     values = judged.measure(spec, found)
     figures = kind.figures_table(spec.name, judged.figures(spec, found, values, kind.How()))
     mean = {(a, m): v for a, m, v in figures.select("arm_id", "metric", "value").iter_rows()}
-    assert mean["glad", "concept"] > mean["plain", "concept"] > mean["sad", "concept"]
-    assert all(mean[a, m] > 1.6 for a in ("plain", "glad", "sad") for m in ("instruct", "fluency"))
+    assert mean["glad", "concept"] > 1.6
+    assert mean["sad", "concept"] < 0.4
+    assert all(mean[a, m] > 1.6 for a in ("glad", "sad") for m in ("instruct", "fluency"))
     assert mean["sad", "harmonic mean"] < 0.3
     assert set(figures["why"]) == {""}
 
