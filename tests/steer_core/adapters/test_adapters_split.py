@@ -85,3 +85,11 @@ def test_no_more_texts_are_named_than_a_person_reads():
     said = split_by_text(both, samples(), "pool", ["main"]).said()
     assert "9 texts" in said
     assert "u0, u1, u2, u3, u4 and 4 more" in said
+
+
+def test_prompts_of_a_set_are_of_no_probe_and_counted_apart():
+    found = split(("r3", "item:a", "item:b", "item:a"))
+    assert found.holds
+    assert (found.trained, found.prompts) == (1, 2)
+    assert found.said().endswith("completions were drawn for 1 of the latter, and for 2 prompts of a set.")
+    assert split(("item:a", "r9")).unknown == ("r9",)

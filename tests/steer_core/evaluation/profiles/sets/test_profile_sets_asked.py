@@ -359,3 +359,27 @@ def test_a_broken_request_names_file_and_row(tmp_path, row, said):
 def test_requests_of_the_hub_are_read(hub):
     hub([{"prompt": "x", "kind": "harmless"}])
     assert rows_of(SafetySet(dataset="some/requests", split="train"))[0]["source"] == "some/requests@main"
+
+
+def test_the_two_sides_of_a_set_share_no_prompt_and_are_the_whole(tmp_path):
+    for more in ({}, {"shipped": "continuations"}, {"shipped": "tales-prompts", "n": 80}):
+        train, test = (set(load_set(PromptsSet(**more, side=s))["messages"]) for s in ("train", "test"))
+        assert train
+        assert test
+        assert not train & test
+        if more.get("shipped") != "tales-prompts":
+            assert train | test == set(load_set(PromptsSet(**more))["messages"])
+        else:
+            # as many of that side as were asked for, whatever the seed
+            assert len(train) == len(test) == 80
+            other = set(load_set(PromptsSet(**more, side="test", seed=5))["messages"])
+            assert not other & train
+    # neither case nor white space moves a prompt to the other side
+    written = [{"prompt": f"{word} about Number {n}."} for n in range(20) for word in ("Write", "WRITE ", " write\n")]
+    path = lines(tmp_path / "p.jsonl", written)
+    numbers = [
+        {json.loads(m)[0]["content"].split()[-1] for m in load_set(PromptsSet(path=path, side=s))["messages"]}
+        for s in ("train", "test")
+    ]
+    assert not numbers[0] & numbers[1]
+    assert len(numbers[0] | numbers[1]) == 20
