@@ -112,7 +112,7 @@ evidence-adapters: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inheritance > benchmarks/results/inheritance.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.steerlm > benchmarks/results/steerlm.txt
 
-# inheritance towards more lexical diversity and a lower score of toxicity: the whole profile before and after (MINUTES)
+# inheritance towards more lexical diversity and a lower score of toxicity: the whole profile before and after (six minutes)
 evidence-inheritance-profiles: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inherited_profiles > benchmarks/results/inherited_profiles.txt
 

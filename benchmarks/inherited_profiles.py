@@ -235,7 +235,7 @@ def told(values: pl.DataFrame, items: pl.DataFrame, seeds: int, least: int) -> I
             yield "    what else differs, the largest of its spread first:"
             yield from (_line(r, values, seeds) for r in rest.head(16).iter_rows(named=True))
         if rest.height > 16:
-            yield f"    and {rest.height - 16} more: {', '.join(rest['metric'][16:])}"
+            yield f"    and {rest.height - 16} more: {'; '.join(map(_named, rest['metric'][16:]))}"
 
 
 @cache
@@ -243,6 +243,10 @@ def _sentence_version() -> str:
     from steer_core.evaluation.profiles.scorer import load_scorer
 
     return load_scorer("char-ngram", unit="sentence").version
+
+
+def _named(metric: str) -> str:
+    return metric.replace(_sentence_version(), "by sentence")
 
 
 def _line(row: Mapping[str, Any], values: pl.DataFrame, seeds: int) -> str:
@@ -257,9 +261,9 @@ def _line(row: Mapping[str, Any], values: pl.DataFrame, seeds: int) -> str:
     share = f" ({row['difference'] / row['plain_value']:+.0%})" if row["plain_value"] else ""
     seen = f" seeds {min(by_seed):+.4g} to {max(by_seed):+.4g}" if len(by_seed) > 1 else ""
     mark = "different" if row["different"] else "no difference found"
-    name = str(row["metric"]).replace(_sentence_version(), "by sentence")
+    values_said = f"{row['plain_value']:9.4f} -> {row['value']:9.4f}  {row['difference']:+.4f}{share}"
     return (
-        f"    {name:<44} {row['plain_value']:9.4f} -> {row['value']:9.4f}  {row['difference']:+.4f}{share} "
+        f"    {_named(row['metric']):<44} {values_said} "
         f"[{row['low']:+.4f}, {row['high']:+.4f}]{seen}; p {row['p_adjusted']:.4f}, {mark}"
     )
 
