@@ -8,7 +8,7 @@ of 12 layers x 256 with the same tokenizer, in interleaved rounds that swap thei
 * ours: `score_all` as it is.
 
 Items: `bbq`, 3 options after a prompt of 120 tokens of its own; `shots`, 4 options after a question of 40 tokens behind
-the same 5 examples of 70. Unsteered, and ours once more with every item under 4 strengths of one vector, beside one at
+the same 5 examples of 70; `sentences`, 3 sentences of 12 tokens with nothing before them, as StereoSet has them. Unsteered, and ours once more with every item under 4 strengths of one vector, beside one at
 a time under hooks. The log-probabilities of all options (sums over their tokens) are checked to be equal to 1e-4 nats
 before they are timed; tokenising is in the times.
 """
@@ -30,6 +30,7 @@ import transformers
 from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.forced import score_all
+from steer_core.generation.prompt_tokens import begun
 from steer_core.models import load_model
 from steer_core.models.loading import LoadedModel
 from steer_core.steering.intervention import Intervention
@@ -37,6 +38,7 @@ from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
 
 ROWS = 64
+KINDS = ("bbq", "shots", "sentences")
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 #: How the tokenizer writes a leading blank.
 BLANK = "\u0120"
@@ -54,6 +56,9 @@ def items_of(tokenizer: Any, kind: str, count: int) -> list[tuple[str, list[str]
     shots = "".join(f"Question:{words(tokenizer, 62, rng)}\nAnswer:{words(tokenizer, 3, rng)}\n\n" for _ in range(5))
     found = []
     for _ in range(count):
+        if kind == "sentences":
+            found.append(("", [words(tokenizer, 12, rng) for _ in range(3)]))
+            continue
         if kind == "bbq":
             prompt, options = words(tokenizer, 118, rng), 3
         else:
@@ -66,7 +71,7 @@ def one_at_a_time(loaded: LoadedModel, rows: Sequence[tuple[Plan, str]], backend
     """Log-probability of each option, a forward pass each; steered rows under a hook set by hand."""
     found = []
     for plan, option in rows:
-        prompt = loaded.tokenizer(plan.text)["input_ids"]
+        prompt = begun(loaded.tokenizer(plan.text)["input_ids"], loaded.tokenizer)
         answer = loaded.tokenizer(option, add_special_tokens=False)["input_ids"]
         handle = None
         if plan.interventions:
@@ -141,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--models", nargs="+", choices=("embedded", "random"), default=("embedded", "random"))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -159,7 +165,7 @@ def main() -> None:
         for name, loaded in models.items():
             if name.split(",")[0].split()[0] not in options.models:
                 continue
-            for kind in ("bbq", "shots"):
+            for kind in options.kinds:
                 for steered in (False, True):
                     count = options.items // 4 if steered else options.items
                     compare(name, loaded, kind, count, options.rounds, steered)
