@@ -109,7 +109,8 @@ def _tables(bench: str, key: str) -> Iterator[str]:
                 where = f"{metric}" + (f", {group}" if group != "all" else "") + (f" ({setting})" if setting else "")
                 yield f"| {name} | {where} | " + " | ".join(cells) + " |"
     labels = dict(arms.select("arm_id", "label").iter_rows())
-    yield f"{changes['different'].sum()} of {changes.height} differences stand (Holm, 5 % over all):"
+    compared = changes["p"].is_not_null().sum()
+    yield f"{changes['different'].sum()} of {compared} differences stand (Holm, 5 % over all):"
     for row in changes.filter("different").sort("profile", "metric").iter_rows(named=True):
         ends = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else ""
         yield (

@@ -81,7 +81,8 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
     values, items = found.get("profile_values"), found.get("profile_items")
     if arms is None or figures is None or values is None or items is None:
         return []
-    changes = tables.profiles["profile_changes"]
+    # what has no pair, or no value on a side, is no comparison; what is missing is listed below
+    changes = tables.profiles["profile_changes"].filter(pl.col("p").is_not_null())
     rows = arms.to_dicts()
     used = [r for r in rows if r["role"] in USED]
     drawn: list[Figure] = [changes_figure(used, changes)] if changes.height else []
