@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.digest import digest_json
 from schemas.endpoints import Endpoint, VllmServer
@@ -25,6 +25,11 @@ class ModelSpec(Spec):
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
+    quantization: Options = Field(
+        default_factory=dict,
+        description="transformers' `quantization_config`, for weights that are packed while they are loaded: "
+        "`quant_method`, and what that method takes; empty: none is",
+    )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` ...")
     max_context: int | None = Field(
         None, gt=0, description="Tokens of prompt and answer; null reads the model's config"
@@ -65,6 +70,35 @@ class ModelSpec(Spec):
         if self.vllm is not None and self.engine != "vllm":
             raise ValueError(f"model {self.name!r} has `vllm`, and engine {self.engine!r}: it is for the engine `vllm`")
         return self
+
+    @model_validator(mode="after")
+    def _quantization_is_for_transformers(self) -> ModelSpec:
+        if not self.quantization:
+            return self
+        if self.engine != "transformers":
+            instead = {
+                "vllm": "vLLM packs weights itself: `vllm: {more: [--quantization, bitsandbytes]}`, or a checkpoint "
+                "that is quantised already",
+                "openai": "an endpoint's weights are as its server has loaded them",
+            }.get(self.engine, "another engine loads its weights in its own way")
+            raise ValueError(
+                f"model {self.name!r} has `quantization`, and engine {self.engine!r}: it is for the engine "
+                f"`transformers`. {instead}"
+            )
+        if not isinstance(self.quantization.get("quant_method"), str):
+            raise ValueError(
+                f"model {self.name!r}: `quantization` has no `quant_method`: write e.g. `{{quant_method: bitsandbytes, "
+                "load_in_8bit: true}`"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model that is not quantised keeps the hashes that it had before models could be."""
+        body: dict[str, Any] = handler(self)
+        if not self.quantization:
+            body.pop("quantization", None)
+        return body
 
     @model_validator(mode="after")
     def _processes_have_devices(self) -> ModelSpec:

@@ -34,9 +34,14 @@ def write_merged(spec: ModelSpec, adapter: Adapter, folder: Path) -> float:
 
     Raises:
         ConfigError: the base cannot be loaded.
-        SteerworksError: the adapter does not fit, a layer has no place for its bias, or the checkpoint does something
-            else.
+        SteerworksError: the base is quantised, the adapter does not fit, a layer has no place for its bias, or the
+            checkpoint does something else.
     """
+    if spec.quantization:
+        raise SteerworksError(
+            f"model {spec.name!r} is quantised: its weights are packed, and what adapter {adapter.folder} adds to them "
+            "would be rounded away. Export it as `peft`"
+        )
     # nobody's device is taken for it
     loaded = load_model(spec.model_copy(update={"device": "cpu"}))
     wardrobe_of(loaded.model).add([adapter])

@@ -162,7 +162,8 @@ def load(model: Any = "embedded", tokenizer: Any = None, **settings: Any) -> Mod
         model: `embedded` (the small one that ships with Steerworks), a folder, a hub id (with `revision=`), or a
             transformers model, with its tokenizer.
         tokenizer: of a model that is loaded already.
-        settings: of a model by name: `revision`, `dtype`, `device`, `max_context`, `chat`, `template_options`.
+        settings: of a model by name: `revision`, `dtype`, `quantization`, `device`, `max_context`, `chat`,
+            `template_options`.
 
     Raises:
         ConfigError: it cannot be found or loaded, or a setting does not exist; says what to do.

@@ -12,6 +12,14 @@ from schemas.digest import digest_json
 from schemas.specs import ModelSpec
 from steer_core.models.gguf import convert, file_digest
 from steer_core.models.info import ModelInfo, context_of, describe_model, gguf_file, model_folder
+from steer_core.models.quantization import (
+    check_environment,
+    check_finite_files,
+    check_quantization,
+    is_quantized,
+    quantization_config,
+    refuse_packed_config,
+)
 from steer_core.tables.errors import ConfigError
 
 
@@ -24,7 +32,7 @@ class LoadedModel:
         model: a `transformers` causal language model in eval mode.
         tokenizer: its tokenizer; pads on the left, with a pad token.
         info: context length and chat use; chat is never None here.
-        fingerprint: digest of the files of a local folder, or hub id and commit.
+        fingerprint: digest of the files of a local folder, or hub id and commit, and of the quantisation if any.
         device: torch device, as text.
     """
 
@@ -52,11 +60,15 @@ def ready_folder(spec: ModelSpec) -> Path | None:
 
 
 def fingerprint_of(spec: ModelSpec) -> str:
-    """Digest of the files that a model is read from; for a hub model of its id and commit."""
+    """Digest of the files that a model is read from; for a hub model of its id and commit.
+
+    Of a quantised model, of these and of the quantisation: what was fitted on the one was not fitted on the other.
+    """
     if (file := gguf_file(spec)) is not None:
         return digest_json(["gguf", file_digest(file)])
     folder = model_folder(spec)
-    return digest_json([spec.source, spec.revision]) if folder is None else digest_folder(folder)
+    found = digest_json([spec.source, spec.revision]) if folder is None else digest_folder(folder)
+    return digest_json(["quantised", found, spec.quantization]) if spec.quantization else found
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
@@ -89,18 +101,20 @@ def load_model(spec: ModelSpec) -> LoadedModel:
 
     Raises:
         ConfigError: the model cannot be found or read, its weights are not those of its architecture or are no numbers,
-            or it wants a device that is not there.
+            it wants a device that is not there, or it cannot be quantised as it asks for.
     """
     describe_model(spec)  # a missing local folder is said in our words
+    check_quantization(spec)
     device = device_of(spec)
-    model = _weights(spec)
+    model = _weights(spec, _packing(spec, device))
     tokenizer = load_tokenizer(spec)
-    try:
-        model.to(device)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"model {spec.name!r}: its weights do not go onto {device!r}: {_first_line(error)}"
-        ) from error
+    if not spec.quantization:
+        try:
+            model.to(device)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"model {spec.name!r}: its weights do not go onto {device!r}: {_first_line(error)}"
+            ) from error
     model.eval()
     _check_finite(spec, model)
     _check_words(spec, model, tokenizer)
@@ -135,7 +149,26 @@ def device_of(spec: ModelSpec) -> str:
     return device
 
 
-def _weights(spec: ModelSpec) -> Any:
+def _packing(spec: ModelSpec, device: str) -> dict[str, Any]:
+    """Arguments with which transformers packs the weights while it loads them; none for other models.
+
+    They go onto the device as they are packed: packed ones refuse to be moved.
+    """
+    if not spec.quantization:
+        return {}
+    check_environment(spec, device)
+    if model_folder(spec) is None:
+        from transformers import AutoConfig
+
+        try:
+            found: Any = AutoConfig.from_pretrained(spec.source, revision=spec.revision, trust_remote_code=False)
+        except Exception as error:  # as with weights
+            raise ConfigError(f"model {spec.name!r}: no config at {spec.source}: {_first_line(error)}") from error
+        refuse_packed_config(spec, found.to_dict(), spec.source)
+    return {"quantization_config": quantization_config(spec), "device_map": {"": device}}
+
+
+def _weights(spec: ModelSpec, packing: dict[str, Any]) -> Any:
     """The weights, all of them those of the architecture and none left over."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -159,6 +192,7 @@ def _weights(spec: ModelSpec) -> Any:
             output_loading_info=True,
             # told below, with the names of the weights
             ignore_mismatched_sizes=True,
+            **packing,
         )
     except Exception as error:  # torch, safetensors and configs raise whatever they like on damaged files
         raise ConfigError(
@@ -208,7 +242,14 @@ def _check_types(spec: ModelSpec, folder: Path) -> None:
 
 
 def _check_finite(spec: ModelSpec, model: Any) -> None:
-    """Raises a ConfigError where a weight is no finite number."""
+    """Raises a ConfigError where a weight is no finite number; of a quantised model, one in its files."""
+    if is_quantized(model):
+        from huggingface_hub import snapshot_download
+
+        # what was read lies in the hub's cache
+        where = model_folder(spec) or snapshot_download(spec.source, revision=spec.revision, local_files_only=True)
+        check_finite_files(spec, Path(where))
+        return
     for name, parameter in model.named_parameters():
         # a sum is no number if a part of it is none; only then is it looked at closely
         if not bool(parameter.detach().float().sum().isfinite()) and not bool(parameter.isfinite().all()):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.digest import digest_json
 from schemas.vector_part import Site
 from steer_core.models.loading import LoadedModel
+from steer_core.models.quantization import is_quantized
 from steer_core.steering.folding_families import Family, find_family
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import load_operator
@@ -122,6 +123,11 @@ def _folded_model(
     if getattr(loaded.model, "peft_config", None):
         raise SteerworksError(
             "adapters were handed to this model, which wraps its layers: load it anew to fold into it"
+        )
+    if is_quantized(loaded.model):
+        raise SteerworksError(
+            f"model {loaded.spec.name!r} is quantised: its weights are packed, and nothing can be folded into them; "
+            "fold into the model without `quantization`, or steer this one with hooks"
         )
     Steering(loaded.model, vectors, loaded.fingerprint).check(interventions)
     config = loaded.model.config

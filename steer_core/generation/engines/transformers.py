@@ -34,7 +34,8 @@ from steer_core.generation.reading import divergences_of, read_logits, scores_of
 from steer_core.generation.regimes import Regime, regime_of
 from steer_core.generation.sharing import Sharing, sharing_of
 from steer_core.models.info import describe_model
-from steer_core.models.loading import LoadedModel
+from steer_core.models.loading import LoadedModel, device_of
+from steer_core.models.quantization import check_environment, check_quantization, packed_by
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import Floats, SteeringVector
@@ -113,7 +114,7 @@ class TransformersBackend:
 
     @property
     def execution(self) -> str:
-        """Library versions, device kind, parameter type and the model's fingerprint."""
+        """Library versions, device kind, parameter type, the model's fingerprint, and what packed its weights."""
         import torch
         import transformers
 
@@ -126,6 +127,7 @@ class TransformersBackend:
                 "device": name,
                 "dtype": self.loaded.spec.dtype,
                 "model": self.loaded.fingerprint,
+                **packed_by(self.loaded.spec),
             }
         )
 
@@ -451,8 +453,22 @@ def build(model: ModelSpec) -> TransformersBackend:
     return TransformersBackend(load_model(model))
 
 
+def lacking(model: ModelSpec) -> Iterator[str]:
+    """The library that packs a quantised model's weights, or a device that it can use."""
+    if model.quantization:
+        try:
+            check_environment(model, device_of(model))
+        except ConfigError as error:
+            yield str(error)
+
+
 def describe(model: ModelSpec) -> Capabilities:
-    """What the engine can carry out; how rows of the model share passes is known when it is loaded."""
+    """What the engine can carry out; how rows of the model share passes is known when it is loaded.
+
+    Raises:
+        ConfigError: the model cannot be quantised as it asks for.
+    """
+    check_quantization(model)
     return _able(describe_model(model).max_context)
 
 
