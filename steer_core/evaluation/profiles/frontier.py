@@ -57,7 +57,8 @@ def frontier_of(
     n_cells = changes.select("model", "method").n_unique()
     changes = changes.with_columns(different=(pl.col("p_adjusted") <= LEVEL / max(n_cells, 1)).fill_null(False))
     counts = changes.group_by(cell).agg(
-        n_different=pl.col("different").sum().cast(pl.Int64), n_metrics=pl.col("p").is_not_null().sum().cast(pl.Int64)
+        n_different=pl.col("different").sum().cast(pl.Int64),
+        n_metrics=pl.col("p_adjusted").is_not_null().sum().cast(pl.Int64),
     )
     points = (
         settings.join(error, on=["model", "method", "probe_arm"], how="inner", maintain_order="left")

@@ -49,7 +49,7 @@ def change(method, arm, difference, p=0.5, metric="right answers", profile="fact
     low, high = (None, None) if difference is None else (difference - 0.05, difference + 0.02)
     return {
         "model": "m", "method": method, "arm_id": arm, "profile": profile, "metric": metric, "difference": difference,
-        "low": low, "high": high, "p_adjusted": p, "different": p <= 0.05, "n": 10, "n_clusters": 10, "missing": 0.0,
+        "low": low, "high": high, "p_adjusted": p, "different": p is not None and p <= 0.05, "n": 10, "n_clusters": 10, "missing": 0.0,
         "plain_missing": 0.0,
     }  # fmt: skip
 
@@ -137,6 +137,8 @@ def test_what_differs_is_corrected_for_the_number_of_cells(others, counted):
         changes(
             change("x", "a", -0.1, p=0.02),
             change("x", "a", 5.0, p=0.2, metric="n_words", profile="style"),
+            # without a pair nothing was looked at
+            change("x", "a", None, p=None, metric="dependency_distance_mean", profile="style"),
             *[change(n, "a", 0.0) for n in names],
         ),
     )
