@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -23,7 +24,8 @@ def contained(seed: int) -> Iterator[None]:
     2. Standard errors are bootstrapped in this process: the harness forks one worker a core for them, under threads of
        torch.
     3. Python's and numpy's random generators begin at the seed: some tasks draw from them.
-    4. What the harness prints goes to the standard error.
+    4. What the harness prints goes to the standard error; its bars, and its log below errors, nowhere: whoever runs a
+       cell has a bar, and what a task lacks is a row.
 
     Args:
         seed: of the generators.
@@ -34,12 +36,16 @@ def contained(seed: int) -> Iterator[None]:
         if name not in names:
             setattr(np, name, np.nan)
     os.environ["DISABLE_MULTIPROC"] = "1"
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _without_bars():
             yield
     finally:
+        logger.setLevel(level)
         random.setstate(states[0])
         np.random.set_state(states[1])
         for name in set(vars(np)) - set(names):
@@ -52,3 +58,16 @@ def contained(seed: int) -> Iterator[None]:
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """The harness's own bars, which it cannot be told to leave out, are not drawn within."""
+    from lm_eval.api import task
+
+    drawn = task.tqdm
+    task.tqdm = lambda items, **_: items
+    try:
+        yield
+    finally:
+        task.tqdm = drawn
