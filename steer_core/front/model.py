@@ -212,15 +212,19 @@ def _no_bars() -> Iterator[None]:
 def _wrapped(model: Any, tokenizer: Any) -> LoadedModel:
     from steer_core.models.info import ModelInfo, context_of
     from steer_core.models.loading import LoadedModel
+    from steer_core.models.quantization import is_quantized, numbers_of
 
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()  # PEFT's wrapper: the layers inside wear the adapter
     dtype = str(model.dtype).removeprefix("torch.")
     # the object's own numbers: another checkpoint, or the same one trained on, is another model
     total = b"".join(
-        f"{name}{tuple(p.shape)}{float(p.detach().float().sum()):.9g}{float(p.detach().float().abs().max()):.9g}".encode()
-        for name, p in _own_parameters(model)
+        f"{name}{tuple(p.shape)}{float(p.float().sum()):.9g}{float(p.float().abs().max()):.9g}".encode()
+        for name, p in ((name, numbers_of(p)) for name, p in _own_parameters(model))
     )
+    if is_quantized(model):
+        # what the stored numbers mean
+        total += model.config.quantization_config.to_json_string().encode()
     fingerprint = digest_bytes(total)
     spec = ModelSpec(name=_slug(type(model).__name__), source=f"./{fingerprint}", dtype=dtype)
     if tokenizer.pad_token_id is None:

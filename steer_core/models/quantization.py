@@ -107,6 +107,18 @@ def is_quantized(model: Any) -> bool:
     return getattr(model, "hf_quantizer", None) is not None
 
 
+def numbers_of(parameter: Any) -> Any:
+    """A parameter as an ordinary tensor: what it stands for where its type keeps that to itself, else as it is stored.
+
+    Those of bitsandbytes are stored as whole numbers; those of torchao and quanto say that they are floating-point.
+    """
+    import torch
+
+    found = parameter.detach()
+    packed = type(found) not in (torch.Tensor, torch.nn.Parameter) and found.is_floating_point()
+    return found.dequantize() if packed else found
+
+
 def mixes_rows(model: Any) -> bool:
     """Whether the rows of a pass change each other: LLM.int8 looks for outliers in all of them together.
 

@@ -35,7 +35,7 @@ from steer_core.generation.regimes import Regime, regime_of
 from steer_core.generation.sharing import Sharing, sharing_of
 from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel, device_of
-from steer_core.models.quantization import check_environment, check_quantization, packed_by
+from steer_core.models.quantization import check_environment, check_quantization, mixes_rows, packed_by
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import Floats, SteeringVector
@@ -429,6 +429,8 @@ def _why_no_shared_cache(loaded: LoadedModel, accepted: Set[str]) -> str | None:
     reason = why_not_refillable(loaded.model, accepted)
     if reason is None and (sharing := sharing_of(loaded)) is not Sharing.ANY:
         reason = f"models of type {loaded.model.config.model_type!r} {sharing.value}"
+        if mixes_rows(loaded.model):
+            reason = f"in LLM.int8 outliers of one row (`llm_int8_threshold` above 0) {Sharing.NONE.value}"
     return reason
 
 

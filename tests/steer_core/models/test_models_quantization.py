@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import is_bitsandbytes_available
 
+import steer_core as steer
 from schemas.digest import digest_bytes
 from schemas.specs import Decoding, ModelSpec
 from steer_core.adapters.merging import write_merged
@@ -137,6 +139,38 @@ def test_a_number_that_is_none_is_found_in_the_files_for_packing_hides_it(tiny_m
         load_model(spec(folder, dtype="float16"))
 
 
+def test_a_quantised_model_that_is_handed_over_is_known_by_its_numbers_and_by_what_they_mean(spec):
+    handed = [load_model(spec(settings={"quant_method": METHOD, "levels": n})) for n in (127, 7)]
+    found = [steer.load(h.model, h.tokenizer) for h in handed]
+    assert found[0].loaded.fingerprint != found[1].loaded.fingerprint
+    known = found[0].loaded.fingerprint
+    assert steer.load(handed[0].model, handed[0].tokenizer).loaded.fingerprint == known
+    handed[0].model.config.quantization_config.levels = 126
+    assert steer.load(handed[0].model, handed[0].tokenizer).loaded.fingerprint != known
+
+
+@pytest.mark.skipif(not is_bitsandbytes_available(), reason="not run: bitsandbytes is not installed")
+@pytest.mark.parametrize(
+    ("settings", "kind", "largest"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "Linear8bitLt", 0.1),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": 0.0}, "Linear8bitLt", 0.1),
+        (NF4, "Linear4bit", 0.3),
+    ],
+)
+def test_bitsandbytes_packs_and_answers_nearly_as_before(settings, kind, largest):
+    model = ModelSpec(name="packed", source="embedded", device="cpu", quantization=settings)
+    loaded = load_model(model)
+    assert type(loaded.model.model.layers[1].mlp.down_proj).__name__ == kind
+    want = logits(load_model(plain(model)).model)
+    apart = float((logits(loaded.model) - want).square().mean().sqrt() / want.std())
+    assert 0 < apart < largest
+    backend = TransformersBackend(loaded)
+    asked = [Plan(model.identity, Decoding(max_new_tokens=8), (Message("user", t),)) for t in ("Hi.", "How are you?")]
+    together = [a.raw for a in answer_all(backend, [Call(p, 0, 0) for p in asked])]
+    assert together == [answer_all(backend, [Call(p, 0, 0)])[0].raw for p in asked]
+
+
 # steering
 
 
@@ -172,7 +206,7 @@ def test_rows_of_llm_int8_run_alone_for_outliers_are_looked_for_in_all_of_them(s
         other.model.config.quantization_config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=threshold)
         able = TransformersBackend(other).capabilities
         assert able.batching == batching
-        assert ("each row runs alone" in able.batching_reason) == (batching == "plain")
+        assert ("`llm_int8_threshold` above 0" in able.batching_reason) == (batching == "plain")
 
 
 def test_a_vector_of_the_unquantised_model_is_refused(spec):
@@ -245,6 +279,16 @@ def test_what_is_quantised_already_is_not_quantised_again(tiny_model, tmp_path, 
     (folder / "config.json").write_text(json.dumps({**body, "quantization_config": {"quant_method": "awq"}}))
     with pytest.raises(ConfigError, match="is quantised already .quant_method 'awq'., .*leave `quantization` out"):
         load_model(spec(folder))
+
+
+def test_a_hub_model_that_is_quantised_already_is_refused_by_its_config(spec, monkeypatch):
+    from transformers import AutoConfig, LlamaConfig
+
+    config = LlamaConfig(quantization_config={"quant_method": "awq"})
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: config)
+    monkeypatch.setattr("steer_core.models.loading._weights", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(ConfigError, match="org/name is quantised already .quant_method 'awq'."):
+        load_model(spec("org/name", revision="abc"))
 
 
 def test_a_gguf_file_is_refused(tmp_path, spec):
