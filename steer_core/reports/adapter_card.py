@@ -35,7 +35,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 {where}
 tokenizer = AutoTokenizer.from_pretrained(base{pinned})
-model = AutoModelForCausalLM.from_pretrained(base{pinned}, dtype="{dtype}")
+model = AutoModelForCausalLM.from_pretrained(base{pinned}, dtype="{dtype}"{packed})
 model = PeftModel.from_pretrained(model, ".")  # this folder, or its name on the hub
 ```"""
 _VLLM = """```sh
@@ -224,7 +224,11 @@ def _loading(facts: CardFacts) -> Iterator[str]:
         yield f"Nothing of PEFT is needed.\n\n{_MERGED}"
         return
     where, pinned = _address(facts)
-    yield _PEFT.format(where=where, pinned=pinned, dtype=facts.base.dtype)
+    packed = f", quantization_config={facts.base.quantization!r}" if facts.base.quantization else ""
+    yield _PEFT.format(where=where, pinned=pinned, dtype=facts.base.dtype, packed=packed)
+    if facts.base.quantization:
+        yield "The base was quantised as it says there. vLLM quantises in its own way: its answers were not measured."
+        return
     if facts.vllm_rank is None:
         yield "vLLM does not serve this folder as an adapter as it stands: export it with `--as vllm` or `--as merged`."
         return
