@@ -7,9 +7,10 @@ of 12 layers x 256 with the same tokenizer, in interleaved rounds that swap thei
   harness has it at batch size 1;
 * ours: `score_all` as it is.
 
-Items: `bbq`, 3 options after a prompt of 120 tokens of its own; `shots`, 4 options after a question of 40 tokens behind
-the same 5 examples of 70; `sentences`, 3 sentences of 12 tokens with nothing before them, as StereoSet has them.
-Unsteered, and ours once more with every item under 4 strengths of one vector, beside one at
+Items: `bbq`, 3 options after a prompt of 120 tokens of its own; `bbq-set`, the items that ship, where as in the published
+ones two questions stand under one context, and a context that tells continues one that does not; `shots`, 4 options
+after a question of 40 tokens behind the same 5 examples of 70; `sentences`, 3 sentences of 12 tokens with nothing before
+them, as StereoSet has them. Unsteered, and ours once more with every item under 4 strengths of one vector, beside one at
 a time under hooks. The log-probabilities of all options (sums over their tokens) are checked to be equal to 1e-4 nats
 before they are timed; tokenising is in the times.
 """
@@ -17,6 +18,7 @@ before they are timed; tokenising is in the times.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +30,9 @@ import numpy as np
 import torch
 import transformers
 
+from schemas.profile_sets import BbqSet
 from schemas.specs import Decoding, ModelSpec
+from steer_core.evaluation.profiles.sets import load_set
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.forced import score_all
 from steer_core.generation.prompt_tokens import begun
@@ -39,7 +43,7 @@ from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector
 
 ROWS = 64
-KINDS = ("bbq", "shots", "sentences")
+KINDS = ("bbq", "bbq-set", "shots", "sentences")
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 #: How the tokenizer writes a leading blank.
 BLANK = "\u0120"
@@ -53,6 +57,9 @@ def words(tokenizer: Any, tokens: int, rng: np.random.Generator) -> str:
 
 def items_of(tokenizer: Any, kind: str, count: int) -> list[tuple[str, list[str]]]:
     """Prompts with their options."""
+    if kind == "bbq-set":
+        rows = load_set(BbqSet.model_validate({})).select("text", "options").head(count)
+        return [(str(text), list(json.loads(options))) for text, options in rows.iter_rows()]
     rng = np.random.default_rng(0)
     shots = "".join(f"Question:{words(tokenizer, 62, rng)}\nAnswer:{words(tokenizer, 3, rng)}\n\n" for _ in range(5))
     found = []
