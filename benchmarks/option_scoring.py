@@ -7,12 +7,12 @@ of 12 layers x 256 with the same tokenizer, in interleaved rounds that swap thei
   harness has it at batch size 1;
 * ours: `score_all` as it is.
 
-Items: `bbq`, 3 options after a prompt of 120 tokens of its own; `bbq-set`, the items that ship, where as in the published
-ones two questions stand under one context, and a context that tells continues one that does not; `shots`, 4 options
-after a question of 40 tokens behind the same 5 examples of 70; `sentences`, 3 sentences of 12 tokens with nothing before
-them, as StereoSet has them. Unsteered, and ours once more with every item under 4 strengths of one vector, beside one at
-a time under hooks. The log-probabilities of all options (sums over their tokens) are checked to be equal to 1e-4 nats
-before they are timed; tokenising is in the times.
+Items: `bbq`, 3 options after a prompt of 120 tokens of its own; `bbq-set`, the items that ship, where as in the
+published ones two questions stand under one context, and a context that tells continues one that does not; `shots`, 4
+options after a question of 40 tokens behind the same 5 examples of 70; `sentences`, 3 sentences of 12 tokens with
+nothing before them, as StereoSet has them. Unsteered, and ours once more with every item under 4 strengths of one
+vector, beside one at a time under hooks. The log-probabilities of all options (sums over their tokens) are checked to
+be equal to 1e-4 nats before they are timed; tokenising is in the times.
 """
 
 from __future__ import annotations
