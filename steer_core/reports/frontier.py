@@ -108,7 +108,8 @@ def _points(rows: pl.DataFrame, controls: Collection[str], cost: str) -> Callabl
                 axes.plot([x, x], [row["cost_low"], row["cost_high"]], color=colour, linewidth=0.8, alpha=0.5)
             filled = colour if row["headline"] else "none"
             axes.plot([x], [y], "o", color=colour, markerfacecolor=filled, markersize=6.5)
-            axes.annotate(str(row["number"]), (x, y), (6, 5), textcoords="offset points", fontsize=8.5)
+        for (x, y), numbers in _shared_labels(rows):
+            axes.annotate(", ".join(map(str, numbers)), (x, y), (6, 5), textcoords="offset points", fontsize=8.5)
         best = rows.filter("best").sort("error")
         axes.step(best["error"], best["cost"], where="post", color=GOOD, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.axhline(0.0, color=MUTED, linewidth=0.8)
@@ -116,3 +117,17 @@ def _points(rows: pl.DataFrame, controls: Collection[str], cost: str) -> Callabl
         axes.grid(axis="both")
 
     return draw
+
+
+def _shared_labels(rows: pl.DataFrame) -> list[tuple[tuple[float, float], list[int]]]:
+    """Where labels stand: points that all but coincide share one."""
+    wide, high = (max(float(rows[c].max()) - float(rows[c].min()), 1e-9) for c in ("error", "cost"))  # type: ignore[arg-type]
+    found: list[tuple[tuple[float, float], list[int]]] = []
+    for row in rows.iter_rows(named=True):
+        x, y = row["error"], row["cost"]
+        near = [n for (a, b), n in found if abs(a - x) < 0.05 * wide and abs(b - y) < 0.06 * high]
+        if near:
+            near[0].append(row["number"])
+        else:
+            found.append(((x, y), [row["number"]]))
+    return found

@@ -87,7 +87,7 @@ def test_the_page_has_the_section_once_and_is_well_formed(page):
     assert page.ids.count("profiles") == 1
     assert (page.unbalanced, page.open) == ([], [])
     assert len(page.ids) == len(set(page.ids))
-    assert "formality +0.4: “Be formal.”" in page.said
+    assert "In front: “Be formal.”" in page.said
 
 
 def test_the_page_says_what_differs_and_what_the_budget_allows(page):
