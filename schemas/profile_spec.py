@@ -58,6 +58,9 @@ class BudgetSpec(Spec):
 
     profile: Slug = Field(description="Profile of the bench that measures the capability")
     metric: str | None = Field(None, description="Its metric; null: the kind's own capability")
+    better: Literal[1, -1] | None = Field(
+        None, description="1 where more of it is better, -1 where less is; null: as the kind says"
+    )
     most: float = Field(gt=0.0, description="Largest loss that is borne, in the metric's own unit")
 
 

@@ -269,7 +269,8 @@ def profiles(bench: BenchSpec, options: argparse.Namespace) -> None:
         rows = profiling.between(cell, other, options.setting, options.other_setting, options.every)
         against = other.key
     if not rows.height:
-        print(f"Nothing can be told apart from {against}.")
+        said = "Nothing could be compared with" if options.every else "Nothing is known to differ from"
+        print(f"{said} {against}.")
         return
     _print(rows)
     print(f"\nplain_value: {against}; effect_size in its standard deviations; p corrected for all looked at (Holm).")

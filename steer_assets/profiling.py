@@ -14,10 +14,12 @@ from schemas.profiles import PLAIN
 from schemas.specs import FileSource
 from steer_assets.io import read_published, table_url
 from steer_assets.partitions import Cell
-from steer_assets.settings import storage_root
+from steer_assets.settings import registry, storage_root
 from steer_core.corpus.sources import read_rows
 from steer_core.evaluation.profiles import compare_profiles, profile_texts, summarise_profile
 from steer_core.evaluation.profiles.changes import changes_between
+from steer_core.methods.load import load_method
+from steer_core.methods.standing import why_not_profiled
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.snapshot import table_exists
 
@@ -82,8 +84,12 @@ def _arm(cell: Cell, wanted: str | None) -> str:
 def _table(cell: Cell, name: str, contract: type[Contract]) -> pl.DataFrame:
     url = table_url(storage_root(), cell.bench.name, name, cell.key)
     if not table_exists(url):
-        wanted = "" if cell.bench.profiles else f"; bench {cell.bench.name!r} lists no `profiles`"
-        raise SteerworksError(f"{cell.key} has no profiles yet: steerworks run {cell.method.name}{wanted}")
+        if not cell.bench.profiles:
+            raise SteerworksError(f"{cell.key} has no profiles: bench {cell.bench.name!r} lists no `profiles`")
+        method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
+        if (why := why_not_profiled(method)) is not None:
+            raise SteerworksError(f"{cell.key} has no profiles: {why}")
+        raise SteerworksError(f"{cell.key} has no profiles yet: steerworks run {cell.method.name}")
     return read_published(url, contract)
 
 

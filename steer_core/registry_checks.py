@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior, MethodSpec
 from steer_core import extensions
-from steer_core.evaluation.profiles.kind import capability_of
+from steer_core.evaluation.profiles.kind import capability_of, capability_of_bench
 from steer_core.tables.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,3 +124,5 @@ def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
             f"profiled.budget: profile {budget.profile!r} measures no capability of its own: give the `metric` that "
             "may not be lost"
         )
+    if budget is not None:
+        capability_of_bench({budget.profile: registry.profile(budget.profile)}, budget)

@@ -69,7 +69,12 @@ def profile_items(work: Work) -> pl.DataFrame:
 @table(
     ProfileArms,
     version=standing.VERSION,
-    spec=lambda work: [follows_from(work, work.here.method), work.bench.profiled.model_dump(mode="json")],
+    spec=lambda work: [
+        follows_from(work, work.here.method),
+        list(work.bench.goals),
+        [dict(r) for r in work.bench.profiled.requests(work.bench.goals)],
+        work.bench.profiled.model_dump(mode="json", include={"behaviors", "strengths", "pairs"}),
+    ],
     applies=profiled,
     grid=True,
 )

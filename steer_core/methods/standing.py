@@ -74,6 +74,8 @@ def profile_arms(
         settings: list[tuple[Arm | None, Method]] = [(None, method)]
         if isinstance(method, Composed):
             settings += [(arm, method.at(arm)) for arm in arms_of(method, artifact)]
+        # strengths of two parts are no one curve
+        several = len({arm.part for arm, _ in settings if arm is not None}) > 1
         for arm, there in settings:
             plan, said = _done(there, request, artifact)
             if not (isinstance(method, Composed) or said):
@@ -81,6 +83,8 @@ def profile_arms(
             label = words if arm is None else f"{words}, {arm.label}"
             role = "request" if arm is None else "arm"
             position, axis = (None, "") if arm is None else (arm.position, arm.axis)
+            if arm is not None and several:
+                label, axis = f"{label} of {arm.part}", f"{arm.part}: {axis}"
             probe_arm = HEADLINE if arm is None else arm.arm_id
             rows.append(_row(label, role, moves, plan, said, position, axis, probe_arm))
     return pl.DataFrame(rows, schema=ProfileArms.dtypes(), orient="row").unique("arm_id", maintain_order=True)

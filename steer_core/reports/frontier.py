@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,20 +75,29 @@ def _sentence(rows: list[dict[str, Any]], cost: str) -> str:
     """Only what intervals bear: of one method at a time, each at its own 95 %, corrected for how many there are."""
     if not cost:
         return "No profile of the bench measures a capability: what steering costs is counted in metrics that differ."
-    known = [r for r in rows if r["cost"] is not None and r["arm_id"] != "plain"]
-    if not known:
+    steered = [r for r in rows if r["arm_id"] != "plain"]
+    if not steered:
         return "No method was profiled under steering yet."
+    known = [r for r in steered if r["cost"] is not None]
+    often = Counter(r["method"] for r in rows if r["headline"])
+
+    def who(row: Mapping[str, Any]) -> str:
+        return f"{row['method']} at {row['label']}" if often[row["method"]] > 1 else str(row["method"])
+
     moved = [r for r in rows if r["n_different"] and r["headline"]]
     quiet = [r for r in rows if r["n_metrics"] and not r["n_different"] and r["headline"]]
     said = []
     if moved:
-        named = [f"{r['method']} ({r['n_different']} of {r['n_metrics']})" for r in moved[:4]]
+        named = [f"{who(r)} ({r['n_different']} of {r['n_metrics']})" for r in moved[:4]]
         more = f" and {len(moved) - 4} more" if len(moved) > 4 else ""
         said.append(f"Known to change the model apart from the request: {listed(named)}{more}.")
     if quiet:
-        named = [r["method"] for r in quiet[:4]]
+        named = [who(r) for r in quiet[:4]]
         more = f" and {len(quiet) - 4} more" if len(quiet) > 4 else ""
         said.append(f"Not known to: {listed(named)}{more}.")
+    if not known:
+        said.append(f"What is lost of {cost} is not known of any: see the pages for what is missing.")
+        return " ".join(said)
     worst = max(known, key=lambda r: r["cost"])
     ends = span(worst["cost_low"], worst["cost_high"], 3)
     said.append(

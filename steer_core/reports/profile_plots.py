@@ -45,7 +45,7 @@ def changes_figure(arms: Sequence[Mapping[str, Any]], changes: pl.DataFrame, suf
             title = str(arm["label"]) if len(arms) > 1 else ""
             panels.append(Panel(title[:60], _changes(own), 5.6, 1.0 + 0.24 * own.height))
     alt = "Dots are differences to the model as it is with 95 percent intervals; coloured ones stand among all"
-    note = "" if panels else "Nothing to draw: no metric differs from the model as it is."
+    note = "" if panels else "Nothing to draw: no difference can be told in standard deviations of the model as it is."
     return Figure(
         f"profile_changes{suffix}",
         "What differs apart from the request",

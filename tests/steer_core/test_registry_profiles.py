@@ -102,3 +102,12 @@ def test_costs_are_counted_in_the_budgets_metric_and_else_in_the_first_capabilit
     held = load(tmp_path, profiled=budget).bench("own").profiled.budget
     assert capability_of_bench(profiles, held) == ("style", "empty", -1)
     assert capability_of_bench({"style": profiles["style"]}) is None
+
+
+def test_a_budget_that_nobody_says_the_better_way_of_is_refused(tmp_path):
+    budget = {"profile": "style", "metric": "truncated", "most": 0.1}
+    with pytest.raises(ConfigError, match=r"more of 'truncated' is better or less: give `better: 1` or `-1`"):
+        load(tmp_path, profiled={"budget": budget})
+    held = load(tmp_path, profiled={"budget": budget | {"better": -1}})
+    bench = held.bench("own")
+    assert capability_of_bench(held.profiles_of(bench), bench.profiled.budget) == ("style", "truncated", -1)

@@ -30,11 +30,13 @@ from steer_core.tables.errors import SteerworksError
 from steer_core.tables.journal import Journal
 
 #: Bumped when the same items and arms give other tables.
-VERSION = "1"
+VERSION = "2"
 #: Continuations that are scored between two writes to the journal.
 BLOCK = 4096
 #: Decoding of plans of which nothing is written; part of their ids.
 FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
+#: Why a text has no place under a prompt.
+SAID_IN_FRONT = "what is said in front would be part of the mean over the text"
 #: Why an option has no score.
 OVERLONG = "does not fit the model's context"
 
@@ -125,10 +127,7 @@ def score_options(
 
     Returns:
         Rows of `option_scores`. An option without a score has the reason: it does not fit the context, or the engine
-        cannot carry the arm out when texts are given.
-
-    Raises:
-        SteerworksError: the engine scores nothing at all.
+        cannot score, or not under what the arm does.
     """
     backend = run.asking
     identity = backend.model_identity
@@ -156,12 +155,7 @@ def score_options(
 
 
 def _refusal(one: Asked, run: Run, verb: Verb) -> str | None:
-    """Why an engine cannot do that under what an arm does; None where it can.
-
-    Raises:
-        SteerworksError: it cannot do it at all.
-    """
-    run.asking.capabilities.refuse(one.plain(run.asking.model_identity, FORCED), verb)
+    """Why an engine cannot do that under what an arm does, or at all; None where it can."""
     try:
         run.asking.capabilities.refuse(one.plan(run.asking.model_identity, FORCED), verb)
     except SteerworksError as error:
@@ -196,15 +190,16 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     """Where the texts of items lie in the model, in each arm.
 
     Returns:
-        Rows of `profile_vectors`; without numbers, and with the reason, where a text does not fit the context or the
-        engine cannot carry out what an arm does.
-
-    Raises:
-        SteerworksError: the engine cannot encode at all.
+        Rows of `profile_vectors`; without numbers, and with the reason, where a text does not fit the context, the
+        engine cannot encode or carry out what an arm does, or an arm says something in front.
     """
     backend = run.asking
     plans = [one.plan(backend.model_identity, FORCED) for one in asked]
-    refused = {one.arm.arm_id: _refusal(one, run, "embed") for one in {o.arm.arm_id: o for o in asked}.values()}
+    # the mean is over all of a prompt: words in front would draw all texts together, whatever they do to the model
+    refused = {
+        one.arm.arm_id: SAID_IN_FRONT if one.arm.system is not None else _refusal(one, run, "embed")
+        for one in {o.arm.arm_id: o for o in asked}.values()
+    }
     context = backend.capabilities.max_context
     why = [
         refused[one.arm.arm_id] or (OVERLONG if context is not None and backend.prompt_tokens(plan) > context else None)

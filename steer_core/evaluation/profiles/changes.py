@@ -8,10 +8,10 @@
    95 %) lies below the budget, and the first that is not ends it. An arm that costs more than the budget is chosen only
    if the first such arm passed its own test, so in at most 5 % of worlds, whatever the other arms do (fixed sequence:
    Maurer, Hothorn and Lehmacher 1995).
-4. Of a metric within [0, 1] few losses are no proof of none: a mean that never moved has no spread. One whole cluster
-   of losses is added, and the upper end of the two-sided interval taken; with 0 to 5 losses of 60 that is the exact
-   one-sided binomial bound or up to .01 more, of more items to within .005. So a loss of .05 is excluded by 60 clusters
-   without any, and by no fewer.
+4. A value that is missing under steering alone counts as its worst. Few losses of a share are no proof of none: a
+   mean that never moved has no spread. One whole cluster of losses is added, and the upper end of the two-sided
+   interval taken; with 0 to 5 losses of 60 that is the exact one-sided binomial bound or up to .01 more, of more
+   items to within .005. So a loss of .05 is excluded by 60 clusters without any, and by no fewer.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def strongest_within(
         level: one-sided confidence.
 
     Raises:
-        SteerworksError: the budget is not above 0, or there is no such profile and metric.
+        SteerworksError: the budget is not above 0, there is no such profile and metric, or the metric is no share.
     """
     if not budget > 0.0:
         raise SteerworksError(f"a budget of {budget:g}: nothing but an interval of no width lies below it")
@@ -224,15 +224,22 @@ def strongest_within(
         raise SteerworksError(f"no value of metric {metric!r} of profile {profile!r}: the budget cannot be held")
     clusters = dict(items.select("item_id", "cluster").iter_rows())
     plain = _of_items(own.filter(pl.col("arm_id") == PLAIN))
-    shares = bool(((own["value"] >= 0.0) & (own["value"] <= 1.0)).all())
+    if not ((own["value"] >= 0.0) & (own["value"] <= 1.0)).all():
+        raise SteerworksError(
+            f"metric {metric!r} of profile {profile!r} goes beyond [0, 1]: what an item can lose is not known, so "
+            "no budget can be held against it"
+        )
+    worst = 0.0 if better > 0 else 1.0
     looked_at, chosen = [], None
     for arm_id, position in sorted(positions.items(), key=lambda a: (abs(a[1]), a[0])):
         pairs = plain.join(
             _of_items(own.filter(pl.col("arm_id") == arm_id)), on="item_id", how="inner", suffix="_steered"
         )
-        lost = better * (to_array(pairs["value"]) - to_array(pairs["value_steered"]))
+        # what has a value as it is and none under steering is lost
+        steered = pairs["value_steered"].fill_null(worst)
+        lost = better * (to_array(pairs["value"]) - to_array(steered))
         of = np.array([clusters.get(i, i) for i in pairs["item_id"]], dtype=object).astype(str)
-        mean, most, n_clusters = _largest_loss(lost, of, level, shares=shares)
+        mean, most, n_clusters = _largest_loss(lost, of, level)
         within = most is not None and most < budget
         looked_at.append(Loss(arm_id, position, mean, most, within, n_clusters))
         if not within:
@@ -241,19 +248,13 @@ def strongest_within(
     return Allowed(chosen, tuple(looked_at), budget)
 
 
-def _largest_loss(
-    lost: Floats, clusters: NDArray[Any], level: float, *, shares: bool
-) -> tuple[float | None, float | None, int]:
+def _largest_loss(lost: Floats, clusters: NDArray[Any], level: float) -> tuple[float | None, float | None, int]:
     """Mean loss, the largest that it may be at a one-sided level, and the clusters behind it."""
     known = np.isfinite(lost)
     lost, clusters = lost[known], clusters[known]
     if not len(lost):
         return None, None, 0
     labels = np.unique(clusters)
-    if not shares:
-        # one-sided: the two-sided interval of twice the error
-        found = clustered_mean(lost, clusters, level=2.0 * level - 1.0)
-        return found.value, found.high, len(labels)
     one_more = np.ones(round(len(lost) / len(labels)))
     found = clustered_mean(
         np.concatenate([lost, one_more]), np.concatenate([clusters, np.full(len(one_more), "\0added")]), level=level

@@ -108,7 +108,9 @@ def _with_best(points: pl.DataFrame) -> pl.DataFrame:
         if row["error"] is None or row["cost"] is None:
             marks.append(False)
             continue
-        rivals = points.filter(pl.col("model") == row["model"], pl.col("probe") == row["probe"])
+        # one setting that is asked for two things is no rival of itself: nobody chooses the request
+        itself = (pl.col("method") == row["method"]) & (pl.col("error") == row["error"])
+        rivals = points.filter(pl.col("model") == row["model"], pl.col("probe") == row["probe"], ~itself)
         beaten = rivals.filter(
             pl.col("error") <= row["error"],
             pl.col("cost") <= row["cost"],

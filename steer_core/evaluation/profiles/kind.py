@@ -23,18 +23,22 @@ Nothing outside a kind's file knows the kind.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import polars as pl
 
+from schemas.digest import digest_json
 from schemas.profile_spec import BudgetSpec, ProfileSpec, RaterSpec
 from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileJudges, ProfileValues, ProfileVectors
 from schemas.sweeps import ArmAnswers, Judgements
 from steer_core import extensions
 from steer_core.statistics import Estimate
+from steer_core.tables.errors import ConfigError
 
 #: Bumped when the same answers give other tables, whatever the kind.
 VERSION = "1"
@@ -188,13 +192,21 @@ def capability_of_bench(
     """Profile, metric and which way is better of the capability that costs are counted in.
 
     The budget's, where there is one; else that of the first profile that has one; None where none has.
+
+    Raises:
+        ConfigError: nobody says which way is better for the budget's metric.
     """
     if budget is not None:
         spec = profiles[budget.profile]
         if (metric := budget.metric or capability_of(spec)) is None:
             return None
         known = metrics_of(spec).get(metric)
-        return budget.profile, metric, known.better if known is not None and known.better else 1
+        better = budget.better or (known.better if known is not None else 0)
+        if not better:
+            raise ConfigError(
+                f"profiled.budget: nothing says whether more of {metric!r} is better or less: give `better: 1` or `-1`"
+            )
+        return budget.profile, metric, better
     for name, spec in profiles.items():
         if (metric := capability_of(spec)) is not None:
             return name, metric, metrics_of(spec)[metric].better
@@ -202,7 +214,18 @@ def capability_of_bench(
 
 
 def follows(spec: ProfileSpec) -> list[Any]:
-    """What the values of a profile follow from, besides what came back."""
+    """What the items and values of a profile follow from, besides what came back: settings, code, files."""
     kind = load_kind(spec)
     own = getattr(kind, "follows", None)
-    return [spec.spec_hash, kind.VERSION, own(spec) if own is not None else None]
+    path = getattr(getattr(spec, "set", None), "path", None)
+    found = [spec.spec_hash, kind.VERSION, own(spec) if own is not None else None]
+    return found if path is None else [*found, digest_of_files(path)]
+
+
+def digest_of_files(place: str) -> str:
+    """Digest of a local file, or of the files below a folder; empty for what is not here: reading it will say so."""
+    root = Path(place)
+    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root] if root.is_file() else []
+    if not files:
+        return ""
+    return digest_json([[str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()] for p in files])

@@ -9,14 +9,15 @@ from typing import Any
 import polars as pl
 
 from schemas.profiles import PLAIN
-from steer_core.evaluation.profiles.changes import Allowed, strongest_within
+from steer_core.evaluation.profiles.changes import LEVEL, Allowed, strongest_within
 from steer_core.evaluation.profiles.kind import capability_of_bench, shown
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
 from steer_core.reports.numbers import listed, number, plural, signed
-from steer_core.reports.profile_plots import asked_words, changes_figure, cost_figure, reliability_figure
+from steer_core.reports.profile_plots import PANELS, asked_words, changes_figure, cost_figure, reliability_figure
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep
+from steer_core.tables.errors import SteerworksError
 
 #: Settings that get a column of their own in the tables of figures.
 COLUMNS = 7
@@ -60,6 +61,7 @@ class ProfilesSection:
         tables: a profile each.
         missing: what has no value, and why.
         figures: names of what is drawn over all profiles.
+        undrawn: what the plot of changes leaves out, as a sentence; empty where it leaves out nothing.
     """
 
     sentences: tuple[str, ...]
@@ -72,13 +74,14 @@ class ProfilesSection:
     tables: tuple[ProfileTable, ...]
     missing: tuple[str, ...]
     figures: tuple[str, ...]
+    undrawn: str
 
 
 def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
     """The section; none where the cell has no profile."""
     found = {name: filled(rows) for name, rows in tables.profiles.items()}
     arms, figures = found.get("profile_arms"), found.get("profile_figures")
-    values, items = found.get("profile_values"), found.get("profile_items")
+    values, items = found.get("profile_values"), tables.profiles.get("profile_items")
     if arms is None or figures is None or values is None or items is None:
         return []
     # what has no pair, or no value on a side, is no comparison; what is missing is listed below
@@ -119,8 +122,18 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         tables=tuple(of_profiles),
         missing=tuple(_missing(values)),
         figures=tuple(f.name for f in drawn),
+        undrawn=_undrawn(used, changes),
     )
     return [Section("profiles.html.jinja", content, (("profiles", "Profiles"),), (*drawn, *reliability))]
+
+
+def _undrawn(used: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> str:
+    """Differences that stand and are not in the plot, and settings without a panel."""
+    flat = changes.filter("different", pl.col("effect_size").is_null()).height
+    said = [f"{plural(flat, 'difference')} without a spread to measure by" if flat else ""]
+    said.append(plural(len(used) - PANELS, "further setting") if len(used) > PANELS else "")
+    left = [s for s in said if s]
+    return f"Not drawn: {listed(left)}; the tables have them." if left else ""
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -131,17 +144,23 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iterator[str]:
     """How much differs in each setting as the method is used."""
-    if not changes.height:
+    if len(rows) == 1:
         yield "Only the model as it is was profiled: without a text to rewrite this method says and does nothing."
         return
+    # exchanging g clusters gives no smaller p than this
+    able = changes.height and changes.height * 2.0 ** (1 - int(changes["n_clusters"].max())) <= LEVEL  # type: ignore[arg-type]
     for row in rows:
         if row["role"] not in USED:
             continue
         own = changes.filter(pl.col("arm_id") == row["arm_id"])
         stands = own.filter("different").sort("p_adjusted", pl.col("effect_size").abs(), descending=[False, True])
         head = f"{row['label']}: "
+        if not own.height:
+            yield f"{head}nothing could be compared with the model as it is; what is missing is listed below."
+            continue
         if not stands.height:
-            yield f"{head}none of {own.height} figures can be told apart from the model as it is."
+            few = "" if able else ": among so many, these items are too few for any to be"
+            yield f"{head}none of {own.height} figures can be told apart from the model as it is{few}."
             continue
         named = [
             f"{r['metric'].replace('_', ' ')} ({r['profile']}) {signed(r['difference'])}"
@@ -156,6 +175,7 @@ def _together(rows: Sequence[Mapping[str, Any]], synergy: pl.DataFrame | None) -
     """What each pair of vectors does beyond the sum of both."""
     if synergy is None:
         return
+    synergy = synergy.filter(pl.col("p").is_not_null())
     labels = {r["arm_id"]: r["label"] for r in rows}
     for (arm,), own in synergy.group_by("arm_id", maintain_order=True):
         stands = own.filter("different").sort("p_adjusted", pl.col("synergy").abs(), descending=[False, True])
@@ -208,7 +228,10 @@ def _missing(values: pl.DataFrame) -> Iterator[str]:
         none = part.filter(pl.col("value").is_null())
         if not none.height:
             continue
-        reasons = [f"{n:,} {why}" for why, n in none["missing"].value_counts(sort=True).head(4).rows()]
+        counted = none["missing"].value_counts(sort=True)
+        reasons = [f"{n:,} {why}" for why, n in counted.head(4).rows()]
+        if counted.height > 4:
+            reasons.append(f"{counted['count'][4:].sum():,} for {counted.height - 4} further reasons")
         yield f"{profile}: {none.height:,} of {plural(part.height, 'value')} are missing: {listed(reasons)}."
 
 
@@ -222,15 +245,22 @@ def _allowed(tables: CellTables, arms: pl.DataFrame, values: pl.DataFrame, items
     placed = arms.filter(pl.col("position") != 0.0).with_columns(side=pl.col("position").sign())
     for (asked, axis, _), group in placed.group_by("asked", "axis", "side", maintain_order=True):
         positions = dict(group.select("arm_id", "position").iter_rows())
-        found = strongest_within(
-            values, items, positions, profile=profile, metric=metric, budget=tables.budget.most, better=better
-        )
-        yield f"{asked_words(str(asked))}: {_budget_words(found, metric, profile, str(axis))}"
+        head = asked_words(str(asked))
+        try:
+            found = strongest_within(
+                values, items, positions, profile=profile, metric=metric, budget=tables.budget.most, better=better
+            )
+        except SteerworksError as error:
+            yield f"{head}: the budget cannot be held: {error}."
+            continue
+        yield f"{head}: {_budget_words(found, metric, profile, str(axis))}"
 
 
 def _budget_words(found: Allowed, metric: str, profile: str, axis: str) -> str:
     said = f"a loss of {number(found.budget, 3)} in {metric.replace('_', ' ')} of {profile}"
     last = found.looked_at[-1]
+    if found.arm_id is None and last.most is None:
+        return f"whether any setting stays below {said} is not known: {signed(last.position)} has no value."
     if found.arm_id is None:
         return (
             f"no setting is known to stay below {said}: already the weakest, {signed(last.position)}, may lose up to "
@@ -241,6 +271,8 @@ def _budget_words(found: Allowed, metric: str, profile: str, axis: str) -> str:
         f"the strongest setting known to stay below {said} is {signed(chosen.position)} on {axis}: it loses "
         f"{number(chosen.loss, 3)}, at most {number(chosen.most, 3)} (95 % confidence)"
     )
+    if last.most is None:
+        return f"{text}; {signed(last.position)} has no value."
     if not last.within:
         return f"{text}; {signed(last.position)} may lose up to {number(last.most, 3)}."
     return f"{text}; no stronger one was measured."

@@ -205,3 +205,26 @@ def test_the_board_counts_metrics_where_no_profile_measures_a_capability():
 def test_only_plain_rewrites_are_no_method_under_steering():
     found = read(board(point("rewrite", PLAIN, 0.5, 0.0, n_metrics=0)).files["report.html"])
     assert "No method was profiled under steering yet." in found.said
+
+
+def test_what_could_not_be_compared_is_not_called_equal():
+    tables = profiled()
+    left = tables["profile_changes"].filter(pl.col("arm_id") != "used")
+    gone = content(tables | {"profile_changes": left})
+    assert gone.sentences[0] == (
+        "formality +0.4: nothing could be compared with the model as it is; what is missing is listed below."
+    )
+
+
+def test_costs_that_are_not_known_do_not_hide_what_differs():
+    unknown = {"cost": None, "cost_low": None, "cost_high": None}
+    found = read(board(point("direct", "a", 0.3, 0.0, 2) | unknown).files["report.html"])
+    assert "Known to change the model apart from the request: direct (2 of" in found.said
+    assert "is not known of any" in found.said
+
+
+def test_a_method_that_is_asked_for_two_things_is_told_with_what_was_asked():
+    both = [point("direct", "a", 0.3, 0.0, 2), point("direct", "b", 0.3, 0.1, 0)]
+    found = read(board(*both).files["report.html"])
+    assert "Known to change the model apart from the request: direct at a of direct (2 of 5)." in found.said
+    assert "Not known to: direct at b of direct." in found.said

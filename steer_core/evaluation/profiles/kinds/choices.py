@@ -199,7 +199,7 @@ def figures(spec: ChoicesProfile, found: Found, values: pl.DataFrame, how: How) 
                 right = accuracy(own, name, level=how.level)
                 tied = f"{right.n_tied} tied" if right.n_tied else ""
                 estimate = right.estimate
-                yield Figure(arm, "accuracy", estimate, group or "all", name, right.n_unscored, tied)
+                yield Figure(arm, "accuracy", estimate, _named(group), name, right.n_unscored, tied)
         yield from _calibration(spec, arm, table, how)
 
 
@@ -252,3 +252,8 @@ def shown(spec: ChoicesProfile, row: Mapping[str, Any]) -> bool:
     wanted = {("accuracy", name), ("ece", error), ("ece_p", error), ("brier", f"{name}, all")}
     wanted |= {("accuracy, any right answer", name), (MC1, "sum"), (MC2, "sum")}
     return row["group"] == "all" and (row["metric"], row["setting"]) in wanted
+
+
+def _named(group: str) -> str:
+    """A category as figures call it; one that is called as all of them together is told apart."""
+    return "all" if not group else "all (category)" if group == "all" else group

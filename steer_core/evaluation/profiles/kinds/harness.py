@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,11 @@ from schemas.spec import EACH_ONCE
 from steer_core.evaluation.arms import Arm
 from steer_core.evaluation.profiles.harness import DEFAULT_TASKS, run_harness
 from steer_core.evaluation.profiles.harness.result import HarnessResult
-from steer_core.evaluation.profiles.kind import Figure, Metric, figures_table, value_rows
+from steer_core.evaluation.profiles.kind import Figure, Metric, digest_of_files, figures_table, value_rows
 from steer_core.generation.run import Run
 from steer_core.statistics import Estimate
 
-VERSION = "1"
+VERSION = "2"
 #: It asks for itself: what, the harness knows.
 ASKS = "own"
 METRICS: Mapping[str, Metric] = {}
@@ -43,6 +44,18 @@ class HarnessProfile(ProfileSpec):
 
 
 SPEC = HarnessProfile
+
+
+def follows(spec: HarnessProfile) -> list[Any]:
+    """The harness's version, and the files of tasks and data that the configuration names."""
+    return [_installed(), [digest_of_files(f) for f in (*spec.task_folders, *spec.task_data.values())]]
+
+
+def _installed() -> str | None:
+    try:
+        return metadata.version("lm_eval")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def ask(spec: HarnessProfile, arms: Sequence[Arm], run: Run) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -81,8 +94,10 @@ def _values(spec: HarnessProfile, found: HarnessResult) -> pl.DataFrame:
     rows: list[tuple[str, str, int, str, float | None, str | None]] = []
     columns = ("task", "filter", "doc_id", "doc_hash", "metric", "value")
     for task, filtered, doc, doc_hash, metric, value in found.samples.select(columns).iter_rows():
-        item = digest_json([spec.name, task, filtered, doc, doc_hash])
-        rows.append((found.arm_id, item, 0, f"{task}: {metric}", value, None if value is not None else NO_NUMBER))
+        # two readings of one answer are two metrics of one document
+        item = digest_json([spec.name, task, doc, doc_hash])
+        name = f"{task}: {metric}" + (f", {filtered}" if filtered != "none" else "")
+        rows.append((found.arm_id, item, 0, name, value, None if value is not None else NO_NUMBER))
     for task, why in found.not_run.items():
         rows.append((found.arm_id, digest_json([spec.name, task]), 0, f"{task}: not run", None, why))
     return value_rows(rows)

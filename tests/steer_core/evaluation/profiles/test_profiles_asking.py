@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from schemas import OptionScores, ProfileArms, ProfileItems, ProfileVectors, Responses, ScoredTexts
+from schemas.profiles import PLAIN
 from schemas.specs import ModelSpec
 from steer_core.evaluation.profiles import asking
 from steer_core.evaluation.profiles.asking import FORCED, OVERLONG, asked_of, encode_texts, items_table, score_options
@@ -237,10 +238,21 @@ def test_a_profile_whose_data_cannot_be_read_is_named(tmp_path):
         items_table([FACTS, broken])
 
 
-def test_an_engine_that_scores_nothing_is_refused_by_name(backend, tmp_path, monkeypatch):
+def test_an_engine_that_scores_or_reads_nothing_leaves_rows_with_the_reason(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(Counting, "capabilities", replace(backend.capabilities, scores=False, embeds=False))
     asked = asked_of(arms_table(), items_table([FACTS, SEAT]), "scored")
-    with pytest.raises(SteerworksError, match="transformers backend cannot score continuations"):
-        score_options(asked, run_of(backend, tmp_path), kept(tmp_path))
-    with pytest.raises(SteerworksError, match="cannot read hidden states"):
-        encode_texts(asked_of(arms_table(), items_table([SEAT]), "encoded"), run_of(backend, tmp_path))
+    scores = score_options(asked, run_of(backend, tmp_path), kept(tmp_path))
+    assert scores["log_likelihood"].null_count() == scores.height > 0
+    assert set(scores["missing"]) == {scores["missing"][0]}
+    assert "transformers backend cannot score continuations" in scores["missing"][0]
+    places = encode_texts(asked_of(arms_table(), items_table([SEAT]), "encoded"), run_of(backend, tmp_path))
+    assert places["values"].null_count() == places.height > 0
+    assert "cannot read hidden states" in places["missing"][0]
+
+
+def test_words_in_front_are_no_part_of_where_a_text_lies(backend, tmp_path):
+    asked = asked_of(arms_table(told={"system": "Be brief."}), items_table([SEAT]), "encoded")
+    places = encode_texts(asked, run_of(backend, tmp_path))
+    told = places.filter(pl.col("arm_id") == "told")
+    assert set(told["missing"]) == {"what is said in front would be part of the mean over the text"}
+    assert places.filter(pl.col("arm_id") == PLAIN)["missing"].null_count() == told.height
