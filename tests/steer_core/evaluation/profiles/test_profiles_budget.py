@@ -12,7 +12,7 @@ from steer_core.tables.errors import SteerworksError
 
 BUDGET = 0.05
 #: Worlds a setting of the simulation.
-WORLDS = 1000
+WORLDS = 400
 METRIC = "right answers"
 
 
