@@ -138,7 +138,7 @@ evidence-profiles: .venv/.installed-dev
 evidence-journal: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.journal --sizes 1000000 --compact-every 256 --no-old --no-whole > benchmarks/results/journal.txt
 
-# ten kills of a cell of prompts, of a fitted one and of journals, where the gate has two or three of each (ten minutes)
+# ten kills of a cell of prompts, of a fitted one and of journals, where the gate has one or three of each (ten minutes)
 evidence-kills: .venv/.installed-dev
 	STEERWORKS_KILLS=10 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/e2e/test_e2e_killed_runs.py tests/e2e/test_e2e_killed_journals.py
 

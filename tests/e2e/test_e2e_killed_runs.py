@@ -17,8 +17,8 @@ from schemas import Responses
 from steer_core.tables import Journal
 
 CONFIG = Path(__file__).parents[2] / "config"
-#: Each is most of a run: two wherever all tests run, ten in `make evidence-kills`.
-KILLS = int(os.environ.get("STEERWORKS_KILLS", "2"))
+#: Each is most of a run: one wherever all tests run, ten in `make evidence-kills`.
+KILLS = int(os.environ.get("STEERWORKS_KILLS", "1"))
 #: A cell of prompts, and one that is fitted, gets doses, and is swept over a behavior with a judge.
 BENCHES = {
     "prompt": {"methods": ["direct", "closed-loop"]},
