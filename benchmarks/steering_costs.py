@@ -9,39 +9,24 @@ the node `profiles` alone, imports and loading included. With a folder, what sta
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import Any
 
 import polars as pl
 
-#: Nodes of a cell in the order in which they are run; what stands behind `profiles` is not needed for a table.
-LAST = "profiles"
+from benchmarks.own_bench import options_of, own_folder
+
+#: The node that is timed on its own.
+TIMED = "profiles"
 
 
 def main() -> None:
     """Print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default="english-costs")
-    parser.add_argument("--methods", nargs="+", help="of the bench, in this order; all of them where nothing is said")
-    parser.add_argument("--folder", help="where tables and pages lie, and stay")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as folder:
-        place = Path(folder).resolve()
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        os.environ |= {
-            "DAGSTER_HOME": str(place),
-            "STEERWORKS_ROOT": str(place / "root"),
-            "STEERWORKS_CONFIG": os.pathsep.join(("config", "examples/profiles", "examples/english")),
-        }
+    options = options_of(__doc__, "english-costs")
+    with own_folder(options.folder, ("config", "examples/profiles", "examples/english")):
         _measure(options.bench, options.methods, options.threads)
 
 
@@ -76,7 +61,7 @@ def _measure(name: str, methods: list[str] | None, threads: int) -> None:
     run("what cells share", [n.name for n in nodes if n.group == SHARED])
     for cell in chosen_cells(bench, methods or ["all"]):
         own = [n.name for n in nodes if n.group == CELLS]
-        place = own.index(LAST)
+        place = own.index(TIMED)
         run(f"{cell.key}, up to its profiles", own[:place], cell)
         run(f"{cell.key}, profiles", [own[place]], cell)
         run(f"{cell.key}, scores and page", own[place + 1 :], cell)

@@ -10,34 +10,20 @@ trained on; the probe is opened once, at the end. With a folder, what stands the
 
 from __future__ import annotations
 
-import argparse
-import os
 import re
 import sys
-import tempfile
 import time
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from html import unescape
 from pathlib import Path
+
+from benchmarks.own_bench import options_of, own_folder
 
 
 def main() -> None:
     """Print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default="tuning")
-    parser.add_argument("--methods", nargs="+", help="of the bench, in this order; all of them where nothing is said")
-    parser.add_argument("--folder", help="where tables and pages lie, and stay")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as folder:
-        place = Path(folder).resolve()
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        os.environ |= {
-            "DAGSTER_HOME": str(place),
-            "STEERWORKS_ROOT": str(place / "root"),
-            "STEERWORKS_CONFIG": os.pathsep.join(("config", "examples/adapters", "examples/english")),
-        }
+    options = options_of(__doc__, "tuning")
+    with own_folder(options.folder, ("config", "examples/adapters", "examples/english")) as place:
         _measure(options.bench, options.methods, place, options.threads)
 
 
