@@ -171,6 +171,14 @@ class ProfileJudges(Contract, table="profile_judges", key=("profile", "rating"))
     )
 
 
+class ProfileRefusals(Contract, table="profile_refusals", key=("arm_id", "profile")):
+    """Settings in which a profile's prompts could not be answered: the engine cannot do what they ask for."""
+
+    arm_id: str = column(description=_ARM)
+    profile: str = column(description=_PROFILE)
+    why: str = column(min_length=1, description="What the engine says")
+
+
 class ProfileValues(Contract, table="profile_values", key=("arm_id", "item_id", "sample_index", "metric")):
     """Every metric of every item in every setting, long: a new metric changes no schema."""
 
@@ -221,6 +229,39 @@ class ProfileChanges(Contract, table="profile_changes", key=("arm_id", "profile"
     n_clusters: int = column(ge=0, description="Clusters of those: the real sample size")
     missing: float = column(ge=0.0, le=1.0, description="Share of values that are missing in this setting")
     plain_missing: float = column(ge=0.0, le=1.0, description="The same of the model as it is")
+    asked: str = column(description="Digest of the profile as it was asked: settings and items; empty: not known")
+
+
+class ProfileContrasts(
+    Contract,
+    table="profile_contrasts",
+    key=("model", "method", "other_method", "request", "profile", "metric"),
+):
+    """Two cells of one model asked for the same, item by item: what they differ in apart from the request."""
+
+    model: str = column(description="Model")
+    method: str = column(description="Method")
+    other_method: str = column(description="Method that it is held against")
+    request: str = column(description="What both are asked for, as JSON: goal -> move")
+    arm_id: str = column(description="Setting of the one, in its `profile_arms`")
+    other_arm_id: str = column(description="Setting of the other, in its own")
+    profile: str = column(description=_PROFILE)
+    metric: str = column(min_length=1, description="Metric")
+    value: float = column(nullable=True, description="Mean over the paired items, of the one")
+    other_value: float = column(nullable=True, description="The same of the other")
+    difference: float = column(nullable=True, description="value - other_value")
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, clustered; this metric alone")
+    high: float = column(nullable=True, description="Upper end")
+    effect_size: float = column(
+        nullable=True, description="difference / standard deviation of the other's items; null where that is 0"
+    )
+    p: float = column(nullable=True, ge=0.0, le=1.0, description="Two-sided, by exchanging the two within clusters")
+    p_adjusted: float = column(nullable=True, ge=0.0, le=1.0, description="p, corrected for all of the table (Holm)")
+    different: bool = column(description="Whether `p_adjusted` is at most .05")
+    n: int = column(ge=0, description="Items with a value on both sides")
+    n_clusters: int = column(ge=0, description="Clusters of those: the real sample size")
+    missing: float = column(ge=0.0, le=1.0, description="Share of values that are missing")
+    other_missing: float = column(ge=0.0, le=1.0, description="The same of the other")
 
 
 class ProfileSynergy(Contract, table="profile_synergy", key=("arm_id", "profile", "metric")):
@@ -268,3 +309,6 @@ class Frontier(Contract, table="frontier", key=("model", "method", "probe", "arm
     )
     n_metrics: int = column(ge=0, description="Metrics that were looked at")
     best: bool = column(description="Whether no other of the model has less error and no more cost, as measured")
+    outdated: str = column(
+        description="Profiles that were edited since the cell was run, by commas: nothing here counts them"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schemas.specs import BenchSpec
 from steer_assets.assets import (
     behaviors,
@@ -10,6 +12,7 @@ from steer_assets.assets import (
     evaluation,
     fits,
     probes,
+    profile_changes,
     profiles,
     reports,
     responses,
@@ -51,8 +54,8 @@ _PROFILES = Node(
         profiles.own_profiles,
         profiles.profile_judgements,
         profiles.profile_values,
-        profiles.profile_changes,
-        profiles.profile_synergy,
+        profile_changes.profile_changes,
+        profile_changes.profile_synergy,
     ),
     "What the model is like apart from the requests, as it is and steered: answers, verdicts, options, figures",
     CELLS,
@@ -114,7 +117,7 @@ _AFTER = (
     Node("steerability_report", (reports.report,), "The cell's page", CELLS),
     Node(
         "leaderboard",
-        (reports.leaderboard, reports.frontier, reports.leaderboard_page),
+        (reports.leaderboard, reports.frontier, profile_changes.profile_pairs, reports.leaderboard_page),
         "All cells that are there, ranked, and the page",
         BOARD,
     ),
@@ -129,5 +132,8 @@ def nodes_of(bench: BenchSpec) -> Nodes:
     shared, after = list(_SHARED), list(_AFTER)
     if bench.profiles:
         shared.append(_PROFILE_ITEMS)
-        after.insert([n.name for n in after].index("scores"), _PROFILES)
+        place = [n.name for n in after].index("scores")
+        # where the controls' scores are made first, their profiles are, too
+        beside = replace(after[place], tables=(*after[place].tables, profile_changes.profile_contrasts))
+        after[place : place + 1] = [_PROFILES, beside]
     return Nodes([*shared, *_BEFORE, *fits.fitting_nodes(bench), *after], bench)

@@ -11,11 +11,10 @@ from schemas import (
     Judgements,
     OptionScores,
     ProfileArms,
-    ProfileChanges,
     ProfileFigures,
     ProfileItems,
     ProfileJudges,
-    ProfileSynergy,
+    ProfileRefusals,
     ProfileValues,
     ProfileVectors,
     Responses,
@@ -32,7 +31,7 @@ from steer_assets.settings import registry
 from steer_assets.tables import Work, table
 from steer_core.evaluation.arms import answers
 from steer_core.evaluation.profiles import asking as core
-from steer_core.evaluation.profiles import changes, judging, kind, synergy
+from steer_core.evaluation.profiles import judging, kind
 from steer_core.generation.run import Run
 from steer_core.methods import standing
 from steer_core.methods.cleaning import clean_answer
@@ -111,7 +110,8 @@ def _bare(work: Work) -> list[str]:
 @table(
     Responses,
     ArmAnswers,
-    names=("profile_responses", "profile_answers"),
+    ProfileRefusals,
+    names=("profile_responses", "profile_answers", "profile_refusals"),
     version=core.VERSION,
     spec=_drawn,
     applies=_asks("written"),
@@ -124,17 +124,25 @@ def _bare(work: Work) -> list[str]:
 def profile_responses(
     work: Work, profile_arms: pl.DataFrame, profile_items: pl.DataFrame, **fitted: pl.DataFrame
 ) -> tuple[pl.DataFrame, ...]:
-    """Answers to the profiles' prompts in every setting; what lies in the journal is not asked again."""
+    """Answers to the profiles' prompts in every setting; what lies in the journal is not asked again.
+
+    A setting that the engine refuses has no answer, and what it said is kept.
+    """
     asked = core.asked_of(profile_arms, profile_items, "written")
-    responses, found = [Responses.empty()], [ArmAnswers.empty()]
+    responses, found, refused = [Responses.empty()], [ArmAnswers.empty()], [ProfileRefusals.empty()]
     with asking(work, "profiles: answers") as run:
         _give(work, run, fitted)
         for spec in profiles_of(work, "written"):
             own, how = [one for one in asked if one.item.of == spec.name], kind.load_kind(spec)
-            wrote = answers.write(own, run, how.decoding(spec), samples=how.samples(spec), clean=clean_answer)
+            refusals = core.refusals_of(spec.name, own, run, how.decoding(spec))
+            for arm, _, why in refusals.iter_rows():
+                work.log.warning("profile %s has no answers in setting %s: %s", spec.name, arm, why)
+            able = [one for one in own if one.arm.arm_id not in set(refusals["arm_id"])]
+            wrote = answers.write(able, run, how.decoding(spec), samples=how.samples(spec), clean=clean_answer)
             responses.append(wrote.responses)
             found.append(wrote.answers)
-    return pl.concat(responses).unique("response_id", maintain_order=True), pl.concat(found)
+            refused.append(refusals)
+    return pl.concat(responses).unique("response_id", maintain_order=True), pl.concat(found), pl.concat(refused)
 
 
 @table(
@@ -274,6 +282,7 @@ def profile_values(
     work: Work,
     profile_items: pl.DataFrame,
     profile_answers: pl.DataFrame,
+    profile_refusals: pl.DataFrame,
     option_scores: pl.DataFrame,
     profile_vectors: pl.DataFrame,
     own_profile_values: pl.DataFrame,
@@ -297,33 +306,8 @@ def profile_values(
             verdicts=profile_judgements,
             judges=profile_judges,
         )
-        own = module.measure(spec, found)
+        refused = profile_refusals.filter(pl.col("profile") == spec.name)
+        own = kind.with_refused(module.measure(spec, found), found, refused)
         values.append(own.with_columns(profile=pl.lit(spec.name)).select(ProfileValues.names()))
         figures.append(kind.figures_table(spec.name, module.figures(spec, found, own, how)))
     return pl.concat(values), pl.concat(figures)
-
-
-@table(
-    ProfileChanges,
-    version=changes.VERSION,
-    spec=lambda work: work.bench.seed,
-    applies=profiled,
-    grid=True,
-)
-def profile_changes(work: Work, profile_values: pl.DataFrame, profile_items: pl.DataFrame) -> pl.DataFrame:
-    """What each setting changes against the model as it is, corrected for all that is looked at."""
-    return changes.changes_of(profile_values, profile_items, seed=work.bench.seed)
-
-
-@table(
-    ProfileSynergy,
-    version=synergy.VERSION,
-    spec=lambda work: work.bench.seed,
-    applies=lambda work: profiled(work) and bool(work.bench.profiled.pairs),
-    grid=True,
-)
-def profile_synergy(
-    work: Work, profile_values: pl.DataFrame, profile_items: pl.DataFrame, profile_arms: pl.DataFrame
-) -> pl.DataFrame:
-    """What two behaviors' vectors do at once beyond the sum of what each does alone."""
-    return synergy.synergy_of(profile_values, profile_items, profile_arms, seed=work.bench.seed)

@@ -17,7 +17,7 @@ from steer_assets.settings import pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.evaluation.profiles import frontier as frontiers
-from steer_core.evaluation.profiles.kind import capability_of_bench
+from steer_core.evaluation.profiles import kind
 from steer_core.generation.engines import cost_at_most
 from steer_core.methods import driver
 from steer_core.tables.errors import SteerworksError
@@ -28,6 +28,7 @@ PREVIEW = "preview.md"
 #: Tables that the profiles of a page are made from.
 PROFILE_TABLES = (
     "profile_items", "profile_arms", "profile_values", "profile_figures", "profile_changes", "profile_synergy",
+    "profile_contrasts",
 )  # fmt: skip
 
 
@@ -240,16 +241,20 @@ def leaderboard(
 
 def _cost(work: Work) -> tuple[str, str, int]:
     """Profile, metric and which way is better of the capability that costs are counted in; empty where none has one."""
-    return capability_of_bench(registry().profiles_of(work.bench), work.bench.profiled.budget) or ("", "", 1)
+    return kind.capability_of_bench(registry().profiles_of(work.bench), work.bench.profiled.budget) or ("", "", 1)
 
 
 @table(
     Frontier,
     version=frontiers.VERSION,
-    spec=lambda work: [_cells(work), *_cost(work)],
+    spec=lambda work: [
+        _cells(work),
+        *_cost(work),
+        [kind.follows(s) for s in registry().profiles_of(work.bench).values()],
+    ],
     applies=lambda work: bool(work.bench.profiles),
     fan_in={"steerability_summary": "grid", "profile_arms": "grid", "profile_changes": "grid"},
-    also=lambda bench: ("profile_arms", "profile_changes") if bench.profiles else (),
+    also=lambda bench: ("profile_items", "profile_arms", "profile_changes") if bench.profiles else (),
 )
 def frontier(
     work: Work, leaderboard: pl.DataFrame, steerability_summary: pl.DataFrame, **profiles: pl.DataFrame
@@ -262,7 +267,8 @@ def frontier(
         _of_valid_cells(work, profiles[name]).join(leaderboard, on=cell, how="semi")
         for name in ("profile_arms", "profile_changes")
     )
-    return frontiers.frontier_of(errors, arms, changes, profile=profile, metric=metric, better=better)
+    digests = kind.digests(registry().profiles_of(work.bench).values(), profiles["profile_items"])
+    return frontiers.frontier_of(errors, arms, changes, profile=profile, metric=metric, better=better, digests=digests)
 
 
 def _links(work: Work) -> dict[tuple[str, str], str]:
@@ -284,7 +290,11 @@ def _links(work: Work) -> dict[tuple[str, str], str]:
     intact=_intact("leaderboard_page"),
 )
 def leaderboard_page(
-    work: Work, leaderboard: pl.DataFrame, sweep_findings: pl.DataFrame, frontier: pl.DataFrame
+    work: Work,
+    leaderboard: pl.DataFrame,
+    sweep_findings: pl.DataFrame,
+    frontier: pl.DataFrame,
+    profile_pairs: pl.DataFrame,
 ) -> pl.DataFrame:
     """The leaderboard as a page, linked to the cells' reports."""
     page = reports.build_leaderboard(
@@ -295,5 +305,6 @@ def leaderboard_page(
         versions={"evaluation": evaluation.VERSION},
         behaviors=_of_valid_cells(work, sweep_findings) if sweep_findings.height else None,
         frontier=frontier if frontier.height else None,
+        pairs=profile_pairs if frontier.height else None,
     )
     return _write(work, "leaderboard_page", page)

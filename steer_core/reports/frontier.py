@@ -79,6 +79,7 @@ def _sentence(rows: list[dict[str, Any]], cost: str) -> str:
     if not steered:
         return "No method was profiled under steering yet."
     known = [r for r in steered if r["cost"] is not None]
+    old = {r["method"]: r["outdated"] for r in steered if r["outdated"]}
     often = Counter(r["method"] for r in rows if r["headline"])
 
     def who(row: Mapping[str, Any]) -> str:
@@ -95,6 +96,13 @@ def _sentence(rows: list[dict[str, Any]], cost: str) -> str:
         named = [who(r) for r in quiet[:4]]
         more = f" and {len(quiet) - 4} more" if len(quiet) > 4 else ""
         said.append(f"Not known to: {listed(named)}{more}.")
+    if old:
+        named = [f"{method} ({which})" for method, which in list(old.items())[:4]]
+        more = f" and {len(old) - 4} more" if len(old) > 4 else ""
+        said.append(
+            "Profiles were edited since these were run, and count for nothing until they are run again: "
+            f"{listed(named)}{more}."
+        )
     if not known:
         said.append(f"What is lost of {cost} is not known of any: see the pages for what is missing.")
         return " ".join(said)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import polars as pl
 
 from steer_core.reports.behavior_ranking import BehaviorSection, behavior_sections
+from steer_core.reports.beside import pair_sections
 from steer_core.reports.drawing import CELL, CONTROL, INK, MUTED, Figure, Panel, RenderedFigure, interval_line, render
 from steer_core.reports.files import ReportFiles, bundle
 from steer_core.reports.frontier import FrontierSection, frontier_sections
@@ -26,6 +27,7 @@ def build_leaderboard(
     versions: Mapping[str, str] | None = None,
     behaviors: pl.DataFrame | None = None,
     frontier: pl.DataFrame | None = None,
+    pairs: pl.DataFrame | None = None,
 ) -> ReportFiles:
     """Builds the page that ranks cells, with a section for every (goal space, probe).
 
@@ -38,6 +40,7 @@ def build_leaderboard(
         behaviors: rows of `schemas.SweepFindings` of all cells with the columns `model` and `method` added; None or
             empty leaves the section out.
         frontier: rows of `schemas.Frontier`; None or empty leaves the section out.
+        pairs: rows of `schemas.ProfileContrasts`, cells of a model beside each other; None leaves the section out.
 
     Raises:
         ValueError: the table is empty, or a path of `cell_reports` is not relative.
@@ -83,6 +86,8 @@ def build_leaderboard(
     if frontier is not None and frontier.height:
         costs, of_costs = frontier_sections(frontier, controls, links)
         figures |= {figure.name: render(figure) for figure in of_costs}
+    beside_each_other, of_pairs = pair_sections(frontier, pairs)
+    figures |= {figure.name: render(figure) for figure in of_pairs}
     provenance = [("bench", bench), ("cells", f"{leaderboard.select('model', 'method').n_unique():,}")]
     provenance += sorted((versions or {}).items())
     html = page(
@@ -92,6 +97,7 @@ def build_leaderboard(
         sections=sections,
         behaviors=swept,
         costs=costs,
+        pairs=beside_each_other,
         provenance=provenance,
     )
     best = leaderboard.filter(~pl.col("method").is_in(list(controls))).sort("rank")

@@ -21,13 +21,22 @@ PANELS = 3
 NAME = 38
 
 
-def changes_figure(arms: Sequence[Mapping[str, Any]], changes: pl.DataFrame, suffix: str = "") -> Figure:
-    """The largest changes in units of the plain model's spread, setting by setting.
+def changes_figure(
+    arms: Sequence[Mapping[str, Any]],
+    changes: pl.DataFrame,
+    *,
+    name: str = "profile_changes",
+    title: str = "What differs apart from the request",
+    against: str = "the model as it is",
+) -> Figure:
+    """The largest changes in units of the spread of what they are held against, setting by setting.
 
     Args:
-        arms: rows of `profile_arms` that get a panel.
-        changes: rows of `profile_changes`.
-        suffix: of the figure's name.
+        arms: `arm_id` and `label` of what gets a panel.
+        changes: rows of `profile_changes`, or others with its columns.
+        name: of the figure.
+        title: of the figure.
+        against: what the differences are to, in words.
     """
     wide = changes.with_columns(unit=pl.col("difference") / pl.col("effect_size")).filter(
         pl.col("effect_size").is_not_null(), pl.col("effect_size") != 0.0, pl.col("low").is_not_null()
@@ -42,13 +51,13 @@ def changes_figure(arms: Sequence[Mapping[str, Any]], changes: pl.DataFrame, suf
         own = wide.filter(pl.col("arm_id") == arm["arm_id"])
         own = own.sort("different", pl.col("effect_size").abs(), descending=True).head(MOST)
         if own.height:
-            title = str(arm["label"]) if len(arms) > 1 else ""
-            panels.append(Panel(title[:60], _changes(own), 5.6, 1.0 + 0.24 * own.height))
-    alt = "Dots are differences to the model as it is with 95 percent intervals; coloured ones stand among all"
-    note = "" if panels else "Nothing to draw: no difference can be told in standard deviations of the model as it is."
+            head = str(arm["label"]) if len(arms) > 1 else ""
+            panels.append(Panel(head[:60], _changes(own, against), 5.6, 1.0 + 0.24 * own.height))
+    alt = f"Dots are differences to {against} with 95 percent intervals; coloured ones stand among all"
+    note = "" if panels else f"Nothing to draw: no difference can be told in standard deviations of {against}."
     return Figure(
-        f"profile_changes{suffix}",
-        "What differs apart from the request",
+        name,
+        title,
         alt,
         tuple(panels),
         wide.select(columns),
@@ -56,7 +65,7 @@ def changes_figure(arms: Sequence[Mapping[str, Any]], changes: pl.DataFrame, suf
     )
 
 
-def _changes(rows: pl.DataFrame) -> Callable[[Any], None]:
+def _changes(rows: pl.DataFrame, against: str) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         names = []
         for y, row in enumerate(rows.iter_rows(named=True)):
@@ -66,7 +75,7 @@ def _changes(rows: pl.DataFrame) -> Callable[[Any], None]:
             names.append(name if len(name) <= NAME else f"{name[: NAME - 1]}…")
         axes.axvline(0.0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.set_yticks(range(len(names)), names, color=INK)
-        axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="difference, in standard deviations of the model as it is")
+        axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=f"difference, in standard deviations of {against}")
         axes.grid(axis="x")
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)

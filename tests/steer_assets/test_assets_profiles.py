@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 import yaml
 
+from schemas import ProfileRefusals
 from steer_assets.assets import nodes_of
 from steer_assets.settings import registry
+from steer_core.evaluation.profiles import asking as core
 from steer_core.generation.engines.transformers import TransformersBackend
 
 SHARED, GRID, BOARD = "group:small_shared", "group:small_cells", "group:small_leaderboard"
@@ -27,6 +29,8 @@ PART = {
     "kind": "vector", "estimator": "mean-difference", "unit": "residual_fraction", "strengths": [-0.3, 0.3],
     "on_probe": [0.1, 0.3],
 }  # fmt: skip
+#: A prompt as a control that says something.
+TOLD = {"parts": [{"kind": "prompt", "strategy": "direct"}], "control": True}
 TABLES = {"profile_arms", "profile_responses", "profile_answers", "option_scores", "profile_vectors", "profile_values",
           "profile_figures", "profile_changes"}  # fmt: skip
 
@@ -59,11 +63,11 @@ def asked(monkeypatch):
     return rows
 
 
-def configure(workplace, profiles=("facts", "free", "named", "near"), **changes):
+def configure(workplace, profiles=("facts", "free", "named", "near"), methods=(), **changes):
     (workplace.folder / "profiles.yaml").write_text(yaml.safe_dump(PROFILES))
-    workplace.bench = {**workplace.bench, "methods": ["rewrite", "pushed"]}
+    workplace.bench = {**workplace.bench, "methods": ["rewrite", *methods, "pushed"]}
     workplace.configure(
-        methods={"pushed": {"parts": [PART]}},
+        methods={"pushed": {"parts": [PART]}, "told": TOLD},
         **{
             "corpus": {"sources": [{"kind": "grammar", "n_texts": 120, "seed": 3}], "min_words": 10},
             "probes": [
@@ -78,7 +82,8 @@ def configure(workplace, profiles=("facts", "free", "named", "near"), **changes)
             "batch_size": 32,
             "profiles": list(profiles),
             "profiled": {
-                "asked": [{"text_length": 0.4}], "budget": {"profile": profiles[0], "most": 0.2},
+                "asked": [{"text_length": 0.4}],
+                "budget": {"profile": "facts", "most": 0.2} if "facts" in profiles else None,
             } if profiles else {},
         } | changes,
     )  # fmt: skip
@@ -142,11 +147,19 @@ def test_a_cell_is_profiled_once_and_a_further_profile_asks_only_what_is_new(wor
     assert points.filter(method="rewrite").select("arm_id", "cost").row(0) == ("plain", 0.0)
     pages = [path.read_text() for path in (workplace.root / "small/leaderboard_page").rglob("*.html")]
     assert any("Effect against side effect" in page for page in pages)
+    # one method that steers is beside nobody
+    assert read(workplace.table("profile_pairs")).height == 0
+    assert set(points["outdated"]) == {""}
 
     # one more profile: only its options are scored, in all arms; nothing is written or read again
     configure(workplace, ("facts", "free", "named", "near", "more"))
     workplace.materialize('key:"small/profile_items"')
     before = dict(asked)
+    # until it is, the board says who lacks it
+    workplace.materialize(BOARD)
+    assert dict(read(workplace.table("frontier")).select("method", "outdated").unique().iter_rows()) == {
+        "pushed": "more", "rewrite": "",
+    }  # fmt: skip
     status, _ = workplace.materialize('key:"small/profiles"', CELL)
     assert (status["profile_arms"], status["option_scores"]) == ("unchanged", "written")
     assert asked["generate"] == before["generate"]
@@ -168,3 +181,58 @@ def test_a_bench_without_profiles_has_nothing_of_them(workplace):
     assert 'id="profiles"' not in page
     status, _ = workplace.materialize(BOARD)
     assert "frontier" not in status
+
+
+def test_cells_that_are_asked_for_the_same_are_held_beside_each_other(workplace):
+    configure(workplace, ("free",), methods=("told",))
+    workplace.materialize(SHARED)
+    for cell in ("told|embedded", CELL):
+        workplace.materialize(GRID, cell)
+    found = read(workplace.table("profile_contrasts", CELL))
+    assert set(found.select("method", "other_method").rows()) == {("pushed", "told")}
+    assert set(found["request"]) == {'{"text_length":0.4}'}
+    means = {
+        cell: read(workplace.table("profile_values", cell))
+        .filter(pl.col("metric") == "n_words", pl.col("arm_id").is_in(found[side].unique().implode()))["value"]
+        .mean()
+        for cell, side in ((CELL, "arm_id"), ("told|embedded", "other_arm_id"))
+    }
+    words = found.filter(metric="n_words").row(0, named=True)
+    assert words["difference"] == pytest.approx(means[CELL] - means["told|embedded"])
+    page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
+    assert "Beside the controls" in page
+    assert "pushed against told, asked for text length +0.4" in page
+    # on the board, each pair once, the better first
+    status, _ = workplace.materialize(BOARD)
+    assert status["profile_pairs"] == "written"
+    pairs = read(workplace.table("profile_pairs"))
+    assert pairs.select("method", "other_method").n_unique() == 1
+    assert pairs.height == found.height
+    pages = [path.read_text() for path in (workplace.root / "small/leaderboard_page").rglob("*.html")]
+    assert any("Cells beside each other" in page for page in pages)
+
+
+def test_a_setting_that_the_engine_refuses_is_missing_values_and_ends_nothing(workplace, monkeypatch):
+    configure(workplace, ("free",))
+    workplace.materialize(SHARED)
+    own = core.refusals_of
+
+    def refusing(profile, every, run, decoding):
+        arms = [one.arm.arm_id for one in every if one.arm.interventions]
+        rows = [(arm, profile, "cannot add here") for arm in dict.fromkeys(arms)]
+        return pl.concat(
+            [own(profile, every, run, decoding), pl.DataFrame(rows, ProfileRefusals.dtypes(), orient="row")]
+        )
+
+    monkeypatch.setattr(core, "refusals_of", refusing)
+    workplace.materialize(GRID, CELL)
+    values = read(workplace.table("profile_values", CELL))
+    refused = read(workplace.table("profile_refusals", CELL))["arm_id"]
+    assert len(refused) >= 2
+    plain, other = values.filter(arm_id="plain"), values.filter(pl.col("arm_id").is_in(refused.implode()))
+    assert set(other["missing"]) == {"cannot add here"}
+    assert other.height == len(refused) * plain.height
+    changes = read(workplace.table("profile_changes", CELL)).filter(pl.col("arm_id").is_in(refused.implode()))
+    assert changes["p"].null_count() == changes.height > 0
+    page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
+    assert "cannot add here" in page

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.digest import digest_json
 from schemas.profile_spec import ProfileSpec
-from schemas.profiles import OptionScores, ProfileItems, ProfileVectors, ScoredTexts
+from schemas.profiles import OptionScores, ProfileItems, ProfileRefusals, ProfileVectors, ScoredTexts
 from schemas.specs import Decoding
 from steer_core.evaluation.arms import Arm, Asked, Item, pair
 from steer_core.evaluation.profiles.kind import load_kind
@@ -30,7 +30,7 @@ from steer_core.tables.errors import SteerworksError
 from steer_core.tables.journal import Journal
 
 #: Bumped when the same items and arms give other tables.
-VERSION = "2"
+VERSION = "3"
 #: Continuations that are scored between two writes to the journal.
 BLOCK = 4096
 #: Decoding of plans of which nothing is written; part of their ids.
@@ -131,10 +131,10 @@ def score_options(
     """
     backend = run.asking
     identity = backend.model_identity
-    refused = {one.arm.arm_id: _refusal(one, run, "score") for one in {o.arm.arm_id: o for o in asked}.values()}
+    refused = _refused(asked, run, "score")
     rows: list[tuple[Asked, int, Plan | None, Plan | None]] = []
     for one in asked:
-        able = refused[one.arm.arm_id] is None
+        able = one.arm.arm_id not in refused
         plan = one.plan(identity, FORCED) if able else None
         nothing = None
         if able and one.item.of in bare:
@@ -148,19 +148,27 @@ def score_options(
         option = one.item.continuations[k]
         own, tokens = scores[plan.id, option] if plan is not None else (None, 0)
         alone = scores[nothing.id, option][0] if nothing is not None else None
-        why = refused[one.arm.arm_id] or (OVERLONG if own is None else None)
+        why = refused.get(one.arm.arm_id) or (OVERLONG if own is None else None)
         head = (one.arm.arm_id, one.item.of, one.item.item_id, k)
         table.append((*head, own, tokens if own is not None else 0, len(option.encode()), alone, why))
     return pl.DataFrame(table, schema=OptionScores.dtypes(), orient="row")
 
 
-def _refusal(one: Asked, run: Run, verb: Verb) -> str | None:
-    """Why an engine cannot do that under what an arm does, or at all; None where it can."""
-    try:
-        run.asking.capabilities.refuse(one.plan(run.asking.model_identity, FORCED), verb)
-    except SteerworksError as error:
-        return str(error)
-    return None
+def refusals_of(profile: str, asked: Sequence[Asked], run: Run, decoding: Decoding) -> pl.DataFrame:
+    """Settings in which an engine cannot write answers to a profile, as drawn, as rows of `profile_refusals`."""
+    rows = [(arm, profile, why) for arm, why in _refused(asked, run, "generate", decoding).items()]
+    return pl.DataFrame(rows, schema=ProfileRefusals.dtypes(), orient="row")
+
+
+def _refused(asked: Sequence[Asked], run: Run, verb: Verb, decoding: Decoding = FORCED) -> dict[str, str]:
+    """Arms under which an engine cannot do that, with what it says; all of them where it cannot at all."""
+    found = {}
+    for arm, one in {one.arm.arm_id: one for one in asked}.items():
+        try:
+            run.asking.capabilities.refuse(one.plan(run.asking.model_identity, decoding), verb)
+        except SteerworksError as error:
+            found[arm] = str(error)
+    return found
 
 
 def _scored(
@@ -196,13 +204,12 @@ def encode_texts(asked: Sequence[Asked], run: Run) -> pl.DataFrame:
     backend = run.asking
     plans = [one.plan(backend.model_identity, FORCED) for one in asked]
     # the mean is over all of a prompt: words in front would draw all texts together, whatever they do to the model
-    refused = {
-        one.arm.arm_id: SAID_IN_FRONT if one.arm.system is not None else _refusal(one, run, "embed")
-        for one in {o.arm.arm_id: o for o in asked}.values()
-    }
+    said = {one.arm.arm_id: SAID_IN_FRONT for one in asked if one.arm.system is not None}
+    refused = _refused(asked, run, "embed") | said
     context = backend.capabilities.max_context
     why = [
-        refused[one.arm.arm_id] or (OVERLONG if context is not None and backend.prompt_tokens(plan) > context else None)
+        refused.get(one.arm.arm_id)
+        or (OVERLONG if context is not None and backend.prompt_tokens(plan) > context else None)
         for one, plan in zip(asked, plans, strict=True)
     ]
     able = [k for k, reason in enumerate(why) if reason is None]

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +31,24 @@ from steer_core.statistics import clustered_mean, exchange_p, holm, paired_contr
 from steer_core.tables.errors import SteerworksError
 
 #: Bumped when the same values give other changes.
-VERSION = "1"
+VERSION = "2"
 #: Chance of a wrong `different` among all of a cell.
 LEVEL = 0.05
 #: Random exchanges behind each p, at the least; more where there are many tests.
 DRAWS = 10_000
+#: Cells among which a difference can stand, at the least.
+CELLS = 20
 
 
-def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> pl.DataFrame:
+def changes_of(
+    values: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+    cells: int = CELLS,
+    digests: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
     """Every setting against the model as it is, metric by metric.
 
     Args:
@@ -46,6 +56,8 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
         items: rows of `profile_items`: which cluster an item is of.
         seed: of the exchanges.
         draws: of them, at the least.
+        cells: among how many cells one may have to stand (`frontier`): p is resolved as finely as that takes.
+        digests: profile -> what tells whether it was edited since (`kind.digests`).
 
     Returns:
         Rows of `profile_changes`, arm by arm; none of the plain model itself.
@@ -55,14 +67,48 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
     """
     if values.height and PLAIN not in values["arm_id"]:
         raise SteerworksError("profiles of a cell without those of the plain model: there is nothing to compare with")
+    steered = values.filter(pl.col("arm_id") != PLAIN)
+    plain = values.filter(pl.col("arm_id") == PLAIN).drop("arm_id")
+    beside = steered.select("arm_id").unique(maintain_order=True).join(plain, how="cross", maintain_order="left_right")
+    found = compared(steered, beside, items, seed=seed, draws=draws, cells=cells)
+    of = pl.lit("") if digests is None else pl.col("profile").replace_strict(dict(digests), default="")
+    return found.with_columns(asked=of.cast(pl.String)).select(ProfileChanges.names())
+
+
+def compared(
+    values: pl.DataFrame,
+    others: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    cells: int = CELLS,
+) -> pl.DataFrame:
+    """Each group of values against the others of its key, metric by metric, item by item, corrected for all rows.
+
+    Args:
+        values: rows of `profile_values` by `arm_id`, whatever that names.
+        others: what each of these is held against, under the same `arm_id`.
+        items: rows of `profile_items`: which cluster an item is of.
+        seed: of the exchanges.
+        draws: of them, at the least.
+        cells: among how many tables like this one a row may have to stand.
+
+    Returns:
+        Columns of `profile_changes` but for `asked`; the others' values stand in those named `plain_...`.
+    """
     keys = ["arm_id", "profile", "metric"]
-    shares = values.group_by(keys).agg(missing=pl.col("value").null_count() / pl.len())
-    missing = {tuple(key): share for *key, share in shares.iter_rows()}
-    means = values.group_by(*keys, "item_id", maintain_order=True).agg(pl.col("value").mean())
-    plain = means.filter(pl.col("arm_id") == PLAIN).select(*keys[1:], "item_id", value_plain="value")
+    sides = []
+    for side, name in ((values, "value"), (others, "value_plain")):
+        of_item = side.group_by(*keys, "item_id", maintain_order=True)
+        sides.append(of_item.agg(pl.col("value").mean().alias(name)))
+    missing, lacking = (
+        {tuple(k): v for *k, v in side.group_by(keys).agg(pl.col("value").null_count() / pl.len()).iter_rows()}
+        for side in (values, others)
+    )
     pairs = (
-        means.filter(pl.col("arm_id") != PLAIN)
-        .join(plain, on=[*keys[1:], "item_id"], how="left", maintain_order="left")
+        sides[0]
+        .join(sides[1], on=[*keys, "item_id"], how="left", maintain_order="left")
         .join(items.select("item_id", "cluster"), on="item_id", how="left", maintain_order="left")
         .with_columns(pl.col("cluster").fill_null(pl.col("item_id")))
     )
@@ -77,16 +123,16 @@ def changes_of(values: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0, draw
         spread = float(two[both].std(ddof=1)) if both.sum() > 1 else 0.0
         size = found.difference / spread if found.difference is not None and spread > 0.0 else None
         head = (arm, profile, metric, found.value, found.control_value, found.difference, found.low, found.high, size)
-        lacking = missing[arm, profile, metric], missing.get((PLAIN, profile, metric), 1.0)
-        rows.append((head, found.n, found.n_clusters, *lacking))
+        shares = missing[arm, profile, metric], lacking.get((arm, profile, metric), 1.0)
+        rows.append((head, found.n, found.n_clusters, *shares))
         sums.append(cluster_sums(one[both] - two[both], of[both]))
-    p = p_of(sums, draws, seed)
-    adjusted = holm(p)
+    p = p_of(sums, draws, seed, cells)
     table = [
-        (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *lacking)
-        for (head, n, g, *lacking), a, b in zip(rows, p, adjusted, strict=True)
+        (*head, _or_none(a), _or_none(b), bool(b <= LEVEL), n, g, *shares)
+        for (head, n, g, *shares), a, b in zip(rows, p, holm(p), strict=True)
     ]
-    return pl.DataFrame(table, schema=ProfileChanges.dtypes(), orient="row")
+    schema = {name: kind for name, kind in ProfileChanges.dtypes().items() if name != "asked"}
+    return pl.DataFrame(table, schema=schema, orient="row")
 
 
 def changes_between(
@@ -138,12 +184,12 @@ def cluster_sums(differences: Floats, clusters: NDArray[Any]) -> Floats:
     return np.bincount(np.unique(clusters, return_inverse=True)[1], weights=differences).astype(np.float64)
 
 
-def p_of(sums: Sequence[Floats], draws: int, seed: int) -> Floats:
-    """Two-sided p of each test, from its cluster sums."""
+def p_of(sums: Sequence[Floats], draws: int, seed: int, cells: int = CELLS) -> Floats:
+    """Two-sided p of each test, from its cluster sums; fine enough for one to stand among all of that many cells."""
     if not sums:
         return np.empty(0)
-    # with fewer draws not even the smallest p of all could be called different, here or among twenty cells
-    draws = max(draws, math.ceil(20 * len(sums) / LEVEL))
+    # with fewer draws not even the smallest p of all could be called different, here or among all cells
+    draws = max(draws, math.ceil(cells * len(sums) / LEVEL))
     longest = max(map(len, sums))
     wide = np.full((longest, len(sums)), np.nan)
     for k, own in enumerate(sums):

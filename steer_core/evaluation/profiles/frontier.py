@@ -16,7 +16,7 @@ from schemas.profiles import PLAIN, Frontier
 from steer_core.evaluation.profiles.changes import LEVEL
 
 #: Bumped when the same tables give another frontier.
-VERSION = "1"
+VERSION = "2"
 
 
 def frontier_of(
@@ -27,6 +27,7 @@ def frontier_of(
     profile: str = "",
     metric: str = "",
     better: int = 1,
+    digests: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Points of all cells.
 
@@ -37,6 +38,8 @@ def frontier_of(
         profile: whose capability the cost is; empty where there is none.
         metric: the capability.
         better: 1 where more of it is better, -1 where less is.
+        digests: profile -> what it is now (`kind.digests`): what a cell says of an earlier one counts for nothing, and
+            is named. None: whatever a cell says is taken.
 
     Returns:
         Rows of `frontier`, by probe, model, error.
@@ -51,12 +54,14 @@ def frontier_of(
         "model", "method", "arm_id", "label", "probe_arm", headline=pl.col("role") == "request"
     )
     cell = ["model", "method", "arm_id"]
+    outdated = _outdated(changes, digests)
+    current = changes.join(outdated, on=["model", "method", "profile"], how="anti")
     lost = [(-better * pl.col(c)).alias(n) for n, c in _ends(better).items()]
-    cost = changes.filter(pl.col("profile") == profile, pl.col("metric") == metric).select(*cell, *lost)
+    cost = current.filter(pl.col("profile") == profile, pl.col("metric") == metric).select(*cell, *lost)
     # what is called different on one page of several cells is corrected for how many they are, too
     n_cells = changes.select("model", "method").n_unique()
-    changes = changes.with_columns(different=(pl.col("p_adjusted") <= LEVEL / max(n_cells, 1)).fill_null(False))
-    counts = changes.group_by(cell).agg(
+    current = current.with_columns(different=(pl.col("p_adjusted") <= LEVEL / max(n_cells, 1)).fill_null(False))
+    counts = current.group_by(cell).agg(
         n_different=pl.col("different").sum().cast(pl.Int64),
         n_metrics=pl.col("p_adjusted").is_not_null().sum().cast(pl.Int64),
     )
@@ -67,11 +72,27 @@ def frontier_of(
         .with_columns(pl.col("n_different", "n_metrics").fill_null(0))
         .with_columns(profile=pl.lit(profile), metric=pl.lit(metric))
     )
+    named = outdated.sort("profile").group_by("model", "method").agg(outdated=pl.col("profile").str.join(", "))
     rows = pl.concat([_nothing_asked(errors, arms, profile, metric), points.select(_COLUMNS)])
+    rows = rows.join(named, on=["model", "method"], how="left", maintain_order="left")
+    rows = rows.with_columns(pl.col("outdated").fill_null(""))
     return _with_best(rows).select(Frontier.names()).sort("probe", "model", "error", "method", nulls_last=True)
 
 
-_COLUMNS = [n for n in Frontier.names() if n != "best"]
+_COLUMNS = [n for n in Frontier.names() if n not in ("best", "outdated")]
+
+
+def _outdated(changes: pl.DataFrame, digests: Mapping[str, str] | None) -> pl.DataFrame:
+    """Profiles of each cell that are no longer what it was asked: `model`, `method`, `profile`."""
+    keys = ["model", "method", "profile"]
+    asked = changes.select(*keys, "asked").unique()
+    if digests is None:
+        return asked.select(keys).clear()
+    now = pl.DataFrame({"profile": list(digests), "now": list(digests.values())}, schema_overrides={"now": pl.String})
+    wanted = asked.select("model", "method").unique().join(now.select("profile"), how="cross")
+    # edited since, taken out of the bench, or new to it
+    both = asked.join(wanted, on=keys, how="full", coalesce=True).join(now, on="profile", how="left")
+    return both.filter(pl.col("asked").ne_missing(pl.col("now"))).select(keys).unique()
 
 
 def _ends(better: int) -> Mapping[str, str]:

@@ -41,9 +41,11 @@ from steer_core.statistics import Estimate
 from steer_core.tables.errors import ConfigError
 
 #: Bumped when the same answers give other tables, whatever the kind.
-VERSION = "1"
+VERSION = "2"
 #: Group of the figures over all items.
 ALL = "all"
+#: Metric of items that could be answered in no setting.
+ANSWERED = "answered"
 #: What a kind's `items` gives: contract `profile_items` less what the kind does not know.
 ITEMS = {n: t for n, t in ProfileItems.dtypes().items() if n not in ("profile", "form")}
 #: What its `measure` gives.
@@ -169,6 +171,26 @@ def value_rows(rows: Iterable[tuple[str, str, int, str, float | None, str | None
     return pl.DataFrame(list(rows), schema=VALUES, orient="row")
 
 
+def with_refused(values: pl.DataFrame, found: Found, refusals: pl.DataFrame) -> pl.DataFrame:
+    """Values of a profile, and those that settings lack since the engine refused them: missing, with what it said.
+
+    Args:
+        values: rows of `VALUES`.
+        found: what came back.
+        refusals: rows of `profile_refusals` of this profile.
+
+    Returns:
+        With a row for each value that the other settings have; one an item where none has any.
+    """
+    if not refusals.height:
+        return values
+    known = values.select("item_id", "sample_index", "metric").unique(maintain_order=True)
+    if not known.height:
+        known = found.items.select("item_id", sample_index=pl.lit(0, pl.Int64), metric=pl.lit(ANSWERED))
+    lacking = refusals.select("arm_id", missing="why").join(known, how="cross", maintain_order="left_right")
+    return pl.concat([values, lacking.with_columns(value=pl.lit(None, pl.Float64)).select(list(VALUES))])
+
+
 def metrics_of(spec: ProfileSpec) -> Mapping[str, Metric]:
     """What the metrics of a profile are."""
     known: Mapping[str, Metric] = getattr(load_kind(spec), "METRICS", {})
@@ -220,6 +242,17 @@ def follows(spec: ProfileSpec) -> list[Any]:
     path = getattr(getattr(spec, "set", None), "path", None)
     found = [spec.spec_hash, kind.VERSION, own(spec) if own is not None else None]
     return found if path is None else [*found, digest_of_files(path)]
+
+
+def digests(specs: Iterable[ProfileSpec], items: pl.DataFrame) -> dict[str, str]:
+    """Profile -> what tells whether it was edited: all that its values follow from, and its items.
+
+    Args:
+        specs: profiles.
+        items: rows of `profile_items` of all.
+    """
+    asked = dict(items.group_by("profile").agg(pl.col("item_id").sort()).iter_rows())
+    return {spec.name: digest_json([follows(spec), asked.get(spec.name, [])]) for spec in specs}
 
 
 def digest_of_files(place: str) -> str:

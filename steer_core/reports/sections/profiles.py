@@ -11,6 +11,7 @@ import polars as pl
 from schemas.profiles import PLAIN
 from steer_core.evaluation.profiles.changes import LEVEL, Allowed, strongest_within
 from steer_core.evaluation.profiles.kind import capability_of_bench, shown
+from steer_core.reports.beside import Beside, beside
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
 from steer_core.reports.numbers import listed, number, plural, signed
@@ -62,6 +63,7 @@ class ProfilesSection:
         missing: what has no value, and why.
         figures: names of what is drawn over all profiles.
         undrawn: what the plot of changes leaves out, as a sentence; empty where it leaves out nothing.
+        beside: the cell beside the controls that were asked for the same; None where there is none.
     """
 
     sentences: tuple[str, ...]
@@ -75,6 +77,7 @@ class ProfilesSection:
     missing: tuple[str, ...]
     figures: tuple[str, ...]
     undrawn: str
+    beside: Beside | None
 
 
 def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
@@ -111,6 +114,7 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
                 diagram.name if diagram is not None else "",
             )
         )
+    contrasts, of_controls = _beside(tables, rows)
     content = ProfilesSection(
         sentences=tuple(_sentences(rows, changes)),
         together=tuple(_together(rows, tables.profiles.get("profile_synergy"))),
@@ -123,8 +127,18 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         missing=tuple(_missing(values)),
         figures=tuple(f.name for f in drawn),
         undrawn=_undrawn(used, changes),
+        beside=contrasts,
     )
-    return [Section("profiles.html.jinja", content, (("profiles", "Profiles"),), (*drawn, *reliability))]
+    every = (*drawn, *of_controls, *reliability)
+    return [Section("profiles.html.jinja", content, (("profiles", "Profiles"),), every)]
+
+
+def _beside(tables: CellTables, arms: Sequence[Mapping[str, Any]]) -> tuple[Beside | None, tuple[Figure, ...]]:
+    """The cell beside its controls, where it was asked for something."""
+    rows = tables.profiles.get("profile_contrasts")
+    if rows is None or not any(r["role"] == "request" for r in arms):
+        return None, ()
+    return beside(rows, sorted(tables.control_steerability), "profile_beside")
 
 
 def _undrawn(used: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> str:

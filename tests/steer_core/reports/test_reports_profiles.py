@@ -8,7 +8,7 @@ import pytest
 from fixture_tables import cell_tables, leaderboard_table
 from page_reader import read
 
-from schemas import Frontier, ProfileArms, ProfileFigures, ProfileItems, ProfileValues
+from schemas import Frontier, ProfileArms, ProfileContrasts, ProfileFigures, ProfileItems, ProfileValues
 from schemas.profile_spec import BudgetSpec
 from schemas.profiles import PLAIN
 from steer_core.evaluation.profiles.changes import changes_of
@@ -169,14 +169,24 @@ def point(method, arm, error, cost, n_different=0, **more):
     return {
         "model": "embedded", "method": method, "probe": "main", "arm_id": arm, "label": f"{arm} of {method}",
         "headline": True, "error": error, "error_low": error - 0.05, "error_high": error + 0.05, "profile": "facts",
-        "metric": "right answers", "cost": cost, "cost_low": cost - 0.02, "cost_high": cost + 0.02,
-        "n_different": n_different, "n_metrics": 5, "best": False,
+        "metric": "right answers", "cost": cost, "cost_low": (cost or 0.0) - 0.02, "cost_high": (cost or 0.0) + 0.02,
+        "n_different": n_different, "n_metrics": 5, "best": False, "outdated": "",
     } | more  # fmt: skip
 
 
-def board(*rows):
+def board(*rows, pairs=None):
     frontier = typed(rows, Frontier) if rows else None
-    return build_leaderboard(leaderboard_table(), bench="b", frontier=frontier)
+    return build_leaderboard(leaderboard_table(), bench="b", frontier=frontier, pairs=pairs)
+
+
+def pair(one, other, metric="words", difference=1.0, different=True, **more):
+    return {
+        "model": "embedded", "method": one, "other_method": other, "request": UP, "arm_id": "used", "other_arm_id": "a",
+        "profile": "free", "metric": metric, "value": 3.0 + difference, "other_value": 3.0, "difference": difference,
+        "low": difference - 0.2, "high": difference + 0.2, "effect_size": difference / 2.0, "p": 0.001 if different else 0.5,
+        "p_adjusted": 0.01 if different else 1.0, "different": different, "n": 40, "n_clusters": 40, "missing": 0.0,
+        "other_missing": 0.0,
+    } | more  # fmt: skip
 
 
 def test_the_board_has_effect_against_side_effect_where_there_is_a_frontier():
@@ -228,3 +238,59 @@ def test_a_method_that_is_asked_for_two_things_is_told_with_what_was_asked():
     found = read(board(*both).files["report.html"])
     assert "Known to change the model apart from the request: direct at a of direct (2 of 5)." in found.said
     assert "Not known to: direct at b of direct." in found.said
+
+
+def test_a_page_says_what_the_cell_differs_in_from_each_control_that_was_asked_for_the_same():
+    rows = [pair("here", "copy"), pair("here", "copy", "sentences", 0.1, different=False)]
+    found = content(profiled() | {"profile_contrasts": typed(rows, ProfileContrasts)}).beside
+    assert found.sentences == (
+        "here against copy, asked for formality +0.4: 1 of 2 figures differs: words (free) +1.000.",
+    )
+    assert [r["metric"] for r in found.stands] == ["words"]
+    assert found.n_tests == 2
+    none = [pair("here", "copy", "words", 0.1, different=False)]
+    deaf = content(profiled() | {"profile_contrasts": typed(none, ProfileContrasts)}).beside
+    assert deaf.sentences == ("here against copy, asked for formality +0.4: none of 1 figure can be told apart.",)
+    few = [pair("here", "copy", "words", 0.1, different=False, n_clusters=3)]
+    assert (
+        "these items are too few"
+        in content(profiled() | {"profile_contrasts": typed(few, ProfileContrasts)}).beside.sentences[0]
+    )
+
+
+def test_who_is_beside_nobody_is_named_on_the_page():
+    tables = profiled() | {"profile_contrasts": ProfileContrasts.empty()}
+    plain = replace(cell(tables), control_steerability={"copy": pl.DataFrame()})
+    (section,) = sections(plain, [])
+    assert section.content.beside.alone == "Beside no other: copy, without a request and a current profile in common."
+    # the model as it is was asked for nothing: there is nothing to hold beside anything
+    (section,) = sections(
+        cell(profiled(arms={PLAIN: ARMS[PLAIN]}) | {"profile_contrasts": ProfileContrasts.empty()}), []
+    )
+    assert section.content.beside is None
+
+
+def test_the_page_and_the_board_draw_cells_beside_each_other():
+    rows = typed([pair("here", "copy"), pair("here", "copy", "sentences", 0.1, different=False)], ProfileContrasts)
+    report = build_cell_report(cell(profiled() | {"profile_contrasts": rows}))
+    found = read(report.files["report.html"])
+    assert found.unbalanced == []
+    assert "Beside the controls" in found.said
+    assert "fig-profile_beside" in found.ids
+    costs = [point("direct", "a", 0.3, 0.1, 2), point("tuned", "a", 0.4, 0.0)]
+    pairs = typed([pair("direct", "tuned")], ProfileContrasts)
+    whole = read(board(*costs, pairs=pairs).files["report.html"])
+    assert whole.unbalanced == []
+    assert "direct against tuned, asked for formality +0.4: 1 of 1 figure differs: words (free) +1.000." in whole.said
+    assert "fig-pairs_1" in whole.ids
+    # one method is no pair
+    assert "pairs-1" not in read(board(costs[0], pairs=pairs.clear()).files["report.html"]).ids
+    # two that have nothing in common are named
+    assert "Beside no other: direct and tuned" in read(board(*costs, pairs=pairs.clear()).files["report.html"]).said
+
+
+def test_a_cell_that_was_profiled_before_an_edit_is_named_with_what_was_edited():
+    old = point("direct", "a", 0.3, None, 0, cost_low=None, cost_high=None, n_metrics=0, outdated="facts")
+    found = read(board(old, point("tuned", "a", 0.4, 0.0)).files["report.html"])
+    assert "count for nothing until they are run again: direct (facts)." in found.said
+    assert "profiled before facts changed" in found.said

@@ -7,12 +7,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from schemas import OptionScores, ProfileArms, ProfileItems, ProfileVectors, Responses, ScoredTexts
+from schemas import OptionScores, ProfileArms, ProfileItems, ProfileRefusals, ProfileVectors, Responses, ScoredTexts
 from schemas.profiles import PLAIN
 from schemas.specs import ModelSpec
-from steer_core.evaluation.profiles import asking
-from steer_core.evaluation.profiles.asking import FORCED, OVERLONG, asked_of, encode_texts, items_table, score_options
+from steer_core.evaluation.profiles import asking, kind
+from steer_core.evaluation.profiles.asking import (
+    FORCED,
+    OVERLONG,
+    asked_of,
+    encode_texts,
+    items_table,
+    refusals_of,
+    score_options,
+)
 from steer_core.evaluation.profiles.kinds.choices import ChoicesProfile
+from steer_core.evaluation.profiles.kinds.safety import SafetyProfile
 from steer_core.evaluation.profiles.kinds.seat import SeatProfile
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.forced import score_all
@@ -26,6 +35,7 @@ from steer_core.tables.errors import SteerworksError
 
 FACTS = ChoicesProfile.model_validate({"name": "facts", "set": {"kind": "choices", "shipped": "tales-facts", "n": 4}})
 CHAT = ChoicesProfile.model_validate({"name": "chat", "set": {"kind": "choices", "chat": True, "first": 2}})
+SAFETY = SafetyProfile.model_validate({"name": "safety"})
 SEAT = SeatProfile.model_validate({"name": "seat", "set": {"kind": "seat", "tests": ["flowers-insects"]}})
 
 
@@ -256,3 +266,35 @@ def test_words_in_front_are_no_part_of_where_a_text_lies(backend, tmp_path):
     told = places.filter(pl.col("arm_id") == "told")
     assert set(told["missing"]) == {"what is said in front would be part of the mean over the text"}
     assert places.filter(pl.col("arm_id") == PLAIN)["missing"].null_count() == told.height
+
+
+def test_a_setting_that_an_engine_cannot_write_under_is_known_with_what_it_says(backend, vector, tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "capabilities", replace(backend.capabilities, interventions=None))
+    asked = asked_of(arms_table(pushed=pushed(vector)), items_table([SAFETY]), "written")
+    found = check(refusals_of("safety", asked, run_of(backend, tmp_path), FORCED), ProfileRefusals)
+    assert found.rows() == [
+        ("pushed", "safety", "transformers backend cannot apply interventions; use transformers or vllm")
+    ]
+    # how answers are drawn counts, too
+    monkeypatch.setattr(Counting, "capabilities", replace(backend.capabilities, seeds=False, keeps=False))
+    drawn = FORCED.model_copy(update={"temperature": 1.0})
+    sampled = refusals_of("safety", asked, run_of(backend, tmp_path), drawn)
+    assert sampled["arm_id"].to_list() == ["plain", "pushed"]
+    assert "cannot sample by seed" in sampled["why"][0]
+
+
+def test_values_of_a_refused_setting_are_missing_one_for_each_that_others_have():
+    items = items_table([SAFETY])
+    found = kind.Found.of("safety", items)
+    rows = [("plain", items["item_id"][k], s, "m", 0.5, None) for k in (0, 1) for s in (0, 1)]
+    refused = pl.DataFrame([("pushed", "safety", "cannot")], schema=ProfileRefusals.dtypes(), orient="row")
+    got = kind.with_refused(kind.value_rows(rows), found, refused)
+    added = got.filter(arm_id="pushed")
+    assert added.select("item_id", "sample_index", "metric").rows() == [r[1:4] for r in rows]
+    assert set(added["missing"]) == {"cannot"}
+    assert added["value"].null_count() == 4
+    # where nobody answered, each item is missing once
+    nobody = kind.with_refused(kind.value_rows([]), found, refused)
+    assert nobody["item_id"].to_list() == items["item_id"].to_list()
+    assert set(nobody["metric"]) == {"answered"}
+    assert kind.with_refused(kind.value_rows(rows), found, refused.clear()).height == 4

@@ -49,7 +49,7 @@ def change(method, arm, difference, p=0.5, metric="right answers", profile="fact
     low, high = (None, None) if difference is None else (difference - 0.05, difference + 0.02)
     return {
         "model": "m", "method": method, "arm_id": arm, "profile": profile, "metric": metric, "difference": difference,
-        "low": low, "high": high, "p_adjusted": p, "different": p is not None and p <= 0.05, "n": 10, "n_clusters": 10, "missing": 0.0,
+        "low": low, "high": high, "asked": "", "p_adjusted": p, "different": p is not None and p <= 0.05, "n": 10, "n_clusters": 10, "missing": 0.0,
         "plain_missing": 0.0,
     }  # fmt: skip
 
@@ -104,6 +104,28 @@ def test_where_less_is_better_a_rise_is_the_cost():
     found = points(errors(x={"headline": 0.4}), arms(x={"a": "headline"}), changes(change("x", "a", 0.1)), better=-1)
     row = one(found, method="x")
     assert (row["cost"], row["cost_low"], row["cost_high"]) == pytest.approx((0.1, 0.05, 0.12))
+
+
+def test_what_a_cell_says_of_a_profile_that_was_edited_since_counts_for_nothing_and_is_named():
+    of = {"facts": "new", "free": "same"}
+    rows = [
+        change("pushed", "a", -0.1, p=1e-6) | {"asked": "old"},
+        change("pushed", "a", 1.0, p=1e-6, metric="words", profile="free") | {"asked": "same"},
+        change("direct", "a", -0.2, p=1e-6) | {"asked": "new"},
+        change("direct", "a", 1.0, p=1e-6, metric="words", profile="free") | {"asked": "same"},
+    ]
+    found = points(*TWO[:2], changes(*rows), digests=of)
+    old, new = one(found, method="pushed", arm_id="a"), one(found, method="direct", arm_id="a")
+    assert (old["cost"], old["n_different"], old["n_metrics"], old["best"]) == (None, 1, 1, False)
+    assert (new["cost"], new["n_different"], new["n_metrics"], new["best"]) == (pytest.approx(0.2), 2, 2, True)
+    assert (old["outdated"], new["outdated"]) == ("facts", "")
+    # a profile that the cell was never asked, and one that the bench no longer has
+    grown = points(*TWO[:2], changes(*rows), digests={"free": "same", "more": "x", "facts": "old"})
+    assert dict(grown.filter(arm_id="a").select("method", "outdated").iter_rows()) == {
+        "pushed": "more", "direct": "facts, more",
+    }  # fmt: skip
+    shrunk = points(*TWO[:2], changes(*rows), digests={"free": "same"})
+    assert set(shrunk["outdated"]) == {"facts"}
 
 
 def test_the_plain_row_is_there_only_where_nothing_is_steered():
