@@ -171,6 +171,16 @@ class ProfileJudges(Contract, table="profile_judges", key=("profile", "rating"))
     )
 
 
+class ProfileReadings(Contract, table="profile_readings", key=("profile", "text_id", "metric")):
+    """What models make of the texts of written answers, each text once: coherence, perplexity."""
+
+    profile: str = column(description=_PROFILE)
+    text_id: str = column(description="Content hash of the text")
+    metric: str = column(min_length=1, description=_METRIC)
+    value: float = column(nullable=True, description="Value in the metric's own unit; null where it is missing")
+    missing: str = column(nullable=True, min_length=1, description="Why there is no value; null where there is one")
+
+
 class ProfileRefusals(Contract, table="profile_refusals", key=("arm_id", "profile")):
     """Settings in which a profile's prompts could not be answered: the engine cannot do what they ask for."""
 

@@ -32,6 +32,12 @@ def rating_model(cell: Cell, profile: ProfileSpec) -> ModelSpec | None:
     return registry().model(rater.model) if rater.model else cell.model
 
 
+def reading_models(cell: Cell, profile: ProfileSpec) -> dict[str, ModelSpec]:
+    """The models that read the answers to a profile, by what they give: `embed`, `log_probs`."""
+    named = kind.reads(profile)
+    return {what: cell.model if name is None else registry().model(name) for what, name in named.items()}
+
+
 def _profiles(cell: Cell) -> list[ProfileSpec]:
     """Profiles that are taken of a cell."""
     method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
@@ -53,8 +59,10 @@ def models_asked(cell: Cell) -> dict[str, ModelSpec]:
     """The models that a cell asks, by name, its own first; none where its method calls no model and nothing judges."""
     method = load_method(cell.method, cell.model, cell.bench, registry().goals_of(cell.bench))
     own = [cell.model] if method.traits.calls_model else []
+    # an encoder is no engine, and loads its weights itself
+    read = [m for p in _profiles(cell) for what, m in reading_models(cell, p).items() if what == "log_probs"]
     others = [registry().model(name) for part in parts_of(method) for name in part.asks(cell.model)]
-    return {m.name: m for m in [*own, *others, *judges_of(cell).values()]}
+    return {m.name: m for m in [*own, *others, *read, *judges_of(cell).values()]}
 
 
 def how_judged(cell: Cell) -> list[str]:

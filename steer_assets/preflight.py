@@ -17,6 +17,7 @@ from steer_assets.tables import Work
 from steer_core.corpus.contrasts import source_digests
 from steer_core.corpus.contrasts.grammar import check_levels
 from steer_core.evaluation.judges.load import check_judge
+from steer_core.evaluation.profiles import kind
 from steer_core.generation.engines import describe_engine, lacks, out_of_reach
 from steer_core.goals.scorer import load_scorer
 from steer_core.methods.load import load_method
@@ -105,6 +106,8 @@ def _cells(bench: BenchSpec, cells: Sequence[Cell]) -> Iterator[str]:
     wanted = {c.model.name: c.model for c in cells} | (
         {bench.meaning_model: registry().model(bench.meaning_model)} if bench.meaning_model else {}
     )
+    for profile in registry().profiles_of(bench).values():
+        wanted |= {name: registry().model(name) for name in kind.reads(profile).values() if name is not None}
     if bench.validated_by:
         wanted[bench.validated_by] = registry().model(bench.validated_by)
     broken = set()

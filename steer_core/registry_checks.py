@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior, MethodSpec
 from steer_core import extensions
-from steer_core.evaluation.profiles.kind import capability_of, capability_of_bench
+from steer_core.evaluation.profiles.kind import capability_of, capability_of_bench, reads
 from steer_core.tables.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,9 +105,10 @@ def _check_profiles(bench: BenchSpec, registry: Registry) -> None:
         ConfigError: says which name is unknown.
     """
     for name in bench.profiles:
-        judge = registry.profile(name).judge_model
-        if judge is not None:
-            registry.model(judge)
+        profile = registry.profile(name)
+        for model in (profile.judge_model, *reads(profile).values()):
+            if model is not None:
+                registry.model(model)
     for request in bench.profiled.asked or ():
         if odd := [goal for goal in request if goal not in bench.goals]:
             raise ConfigError(f"profiled.asked: goal {odd[0]!r} is not in the goal space ({', '.join(bench.goals)})")

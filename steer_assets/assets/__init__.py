@@ -52,6 +52,7 @@ _PROFILES = Node(
         profiles.option_scores,
         profiles.profile_vectors,
         profiles.own_profiles,
+        profiles.profile_readings,
         profiles.profile_judgements,
         profiles.profile_values,
         profile_changes.profile_changes,

@@ -14,6 +14,7 @@ from schemas import (
     ProfileFigures,
     ProfileItems,
     ProfileJudges,
+    ProfileReadings,
     ProfileRefusals,
     ProfileValues,
     ProfileVectors,
@@ -21,6 +22,7 @@ from schemas import (
     ScoredTexts,
 )
 from schemas.profile_spec import ProfileSpec
+from steer_assets import reading
 from steer_assets.asked_models import rating_model
 from steer_assets.assets.calling import asking, follows_from, method_of
 from steer_assets.assets.fits import fit_context, given_tables, swept_part
@@ -215,6 +217,30 @@ def own_profiles(work: Work, profile_arms: pl.DataFrame, **fitted: pl.DataFrame)
     return pl.concat(values), pl.concat(figures)
 
 
+def _read(work: Work) -> list[ProfileSpec]:
+    """Profiles whose answers are read by models."""
+    return [spec for spec in profiles_of(work, "written") if kind.reads(spec)]
+
+
+@table(
+    ProfileReadings,
+    version=kind.VERSION,
+    spec=lambda work: [[kind.follows(spec), reading.digests(work, spec)] for spec in _read(work)],
+    applies=lambda work: profiled(work) and bool(_read(work)),
+    grid=True,
+    gpu=True,
+)
+def profile_readings(work: Work, profile_items: pl.DataFrame, profile_answers: pl.DataFrame) -> pl.DataFrame:
+    """What models make of the written answers, each text once: sentence vectors, perplexity."""
+    rows = [ProfileReadings.empty()]
+    for spec in _read(work):
+        found = kind.Found.of(spec.name, profile_items, answers=profile_answers)
+        with reading.readers_of(work, spec) as resources:
+            own = kind.load_kind(spec).read(spec, found, resources)
+        rows.append(own.with_columns(profile=pl.lit(spec.name)).select(ProfileReadings.names()))
+    return pl.concat(rows)
+
+
 def _judged(work: Work) -> list[ProfileSpec]:
     """Profiles whose answers are judged."""
     return [spec for spec in profiles_of(work) if kind.rater_of(spec) is not None]
@@ -287,6 +313,7 @@ def profile_values(
     profile_vectors: pl.DataFrame,
     own_profile_values: pl.DataFrame,
     own_profile_figures: pl.DataFrame,
+    profile_readings: pl.DataFrame,
     profile_judgements: pl.DataFrame,
     profile_judges: pl.DataFrame,
 ) -> tuple[pl.DataFrame, ...]:
@@ -305,6 +332,7 @@ def profile_values(
             vectors=profile_vectors,
             verdicts=profile_judgements,
             judges=profile_judges,
+            readings=profile_readings,
         )
         refused = profile_refusals.filter(pl.col("profile") == spec.name)
         own = kind.with_refused(module.measure(spec, found), found, refused)

@@ -146,17 +146,28 @@ def embedding_cosine(
         ValueError: the two lists differ in length, or the tokenizer has no padding token.
     """
     _check_pairs(sources, rewrites)
-    if tokenizer.pad_token_id is None:
-        raise ValueError("the tokenizer has no padding token: set `tokenizer.pad_token`, e.g. to its end-of-text token")
     texts = list(dict.fromkeys(t for t in (*sources, *rewrites) if t.strip()))
     row = {text: i for i, text in enumerate(texts)}
-    embedded = _embed(texts, model, tokenizer, batch_size, max_length)  # [texts, width], unit length
+    embedded = embed_texts(texts, model, tokenizer, batch_size=batch_size, max_length=max_length)
     scores = np.zeros(len(sources))
     for i, (source, rewrite) in enumerate(zip(sources, rewrites, strict=True)):
         if source in row and rewrite in row:
             cosine = float(embedded[row[source]] @ embedded[row[rewrite]])
             scores[i] = 1.0 if source == rewrite else min(1.0, max(-1.0, cosine))
     return scores
+
+
+def embed_texts(
+    texts: Sequence[str], model: Any, tokenizer: Any, *, batch_size: int = 32, max_length: int = 512
+) -> Floats:
+    """Mean-pooled embeddings of unit length, shape [texts, width]; arguments as of `embedding_cosine`.
+
+    Raises:
+        ValueError: the tokenizer has no padding token.
+    """
+    if tokenizer.pad_token_id is None:
+        raise ValueError("the tokenizer has no padding token: set `tokenizer.pad_token`, e.g. to its end-of-text token")
+    return _embed(texts, model, tokenizer, batch_size, max_length)
 
 
 def _embed(texts: Sequence[str], model: Any, tokenizer: Any, batch_size: int, max_length: int) -> Floats:

@@ -11,6 +11,7 @@ from steer_assets.assets import nodes_of
 from steer_assets.settings import registry
 from steer_core.evaluation.profiles import asking as core
 from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.tables.errors import ConfigError
 
 SHARED, GRID, BOARD = "group:small_shared", "group:small_cells", "group:small_leaderboard"
 CELL = "pushed|embedded"
@@ -236,3 +237,34 @@ def test_a_setting_that_the_engine_refuses_is_missing_values_and_ends_nothing(wo
     assert changes["p"].null_count() == changes.height > 0
     page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
     assert "cannot add here" in page
+
+
+def test_coherence_and_perplexity_are_read_by_the_models_that_a_profile_names(
+    workplace, tiny_model, asked, monkeypatch
+):
+    models = {"embedded": {"source": "embedded"}, "encoder": {"source": str(tiny_model("llama", True))}}
+    (workplace.folder / "models.yaml").write_text(yaml.safe_dump(models))
+    wanted = {"metrics": ["coherence", "information"], "encoder": "encoder", "perplexity": "itself"}
+    monkeypatch.setitem(PROFILES, "free", PROFILES["free"] | wanted)
+    configure(workplace, ("free",))
+    workplace.materialize(SHARED)
+    status, _ = workplace.materialize(GRID, "rewrite|embedded")
+    assert status["profile_readings"] == "written"
+    values = read(workplace.table("profile_values", "rewrite|embedded"))
+    answered = values.filter(metric="empty")
+    said = int((answered["value"] == 0.0).sum())
+    assert said > 0
+    perplexity = values.filter(metric="model_perplexity")
+    assert perplexity["value"].drop_nulls().len() == said
+    assert (perplexity["value"].drop_nulls() > 1.0).all()
+    coherence = values.filter(metric="first_order_coherence")
+    assert set(coherence["missing"].drop_nulls()) <= {"fewer than 2 sentences", "no words"}
+    # read once: the page again asks nothing, and a model that is not there is said before anything runs
+    before = dict(asked)
+    status, _ = workplace.materialize(GRID, "rewrite|embedded")
+    assert status["profile_readings"] == "unchanged"
+    assert asked == before
+    monkeypatch.setitem(PROFILES, "free", PROFILES["free"] | {"encoder": "nobody"})
+    configure(workplace, ("free",))
+    with pytest.raises(ConfigError, match="nobody"):
+        registry()

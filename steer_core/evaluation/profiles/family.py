@@ -7,7 +7,7 @@ A family is one module of the group `characteristics`, ours in `steer_core/evalu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from steer_core import extensions
 from steer_core.evaluation.profiles.reading import Reading
-from steer_core.evaluation.profiles.value import Value
+from steer_core.evaluation.profiles.value import Missing, Value
 from steer_core.tables.errors import ConfigError
 
 #: Sentences -> their vectors, shape [sentences, width].
@@ -49,6 +49,7 @@ class Resources:
         log_probs: token log-probabilities under a model, for its perplexity.
         unigrams: a table of word probabilities.
         vocabulary: lower-case words that count as known; None takes CMUdict.
+        refused: why one of these cannot be had, by its name: what its metrics say where it is missing.
     """
 
     embed: Embed | None = None
@@ -56,6 +57,11 @@ class Resources:
     log_probs: LogProbs | None = None
     unigrams: UnigramTable | None = None
     vocabulary: Set[str] | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def why(self, name: str, otherwise: Missing) -> Missing:
+        """Why something is not here."""
+        return Missing(self.refused[name]) if name in self.refused else otherwise
 
 
 class Family(Protocol):

@@ -14,6 +14,9 @@ A kind is a module of the group `profiles`, with
 * optionally `shown(spec, row)`: whether a page shows this row of `profile_figures` at once, or only when asked;
 * optionally `bare(spec)`: whether options are also scored with nothing before them, and `follows(spec)`: what values
   follow from besides: scorers, files;
+* optionally `reads(spec)`: models that read what was written, `embed` (sentence vectors) or `log_probs`, each with its
+  name in `models.yaml`, None for the cell's own; with it `read(spec, found, resources)`, which gives rows of
+  `profile_readings` less the profile, and is asked once; they are in `found.readings`;
 * optionally `JUDGED = True`, where written answers are judged: its settings have `judge`, a `RaterSpec`, and there are
   `panel(spec, backend, model, seed)`: rating -> `Judge`, `cases(spec, found)`: rating -> the cases that are put to it,
   and `known(spec)`: rating -> cases of known truth. What they say is in `found.verdicts` and `found.judges`.
@@ -34,7 +37,15 @@ import polars as pl
 
 from schemas.digest import digest_json
 from schemas.profile_spec import BudgetSpec, ProfileSpec, RaterSpec
-from schemas.profiles import OptionScores, ProfileFigures, ProfileItems, ProfileJudges, ProfileValues, ProfileVectors
+from schemas.profiles import (
+    OptionScores,
+    ProfileFigures,
+    ProfileItems,
+    ProfileJudges,
+    ProfileReadings,
+    ProfileValues,
+    ProfileVectors,
+)
 from schemas.sweeps import ArmAnswers, Judgements
 from steer_core import extensions
 from steer_core.statistics import Estimate
@@ -87,6 +98,7 @@ class Found:
         vectors: rows of `profile_vectors` of those that are encoded.
         verdicts: rows of `judgements` on the answers, where they are judged.
         judges: rows of `profile_judges`: who judged, and what that is worth.
+        readings: rows of `profile_readings`: what models make of the answers' texts.
     """
 
     items: pl.DataFrame
@@ -95,6 +107,7 @@ class Found:
     vectors: pl.DataFrame = field(default_factory=ProfileVectors.empty)
     verdicts: pl.DataFrame = field(default_factory=Judgements.empty)
     judges: pl.DataFrame = field(default_factory=ProfileJudges.empty)
+    readings: pl.DataFrame = field(default_factory=ProfileReadings.empty)
 
     @classmethod
     def of(cls, profile: str, items: pl.DataFrame, **tables: pl.DataFrame) -> Found:
@@ -137,6 +150,12 @@ def bare(spec: ProfileSpec) -> bool:
     """Whether the options of a profile are also scored with nothing before them."""
     own = getattr(load_kind(spec), "bare", None)
     return bool(own(spec)) if own is not None else False
+
+
+def reads(spec: ProfileSpec) -> Mapping[str, str | None]:
+    """Models that read the answers to a profile: `embed`, `log_probs` -> name, None for the cell's own."""
+    own = getattr(load_kind(spec), "reads", None)
+    return own(spec) if own is not None else {}
 
 
 def rater_of(spec: ProfileSpec) -> RaterSpec | None:

@@ -17,7 +17,7 @@ from steer_core.evaluation.profiles.reading import Reading
 from steer_core.evaluation.profiles.value import Missing, Value
 from steer_core.tables.errors import SteerworksError
 
-_NO_VECTORS = Missing("no sentence vectors were given (`Resources.embed`)")
+_NO_VECTORS = Missing("no sentence vectors were given (`encoder` of a profile, `Resources.embed`)")
 _ZEROS = Missing("no two such sentences have a vector that is not zero")
 
 
@@ -49,9 +49,11 @@ class Coherence(Family):
 
     Attributes:
         embed: what gives them; it is asked once a batch, each sentence once.
+        why: why there is none.
     """
 
     embed: Embed | None = None
+    why: Missing = _NO_VECTORS
     metrics: ClassVar[Mapping[str, str]] = {
         "first_order_coherence": "mean cosine of sentences i and i + 1",
         "second_order_coherence": "mean cosine of sentences i and i + 2",
@@ -64,7 +66,7 @@ class Coherence(Family):
             SteerworksError: the vectors are not one row a sentence, or hold what is no number.
         """
         if self.embed is None:
-            return [(_NO_VECTORS, _NO_VECTORS)] * len(readings)
+            return [(self.why, self.why)] * len(readings)
         read = [[] if reading.no_words else reading.sentences for reading in readings]
         row = {s: i for i, s in enumerate(dict.fromkeys(s for sentences in read for s in sentences))}
         vectors = _vectors(self.embed, list(row))
@@ -89,4 +91,4 @@ def _vectors(embed: Embed, sentences: Sequence[str]) -> NDArray[np.float64]:
 
 def build(resources: Resources) -> Family:
     """The family; it needs sentence vectors."""
-    return Coherence(resources.embed)
+    return Coherence(resources.embed, resources.why("embed", _NO_VECTORS))

@@ -6,6 +6,7 @@ Liu (2008), Dependency distance as a metric of language comprehension difficulty
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from steer_core.evaluation.profiles.value import NO_WORDS, Missing, Value, all_m
 from steer_core.goals.errors import ScorerUnavailableError
 from steer_core.tables.errors import SteerworksError
 
-_NO_PARSER = Missing("no parser was given (`Resources.parse`)")
+_NO_PARSER = Missing("no parser was given (`parser` of a profile, `Resources.parse`)")
 _ONLY_ROOTS = Missing("no word depends on another one")
 
 
@@ -49,9 +50,11 @@ class Dependency(Family):
 
     Attributes:
         parse: the parser.
+        why: why there is none.
     """
 
     parse: Parse | None = None
+    why: Missing = _NO_PARSER
     metrics: ClassVar[Mapping[str, str]] = {
         "dependency_distance_mean": "words between a word and its head, mean of a sentence; mean over sentences",
         "dependency_distance_std": "standard deviation of it over sentences",
@@ -69,7 +72,7 @@ class Dependency(Family):
 
     def _of(self, reading: Reading) -> tuple[Value, ...]:
         if self.parse is None:
-            return all_missing(_NO_PARSER, 4)
+            return all_missing(self.why, 4)
         if not reading.text.strip():
             return all_missing(NO_WORDS, 4)
         found = [own for heads in self.parse(reading.text) if (own := distances(heads))]
@@ -101,6 +104,17 @@ def spacy_parser(model: str = "en_core_web_sm") -> Parse:
     return parse
 
 
+def parser_version(model: str = "en_core_web_sm") -> list[str | None]:
+    """Versions of spaCy and of a model of it; None for what is not installed."""
+    found: list[str | None] = []
+    for package in ("spacy", model):
+        try:
+            found.append(importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            found.append(None)
+    return found
+
+
 def build(resources: Resources) -> Family:
     """The family; it needs a parser."""
-    return Dependency(resources.parse)
+    return Dependency(resources.parse, resources.why("parse", _NO_PARSER))

@@ -21,7 +21,8 @@ from steer_core.goals.analysis import Analyzer
 from steer_core.tables.errors import SteerworksError
 
 _NO_TABLE = Missing("no table of word probabilities was given (`Resources.unigrams`)")
-_NO_MODEL = Missing("no log-probabilities of a model were given (`Resources.log_probs`)")
+_NO_MODEL = Missing("no log-probabilities of a model were given (`perplexity` of a profile, `Resources.log_probs`)")
+_OVERLONG = Missing("the model gave no log-probabilities: it does not fit its context")
 _UNKNOWN = Missing("the table of word probabilities has none of its words")
 _BEYOND = Missing("beyond the largest number")
 
@@ -92,10 +93,12 @@ class Information(Family):
     Attributes:
         unigrams: the table.
         log_probs: what gives token log-probabilities under a model, for all texts of a batch at once.
+        why: why there is none of these.
     """
 
     unigrams: UnigramTable | None = None
     log_probs: LogProbs | None = None
+    why: Missing = _NO_MODEL
     metrics: ClassVar[Mapping[str, str]] = {
         "word_entropy": "entropy of the text's own words, bits a word",
         "unigram_cross_entropy": "mean of -ln p over the words, p from a table of word probabilities; nats a word",
@@ -116,7 +119,7 @@ class Information(Family):
         for i, reading in enumerate(readings):
             no_words = reading.no_words or (None if reading.lexical else NO_WORDS)
             words = all_missing(no_words, 3) if no_words else (word_entropy(reading.lexical), *self._table(reading))
-            rows.append((*words, *(all_missing(_NO_MODEL, 3) if given is None else _of_model(reading, given[i]))))
+            rows.append((*words, *(all_missing(self.why, 3) if given is None else _of_model(reading, given[i]))))
         return rows
 
     def _table(self, reading: Reading) -> tuple[Value, ...]:
@@ -145,7 +148,7 @@ def _ask(log_probs: LogProbs, readings: Sequence[Reading]) -> Sequence[Sequence[
 
 def _of_model(reading: Reading, log_probs: Sequence[float]) -> tuple[Value, ...]:
     if not log_probs:
-        return all_missing(NO_TOKENS, 3)
+        return all_missing(_OVERLONG if reading.original.strip() else NO_TOKENS, 3)
     characters = sum(map(len, reading.original.split()))
     return (
         perplexity(log_probs),
@@ -156,4 +159,4 @@ def _of_model(reading: Reading, log_probs: Sequence[float]) -> tuple[Value, ...]
 
 def build(resources: Resources) -> Family:
     """The family; it may use a table of word probabilities and a model's log-probabilities."""
-    return Information(resources.unigrams, resources.log_probs)
+    return Information(resources.unigrams, resources.log_probs, resources.why("log_probs", _NO_MODEL))

@@ -5,8 +5,11 @@ import polars as pl
 import pytest
 from kinds_world import answers, items, told, value, vectors
 
+from schemas import ProfileReadings
+from steer_core.evaluation.profiles.family import Resources
 from steer_core.evaluation.profiles.kind import Found
 from steer_core.evaluation.profiles.kinds import safety, seat, text
+from steer_core.tables import check
 
 SAFETY = safety.SPEC.model_validate({"name": "p"})
 DECLINES = "I'm sorry, but I can't help with that."
@@ -54,6 +57,71 @@ TEXT = text.SPEC.model_validate({"name": "p", "metrics": ["n_words", "distinct_2
 
 def prompts(n):
     return items([{"item_id": f"t{k}", "form": "written"} for k in range(n)])
+
+
+def readings(rows):
+    return pl.DataFrame([("p", *row) for row in rows], schema=ProfileReadings.dtypes(), orient="row")
+
+
+def test_what_models_make_of_texts_stands_in_the_place_of_what_is_missing_without_them():
+    spec = text.SPEC.model_validate(
+        {"name": "p", "metrics": ["coherence", "information", "n_words"], "encoder": "minilm", "perplexity": "itself"}
+    )
+    assert text.reads(spec) == {"embed": "minilm", "log_probs": None}
+    said = "The mill stands by the river. It turns all day. Nobody minds."
+    wrote = answers({"t0": (said, None), "t1": (said, None), "t2": ("One two.", None), "t3": ("", "empty")})
+    found = Found(prompts(4), answers=wrote)
+    asked = []
+
+    def log_probs(texts):
+        asked.append(list(texts))
+        return [[-0.5] * len(t.split()) for t in texts]
+
+    own = text.read(
+        spec, found, Resources(embed=lambda sentences: np.eye(4)[: len(sentences)] + 1.0, log_probs=log_probs)
+    )
+    # each text once, and nothing that needs no model
+    assert asked == [[said, "One two.", ""]]
+    assert set(own["metric"]) == {
+        "first_order_coherence", "second_order_coherence", "model_perplexity", "model_perplexity_per_word",
+        "model_bits_per_character",
+    }  # fmt: skip
+    rows = own.with_columns(profile=pl.lit("p")).select(ProfileReadings.names())
+    check(rows, ProfileReadings)
+    values, _ = told(text, spec, Found(prompts(4), answers=wrote, readings=rows))
+    for item in ("t0", "t1"):
+        assert value(values, item_id=item, metric="model_perplexity") == pytest.approx(np.exp(0.5))
+        # (2, 1, 1, 1) and (1, 2, 1, 1): 6 / 7
+        assert value(values, item_id=item, metric="first_order_coherence") == pytest.approx(6 / 7)
+    short = values.filter(item_id="t2", metric="first_order_coherence").row(0, named=True)
+    assert (short["value"], short["missing"]) == (None, "fewer than 2 sentences")
+    assert values.filter(item_id="t3", metric="model_perplexity")["missing"].item() == "no tokens"
+    assert value(values, item_id="t0", metric="n_words") == 12
+    assert value(values, item_id="t2", metric="word_entropy") == 1.0
+
+
+def test_without_a_model_or_a_parser_the_metrics_say_what_would_give_them():
+    spec = text.SPEC.model_validate(
+        {"name": "p", "metrics": ["coherence", "model_perplexity", "dependency"], "parser": "en_none_sm"}
+    )
+    values, _ = told(text, spec, Found(prompts(1), answers=answers({"t0": ("One two. Three four.", None)})))
+    why = dict(values.filter(pl.col("value").is_null()).select("metric", "missing").iter_rows())
+    assert "`encoder` of a profile" in why["first_order_coherence"]
+    assert "`perplexity` of a profile" in why["model_perplexity"]
+    # a model that does not exist is not installed, whether or not spaCy is
+    assert "is not installed" in why["dependency_distance_mean"]
+    assert text.follows(spec) != text.follows(text.SPEC.model_validate({"name": "p"}))
+    # an engine that gives no log-probabilities
+    scored = text.SPEC.model_validate({"name": "p", "metrics": ["model_perplexity"], "perplexity": "far"})
+    found = Found(prompts(1), answers=answers({"t0": ("One two.", None)}))
+    refused = text.read(scored, found, Resources(refused={"log_probs": "it cannot score"}))
+    assert refused["missing"].to_list() == ["it cannot score"]
+
+
+def test_a_text_beyond_a_models_context_says_so():
+    spec = text.SPEC.model_validate({"name": "p", "metrics": ["model_perplexity"], "perplexity": "itself"})
+    found = Found(prompts(1), answers=answers({"t0": ("One two.", None)}))
+    assert "does not fit its context" in text.read(spec, found, Resources(log_probs=lambda texts: [[]]))["missing"][0]
 
 
 def test_answers_are_measured_as_texts_and_one_without_a_word_is_told():
