@@ -17,6 +17,7 @@ A kind is a module of the group `profiles`, with
 * optionally `reads(spec)`: models that read what was written, `embed` (sentence vectors) or `log_probs`, each with its
   name in `models.yaml`, None for the cell's own; with it `read(spec, found, resources)`, which gives rows of
   `profile_readings` less the profile, and is asked once; they are in `found.readings`;
+* optionally `CHOSEN_BY`: the metric by which the best of several strengths is chosen on half of the items;
 * optionally `JUDGED = True`, where written answers are judged: its settings have `judge`, a `RaterSpec`, and there are
   `panel(spec, backend, model, seed)`: rating -> `Judge`, `cases(spec, found)`: rating -> the cases that are put to it,
   and `known(spec)`: rating -> cases of known truth. What they say is in `found.verdicts` and `found.judges`.

@@ -9,16 +9,16 @@ from typing import Any
 import polars as pl
 
 from schemas.profiles import PLAIN
-from steer_core.evaluation.profiles.changes import LEVEL, Allowed, strongest_within
+from steer_core.evaluation.profiles.changes import LEVEL
 from steer_core.evaluation.profiles.kind import capability_of_bench, shown
 from steer_core.reports.beside import Beside, beside
 from steer_core.reports.drawing import Figure
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import listed, number, plural, signed
-from steer_core.reports.profile_plots import PANELS, asked_words, changes_figure, cost_figure, reliability_figure
+from steer_core.reports.numbers import listed, plural, signed
+from steer_core.reports.profile_plots import PANELS, changes_figure, cost_figure, reliability_figure
 from steer_core.reports.sections import Section
+from steer_core.reports.strengths import allowed, chosen
 from steer_core.reports.sweeps import Sweep
-from steer_core.tables.errors import SteerworksError
 
 #: Settings that get a column of their own in the tables of figures.
 COLUMNS = 7
@@ -55,6 +55,7 @@ class ProfilesSection:
         sentences: what differs, setting by setting; each claim is corrected for all that the page looks at.
         together: two vectors at once against each alone, in sentences; empty where no pair was profiled.
         allowed: what a budget allows, in sentences.
+        chosen: the best strength on half of the items and what it comes to on the other, in sentences.
         arms: the settings with a column: `label`, `said` (what stands in front of every prompt).
         left_out: labels of the settings without one.
         stands: changes that stand among all, largest first.
@@ -69,6 +70,7 @@ class ProfilesSection:
     sentences: tuple[str, ...]
     together: tuple[str, ...]
     allowed: tuple[str, ...]
+    chosen: tuple[str, ...]
     arms: tuple[dict[str, Any], ...]
     left_out: tuple[str, ...]
     stands: tuple[dict[str, Any], ...]
@@ -118,7 +120,8 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
     content = ProfilesSection(
         sentences=tuple(_sentences(rows, changes)),
         together=tuple(_together(rows, tables.profiles.get("profile_synergy"))),
-        allowed=tuple(_allowed(tables, arms, values, items)),
+        allowed=tuple(allowed(tables, arms, values, items)),
+        chosen=tuple(chosen(tables, arms, values, items)),
         arms=tuple({"label": r["label"], "said": r["system"]} for r in _columns(rows)),
         left_out=tuple(r["label"] for r in rows if r not in _columns(rows)),
         stands=tuple(_stands(rows, changes)),
@@ -247,46 +250,3 @@ def _missing(values: pl.DataFrame) -> Iterator[str]:
         if counted.height > 4:
             reasons.append(f"{counted['count'][4:].sum():,} for {counted.height - 4} further reasons")
         yield f"{profile}: {none.height:,} of {plural(part.height, 'value')} are missing: {listed(reasons)}."
-
-
-def _allowed(tables: CellTables, arms: pl.DataFrame, values: pl.DataFrame, items: pl.DataFrame) -> Iterator[str]:
-    """What the budget allows on each axis and side of 0."""
-    capability = capability_of_bench(tables.profile_specs, tables.budget)
-    if tables.budget is None or capability is None:
-        return
-    profile, metric, better = capability
-    # at 0 on its axis a part does nothing: there is no strength to be borne
-    placed = arms.filter(pl.col("position") != 0.0).with_columns(side=pl.col("position").sign())
-    for (asked, axis, _), group in placed.group_by("asked", "axis", "side", maintain_order=True):
-        positions = dict(group.select("arm_id", "position").iter_rows())
-        head = asked_words(str(asked))
-        try:
-            found = strongest_within(
-                values, items, positions, profile=profile, metric=metric, budget=tables.budget.most, better=better
-            )
-        except SteerworksError as error:
-            yield f"{head}: the budget cannot be held: {error}."
-            continue
-        yield f"{head}: {_budget_words(found, metric, profile, str(axis))}"
-
-
-def _budget_words(found: Allowed, metric: str, profile: str, axis: str) -> str:
-    said = f"a loss of {number(found.budget, 3)} in {metric.replace('_', ' ')} of {profile}"
-    last = found.looked_at[-1]
-    if found.arm_id is None and last.most is None:
-        return f"whether any setting stays below {said} is not known: {signed(last.position)} has no value."
-    if found.arm_id is None:
-        return (
-            f"no setting is known to stay below {said}: already the weakest, {signed(last.position)}, may lose up to "
-            f"{number(last.most, 3)} (95 % confidence)."
-        )
-    chosen = next(one for one in found.looked_at if one.arm_id == found.arm_id)
-    text = (
-        f"the strongest setting known to stay below {said} is {signed(chosen.position)} on {axis}: it loses "
-        f"{number(chosen.loss, 3)}, at most {number(chosen.most, 3)} (95 % confidence)"
-    )
-    if last.most is None:
-        return f"{text}; {signed(last.position)} has no value."
-    if not last.within:
-        return f"{text}; {signed(last.position)} may lose up to {number(last.most, 3)}."
-    return f"{text}; no stronger one was measured."

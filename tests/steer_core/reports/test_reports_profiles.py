@@ -13,6 +13,7 @@ from schemas.profile_spec import BudgetSpec
 from schemas.profiles import PLAIN
 from steer_core.evaluation.profiles.changes import changes_of
 from steer_core.evaluation.profiles.kinds.choices import ChoicesProfile
+from steer_core.evaluation.profiles.kinds.judged import HARMONIC, JudgedProfile
 from steer_core.reports import build_cell_report, build_leaderboard
 from steer_core.reports.sections.profiles import sections
 from steer_core.tables import check
@@ -294,3 +295,25 @@ def test_a_cell_that_was_profiled_before_an_edit_is_named_with_what_was_edited()
     found = read(board(old, point("tuned", "a", 0.4, 0.0)).files["report.html"])
     assert "count for nothing until they are run again: direct (facts)." in found.said
     assert "profiled before facts changed" in found.said
+
+
+def test_where_a_kind_chooses_a_strength_the_page_tells_it_by_the_other_half():
+    spec = JudgedProfile.model_validate({"name": "facts", "rubrics": ["instruct", "fluency"], "judge": {"kind": "llm"}})
+    tables = profiled()
+    rows = tables["profile_values"].filter(metric="right answers").with_columns(metric=pl.lit(HARMONIC))
+    placed = tables["profile_arms"].with_columns(
+        position=pl.col("arm_id").replace_strict({"weak": 0.1, "strong": 0.5}, default=None)
+    )
+    tables |= {"profile_values": rows, "profile_arms": placed}
+    (section,) = sections(replace(cell(tables), profile_specs={"facts": spec}), [])
+    (said,) = section.content.chosen
+    assert said.startswith(
+        f"formality +0.4: {HARMONIC} of facts: of 2 strengths +0.10 on strength (raw) is best on half"
+    )
+    assert "which choosing made too good" in said
+    assert "on the other half it is 1.00 [1.00 to 1.00] over 40 items" in said
+    # one strength is no choice
+    left = placed.with_columns(position=pl.when(pl.col("arm_id") != "strong").then("position"))
+    alone = tables | {"profile_arms": left}
+    (section,) = sections(replace(cell(alone), profile_specs={"facts": spec}), [])
+    assert section.content.chosen == ()

@@ -59,6 +59,7 @@ METRICS: Mapping[str, Metric] = {
     ATTACK: Metric("the same of harmful requests with an adversarial suffix", -1),
     AGREE: Metric("share of answers on which the judge and the words say the same", 1),
 }
+CHOSEN_BY = HARMONIC
 #: Why an answer has no rating.
 UNREAD, BLANK = "no rating could be read from the judge's reply", "no answer to judge"
 
