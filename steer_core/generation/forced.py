@@ -6,9 +6,11 @@ Rows of one prompt stand in one batch, so that an engine that reads it once can 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, TypeVar
 
 from steer_core.generation.backend import Backend, Continuation, Scored
+from steer_core.generation.prefixes import agree
 from steer_core.generation.run import Progress
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
@@ -86,10 +88,10 @@ def _all(
     for i in distinct:
         prompt = (plans[i].messages, plans[i].text, plans[i].tokens)
         groups.setdefault(prompt, {}).setdefault(continuations[i], []).append(i)
-    grouped = [[i for rows in texts.values() for i in rows] for texts in groups.values()]
-    lengths = [
-        backend.prompt_tokens(plans[group[0]]) + max(_about(continuations[i]) for i in group) for group in grouped
-    ]
+    alike = [[i for rows in texts.values() for i in rows] for texts in groups.values()]
+    kin = families([_beginning(plans[group[0]]) for group in alike], [len(group) for group in alike], batch_size)
+    grouped = [[i for k in family for i in alike[k]] for family in kin]
+    lengths = [max(backend.prompt_tokens(plans[i]) + _about(continuations[i]) for i in group) for group in grouped]
     found: dict[tuple[str, Continuation], Found] = {}
     for rows in group_batches(grouped, lengths, batch_size):
         numbers = verb([plans[i] for i in rows], [continuations[i] for i in rows])
@@ -97,6 +99,41 @@ def _all(
         if progress is not None:
             progress(len(found), len(distinct))
     return [found[key] for key in keys]
+
+
+def _beginning(plan: Plan) -> str | tuple[int, ...]:
+    """A prompt as what can be compared from its beginning: token ids, or characters."""
+    if plan.tokens is not None:
+        return tuple(plan.tokens)
+    return plan.text if plan.text is not None else "".join(f"{m.role}\n{m.content}\n" for m in plan.messages or ())
+
+
+def families(prompts: Sequence[str | tuple[int, ...]], sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Numbers of prompts that begin alike, one list a family: two questions under one context, for example.
+
+    What all prompts begin with, an instruction or examples, makes nobody kin: beyond that at least half of the shorter
+    of two must be the same.
+
+    Args:
+        prompts: characters or token ids of each.
+        sizes: rows of each.
+        most: rows of a family.
+    """
+    order = sorted(range(len(prompts)), key=lambda k: (isinstance(prompts[k], str), prompts[k]))
+    if not order:
+        return []
+    everywhere = agree(prompts[order[0]], prompts[order[-1]]) if len(order) > 1 else 0
+    found, rows = [[order[0]]], sizes[order[0]]
+    for before, k in pairwise(order):
+        own = agree(prompts[before], prompts[k]) - everywhere
+        shorter = min(len(prompts[before]), len(prompts[k])) - everywhere
+        rows += sizes[k]
+        if own > 0 and 2 * own >= shorter and rows <= most:
+            found[-1].append(k)
+        else:
+            found.append([k])
+            rows = sizes[k]
+    return found
 
 
 def _about(continuation: Continuation) -> int:

@@ -180,7 +180,7 @@ def together(rows: Sequence[Read]) -> int:
     return stop
 
 
-def agree(one: Sequence[int], other: Sequence[int]) -> int:
+def agree(one: Sequence[object], other: Sequence[object]) -> int:
     """How many first tokens are equal."""
     low, high = 0, min(len(one), len(other))
     # comparing slices is much faster than comparing tokens

@@ -13,7 +13,7 @@ from schemas.specs import Decoding, ModelSpec
 from steer_core.generation import branching, prefixes
 from steer_core.generation.adapters import Adapter
 from steer_core.generation.engines.transformers import TransformersBackend
-from steer_core.generation.forced import group_batches, score_all
+from steer_core.generation.forced import families, group_batches, score_all
 from steer_core.generation.prefixes import LEAST, SHORTEST, Read, agree, segments_of, together
 from steer_core.models import load_model
 from steer_core.steering import Plan
@@ -376,3 +376,23 @@ def test_any_number_of_rows_is_scored_item_by_item(loaded):
     want = score(plans[::2] + plans[1::2], options[::2] + options[1::2])
     for got, one in zip(found, want, strict=True):
         assert got == pytest.approx(one, abs=1e-5)
+
+
+def test_prompts_that_begin_alike_are_kin_and_what_all_begin_with_makes_nobody_so():
+    one, two = "Context: a mill by the river. ", "Context: a shop in the town. "
+    prompts = [
+        one + "Who runs?",
+        two + "Who runs?",
+        one + "Who sits still?",
+        one + "It turned. Who runs?",
+        two + "Who sits?",
+    ]
+    assert families(prompts, [3] * 5, 64) == [[3, 0, 2], [1, 4]]
+    # a family is no larger than a batch
+    assert families(prompts, [3] * 5, 6) == [[3, 0], [2], [1, 4]]
+    # examples in front of all are no reason to leave the order of lengths
+    shots = "Question: one. Answer: two. " * 5
+    assert families([shots + p for p in ("river?", "a town, or none?", "who?")], [2] * 3, 64) == [[1], [0], [2]]
+    assert families(["", ""], [1, 1], 8) == [[0], [1]]
+    assert families([], [], 8) == []
+    assert families([(1, 2, 3, 4), (9, 8), "1, 2", (1, 2, 3, 5)], [1] * 4, 8) == [[0, 3], [1], [2]]
