@@ -10,7 +10,8 @@ from fake_endpoint import Servers
 
 from schemas import GoalAgreement, GroundednessSummary, SettledGroundedness
 from steer_assets import compute, review
-from steer_assets.__main__ import _parser, _reviewer, main
+from steer_assets.__main__ import _parser, main
+from steer_assets.commands.results import _reviewer
 from steer_assets.partitions import named_cell
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -19,23 +19,23 @@ from steer_core.generation.backend import (
     Capabilities,
     Continuation,
     Finished,
-    Interventions,
     Scored,
     Stats,
     Verb,
 )
-from steer_core.generation.branching import Passes, shares_prefixes
-from steer_core.generation.decoding import Array, available_rules, build_rules, further_passes, tensor_digest
+from steer_core.generation.branching import Passes
+from steer_core.generation.decoding import Array, build_rules, further_passes, tensor_digest
 from steer_core.generation.embedding import mean_states, texts_of
+from steer_core.generation.engines._transformers_abilities import abilities, batching_of, why_no_prefixes
 from steer_core.generation.marks import Writer
 from steer_core.generation.prefixes import Read
 from steer_core.generation.prompt_tokens import begun, encode_plan, end_of_turn, spelled
 from steer_core.generation.reading import divergences_of, read_logits, scores_of
 from steer_core.generation.regimes import Regime, regime_of
-from steer_core.generation.sharing import Sharing, sharing_of
+from steer_core.generation.sharing import sharing_of
 from steer_core.models.info import describe_model
 from steer_core.models.loading import LoadedModel, device_of
-from steer_core.models.quantization import check_environment, check_quantization, mixes_rows, packed_by
+from steer_core.models.quantization import check_environment, check_quantization, packed_by
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import Floats, SteeringVector
@@ -100,16 +100,16 @@ class TransformersBackend:
 
     @cached_property
     def _batching(self) -> tuple[Literal["refill", "plain"], str]:
-        return _batching(self.loaded, self._asked_batching, self._accepted)
+        return batching_of(self.loaded, self._asked_batching, self._accepted)
 
     @cached_property
     def _no_prefixes(self) -> str:
-        return _why_no_prefixes(self.loaded, self._accepted)
+        return why_no_prefixes(self.loaded, self._accepted)
 
     @property
     def capabilities(self) -> Capabilities:
         """All verbs, with all interventions; the context is the model's."""
-        able = _able(self.loaded.info.max_context, *self._batching)
+        able = abilities(self.loaded.info.max_context, *self._batching)
         return replace(able, prefixes=not self._no_prefixes, prefixes_reason=self._no_prefixes)
 
     @property
@@ -408,42 +408,6 @@ class TransformersBackend:
         )
 
 
-def _batching(
-    loaded: LoadedModel, asked: Literal["refill", "plain"] | None, accepted: Set[str]
-) -> tuple[Literal["refill", "plain"], str]:
-    """How rows share passes, and why it is not `refill` where nobody asked for something else."""
-    if asked == "plain":
-        return "plain", ""
-    reason = _why_no_shared_cache(loaded, accepted)
-    if reason is None:
-        return "refill", ""
-    if asked == "refill":
-        raise SteerworksError(f"rows of {loaded.spec.name!r} cannot take each other's places: {reason}; use `plain`")
-    return "plain", reason
-
-
-def _why_no_shared_cache(loaded: LoadedModel, accepted: Set[str]) -> str | None:
-    """Why rows of all lengths cannot share a cache of keys and values, in words; None where they can."""
-    from steer_core.generation.cache import why_not_refillable
-
-    reason = why_not_refillable(loaded.model, accepted)
-    if reason is None and (sharing := sharing_of(loaded)) is not Sharing.ANY:
-        reason = f"models of type {loaded.model.config.model_type!r} {sharing.value}"
-        if mixes_rows(loaded.model):
-            reason = f"in LLM.int8 outliers of one row (`llm_int8_threshold` above 0) {Sharing.NONE.value}"
-    return reason
-
-
-def _why_no_prefixes(loaded: LoadedModel, accepted: Set[str]) -> str:
-    """Why rows that begin with the same tokens are each read in full, in words; empty where they are not."""
-    if (reason := _why_no_shared_cache(loaded, accepted)) is not None:
-        return reason
-    if shares_prefixes(loaded, accepted):
-        return ""
-    kind = loaded.model.config.model_type
-    return f"models of type {kind!r} say something else of a text that goes on from a shared beginning"
-
-
 def build(model: ModelSpec) -> TransformersBackend:
     """The backend of a model, loaded.
 
@@ -471,22 +435,4 @@ def describe(model: ModelSpec) -> Capabilities:
         ConfigError: the model cannot be quantised as it asks for.
     """
     check_quantization(model)
-    return _able(describe_model(model).max_context)
-
-
-def _able(max_context: int | None, batching: Literal["refill", "plain"] = "plain", reason: str = "") -> Capabilities:
-    return Capabilities(
-        "transformers",
-        max_context,
-        scores=True,
-        interventions=Interventions.every(),
-        diverges=True,
-        adapters=True,
-        extensions=available_rules(),
-        passes=True,
-        log_probs=True,
-        greedy_flags=True,
-        embeds=True,
-        batching=batching,
-        batching_reason=reason,
-    )
+    return abilities(describe_model(model).max_context)
