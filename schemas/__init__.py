@@ -9,6 +9,7 @@ from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMe
 from schemas.contract import CONTRACTS, Contract
 from schemas.contrasts import BehaviorItems, ContrastExamples, ContrastSources, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
+from schemas.described import TraitAnswers, TraitFilters, TraitPrompts
 from schemas.evaluation import (
     ClosedForm,
     Comparisons,
@@ -128,6 +129,9 @@ __all__ = [
     "TrainingLog",
     "TrainingMeasures",
     "TrainingSamples",
+    "TraitAnswers",
+    "TraitFilters",
+    "TraitPrompts",
     "VectorPart",
     "VectorTensors",
     "Vectors",

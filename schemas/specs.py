@@ -6,6 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.behaviors import BehaviorSource as BehaviorSource
+from schemas.behaviors import BehaviorSpec as BehaviorSpec
+from schemas.behaviors import BipoBehavior as BipoBehavior
+from schemas.behaviors import CaaBehavior as CaaBehavior
+from schemas.behaviors import DescribedBehavior as DescribedBehavior
+from schemas.behaviors import GrammarBehavior as GrammarBehavior
+from schemas.behaviors import JudgeSpec as JudgeSpec
+from schemas.behaviors import PairsBehavior as PairsBehavior
 from schemas.digest import digest_json
 from schemas.model_spec import ModelSpec as ModelSpec
 from schemas.parts import Part, PartSpec
@@ -69,86 +77,6 @@ class MethodSpec(Spec):
     def of_kind(self, kind: str) -> tuple[PartSpec, ...]:
         """Parts of that kind, in order."""
         return tuple(p for p in self.parts if p.kind == kind)
-
-
-class GrammarBehavior(Spec):
-    """A behavior of the embedded model's grammar: an attribute at one level against another; ground truth is known."""
-
-    kind: Literal["grammar"] = "grammar"
-    attribute: Literal["sentiment", "formality", "difficulty", "sentences"]
-    positive: int = Field(description="Level that shows the behavior")
-    negative: int = Field(description="Level that does not")
-    n_pairs: int = Field(256, gt=1, description="Training pairs")
-    n_validation: int = Field(64, gt=0, description="Pairs that checkpoints are chosen on")
-    n_items: int = Field(48, gt=0, description="Test items of each form")
-    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
-
-
-class CaaBehavior(Spec):
-    """A behavior in the JSON format of Contrastive Activation Addition (Rimsky et al. 2024)."""
-
-    kind: Literal["caa"] = "caa"
-    dataset: Literal["prompts", "ab", "open", "openr", "opencon", "abcon", "caa"] = "ab"
-    train: str = Field(description="File of contrast rows: JSON list, or CSV for prompts, caa, opencon and abcon")
-    test_ab: str | None = Field(None, description="JSON list of A/B test items")
-    test_open: str | None = Field(None, description="JSON list of open-ended test items")
-    balance_letters: bool = Field(True, description="Swap the options of half the items so that letters are even")
-    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
-
-
-class BipoBehavior(Spec):
-    """A behavior in the CSV format of BiPO (Cao et al. 2024): question, matching, not_matching."""
-
-    kind: Literal["bipo"] = "bipo"
-    train: str = Field(description="CSV of preference pairs")
-    test: str | None = Field(None, description="CSV of test items with options A, B and the matching letter")
-    validation_share: float = Field(
-        0.1, gt=0.0, lt=1.0, description="Share of train.csv that checkpoints are chosen on"
-    )
-    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
-
-
-class PairsBehavior(Spec):
-    """A behavior from a JSONL, CSV or Parquet file with columns prompt, positive, negative (and optionally split)."""
-
-    kind: Literal["pairs"] = "pairs"
-    path: str = Field(description="File of pairs")
-    test: str | None = Field(None, description="File of test prompts (column `prompt`, optionally positive, negative)")
-    seed: int = Field(0, ge=0, description="Seed of whatever is drawn")
-
-
-BehaviorSource = Annotated[GrammarBehavior | CaaBehavior | BipoBehavior | PairsBehavior, Field(discriminator="kind")]
-
-
-class JudgeSpec(Spec):
-    """Who judges open answers: the grammar's own reader, or a language model with a rubric."""
-
-    kind: Literal["ground_truth", "llm"] = "ground_truth"
-    rubric: Slug = Field("attribute", description="Module of `steer_core.evaluation.rubrics`")
-    options: Options = Field(default_factory=dict, description="Arguments of the rubric")
-    model: Slug | None = Field(None, description="Judge model; null: the cell's own model")
-    repeats: int = Field(1, gt=0, description="Judgements of each response")
-
-
-class BehaviorSpec(Spec):
-    """A trait defined by contrast pairs, and how its test answers are judged."""
-
-    name: Slug = Field(description="Concept name")
-    source: BehaviorSource
-    judge: JudgeSpec = JudgeSpec.model_construct(
-        kind="ground_truth", rubric="attribute", options={}, model=None, repeats=1
-    )
-    positive_prompt: str | None = Field(None, description="System prompt that asks for the behavior in words")
-    negative_prompt: str | None = Field(None, description="System prompt that asks for the opposite")
-    scale: tuple[float, float] = Field((0.0, 10.0), description="Ends of the judge's scale")
-    description: str = ""
-
-    @field_validator("scale")
-    @classmethod
-    def _a_scale_rises(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not scale[0] < scale[1]:
-            raise ValueError(f"a scale goes from its lower to its upper end, not from {scale[0]:g} to {scale[1]:g}")
-        return scale
 
 
 class SweepSpec(Spec):

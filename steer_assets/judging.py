@@ -24,7 +24,12 @@ from steer_core.tables.journal import Journal
 
 def verdicts_of(work: Work) -> Journal:
     """Where the verdicts on a model's answers are kept as they come."""
-    return Journal(work.url("journal", f"judgements-{work.here.model.name}"), Judgements)
+    return verdicts_on(work, work.here.model)
+
+
+def verdicts_on(work: Work, writer: ModelSpec) -> Journal:
+    """Where the verdicts on what a model wrote are kept."""
+    return Journal(work.url("journal", f"judgements-{writer.name}"), Judgements)
 
 
 def judge_of(work: Work, behavior: BehaviorSpec) -> judging.Judge:

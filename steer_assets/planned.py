@@ -12,6 +12,7 @@ from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.assets import nodes_of
 from steer_assets.assets.calling import method_of
 from steer_assets.assets.fits import fit_context, fitting_kinds, kind_of, pool_method
+from steer_assets.assets.traits import described_of, writer_of
 from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
 from steer_assets.nodes import SHARED, Nodes
@@ -42,17 +43,29 @@ def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, d
     check_bench(bench, cells)
     nodes = nodes_of(bench)
     shared = Work(bench, storage_root(), logging.getLogger(__name__))
+    rows: list[dict[str, object]] = []
+    lacking: set[str] = set()
     for node in nodes.all:
-        if node.group == SHARED:
+        if node.group != SHARED:
+            continue
+        if node.calls_model and not node_is_current(node, shared, nodes):
+            # what a model writes for all cells is planned, too, and not written
+            lacking.add(node.name)
+            rows += _written_for_all(shared)
+        elif lacking.isdisjoint(nodes.upstream(node)):
             for spec in node.tables:
                 run_step(spec, shared, nodes)
+        else:
+            lacking.add(node.name)
     plans = next(n for n in nodes.all if n.name == PLANS)
-    rows: list[dict[str, object]] = []
     said = {}
     for cell in cells:
         work = shared.of(cell)
         if why := cell.why_impossible():
             said[cell.key] = f"impossible, {why}"
+        elif lacking:
+            rows += _unfitted(work)
+            said[cell.key] = "waits for behaviors that are written from a sentence; it is planned whole when they are"
         elif _fitted(work, nodes):
             made = [run_step(spec, work, nodes).frames for spec in plans.tables]
             tables = {name: frame for frames in made for name, frame in frames.items()}
@@ -70,6 +83,27 @@ def _fitted(work: Work, nodes: Nodes) -> bool:
     plans = next(n for n in nodes.all if n.name == PLANS)
     before = set(nodes.upstream(plans))
     return all(node_is_current(n, work, nodes) for n in nodes.all if n.grid and n.name in before)
+
+
+def _written_for_all(work: Work) -> list[dict[str, object]]:
+    """What behaviors that are made from a sentence ask for, whichever cells are run."""
+    found = []
+    for behavior, source in described_of(work.bench):
+        model = writer_of(work.bench, behavior, source)
+        calls = 2 * (source.n_train + source.n_test) * source.samples
+        found.append(
+            {
+                "cell": "all",
+                "of": f"behavior {behavior.name}, by {model.name}",
+                "requests": None,
+                "calls at most": calls,
+                "prompt tokens": None,
+                "new tokens at most": calls * source.max_new_tokens,
+                "seconds at most": None,
+                **_cost(model, 0, calls * source.max_new_tokens, calls),
+            }
+        )
+    return found
 
 
 def _unfitted(work: Work) -> list[dict[str, object]]:

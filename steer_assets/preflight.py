@@ -84,7 +84,23 @@ def _goals(bench: BenchSpec) -> Iterator[str]:
             yield f"{_named('goals', name)}: {error}"
 
 
+def _described(bench: BenchSpec) -> Iterator[str]:
+    # assets are built on what this module checks
+    from steer_assets.assets.traits import described_of, writer_of
+
+    for behavior, source in described_of(bench):
+        try:
+            models = [writer_of(bench, behavior, source)]
+            models += [registry().model(n) for n in (source.author, behavior.judge.model) if n is not None]
+            for model in models:
+                describe_model(model)
+                describe_engine(model)
+        except (SteerworksError, ValueError, OSError) as error:
+            yield f"{_named('behaviors', behavior.name)}: {error}"
+
+
 def _behaviors(bench: BenchSpec) -> Iterator[str]:
+    yield from _described(bench)
     try:
         check_exclusions(bench.sweep)
     except ConfigError as error:

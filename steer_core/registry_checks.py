@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.specs import BehaviorSpec, BenchSpec, GrammarBehavior, MethodSpec
+from schemas.specs import BehaviorSpec, BenchSpec, DescribedBehavior, GrammarBehavior, MethodSpec
 from steer_core import extensions
 from steer_core.evaluation.profiles.kind import capability_of, capability_of_bench, reads
 from steer_core.tables.errors import ConfigError
@@ -19,6 +19,9 @@ def check_behavior(behavior: BehaviorSpec, registry: Registry, file: Path) -> No
     try:
         if behavior.judge.model is not None:
             registry.model(behavior.judge.model)
+        if isinstance(behavior.source, DescribedBehavior):
+            for name in filter(None, (behavior.source.author, behavior.source.writer)):
+                registry.model(name)
         open_items = getattr(behavior.source, "test_open", None) or getattr(behavior.source, "test", None)
         if behavior.judge.kind == "ground_truth" and open_items and not isinstance(behavior.source, GrammarBehavior):
             raise ConfigError(

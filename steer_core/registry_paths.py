@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 #: Settings of a behavior's source that are paths.
-BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path")
+BEHAVIOR_PATHS = ("train", "test", "test_ab", "test_open", "path", "prompts")
 
 
 def absolute_source(source: Any, folder: Path) -> Any:
@@ -23,10 +23,11 @@ def absolute_behavior(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(source, dict):
         return settings
     found = {k: v for k, v in source.items() if k in BEHAVIOR_PATHS and isinstance(v, str) and "://" not in v}
-    return {
-        **settings,
-        "source": {**source, **{k: str((folder / Path(v).expanduser()).resolve()) for k, v in found.items()}},
-    }
+    own = {**source, **{k: str((folder / Path(v).expanduser()).resolve()) for k, v in found.items()}}
+    asked = source.get("questions")
+    if isinstance(asked, dict):
+        own["questions"] = absolute_profile({"set": asked}, folder)["set"]
+    return {**settings, "source": own}
 
 
 def absolute_profile(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

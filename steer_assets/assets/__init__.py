@@ -16,6 +16,7 @@ from steer_assets.assets import (
     profiles,
     reports,
     responses,
+    traits,
     validation,
 )
 from steer_assets.nodes import BOARD, CELLS, SHARED, Node, Nodes
@@ -41,6 +42,13 @@ _SHARED = (
         "What vectors are fitted on, and what behaviors are tested with",
         SHARED,
     ),
+)
+#: What all cells share where behaviors of the bench are made from a sentence.
+_TRAITS = Node(
+    "traits",
+    (traits.trait_prompts, traits.trait_answers),
+    "Behaviors from a sentence: instructions, questions, answers under both, and what is kept of them",
+    SHARED,
 )
 #: What all cells share where the bench wants profiles, and what each has of its own.
 _PROFILE_ITEMS = Node("profile_items", (profiles.profile_items,), "What profiles ask, whoever is asked", SHARED)
@@ -131,6 +139,8 @@ def nodes_of(bench: BenchSpec) -> Nodes:
     Kinds of parts that its methods are made of bring a node each; kinds that it does not use bring none.
     """
     shared, after = list(_SHARED), list(_AFTER)
+    if traits.described_of(bench):
+        shared.insert([n.name for n in shared].index("contrasts"), _TRAITS)
     if bench.profiles:
         shared.append(_PROFILE_ITEMS)
         place = [n.name for n in after].index("scores")

@@ -9,6 +9,7 @@ import polars as pl
 
 from schemas import BehaviorItems, ContrastExamples, DataIntegrity, PreferencePairs
 from schemas.specs import BehaviorSpec
+from steer_assets.assets.traits import described_of
 from steer_assets.settings import registry
 from steer_assets.tables import Science, Work, table
 from steer_core.corpus import contrasts as core
@@ -41,6 +42,7 @@ def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
     version=core.VERSION,
     spec=lambda work: [source_of(b) for b in behaviors_of(work)],
     applies=lambda work: bool(work.bench.behaviors),
+    also=lambda bench: ("trait_answers", "trait_filters") if described_of(bench) else (),
     science=(
         Science(
             "data_integrity",
@@ -50,9 +52,17 @@ def _sound(work: Work, frames: Any) -> tuple[bool, dict[str, Any]] | None:
         ),
     ),
 )
-def behavior_contrasts(work: Work) -> tuple[pl.DataFrame, ...]:
+def behavior_contrasts(work: Work, **traits: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
     """Contrast examples, preference pairs and test items of the bench's behaviors, with what is wrong in them."""
-    found = [core.build_contrasts(b) for b in behaviors_of(work)]
+    described = {behavior.name for behavior, _ in described_of(work.bench)}
+
+    def written(behavior: BehaviorSpec) -> core.Written | None:
+        if behavior.name not in described:
+            return None
+        of_behavior = pl.col("behavior") == behavior.name
+        return core.Written(*(traits[name].filter(of_behavior) for name in ("trait_answers", "trait_filters")))
+
+    found = [core.build_contrasts(b, written(b)) for b in behaviors_of(work)]
     return (
         pl.concat([ContrastExamples.empty(), *(c.examples for c in found)]),
         pl.concat([PreferencePairs.empty(), *(c.preferences for c in found)]),

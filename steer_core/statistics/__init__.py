@@ -1,5 +1,6 @@
 """Intervals clustered by source text, paired contrasts, slopes within texts, ranks, many tests, and power."""
 
+from steer_core.statistics.auroc import auroc, auroc_interval
 from steer_core.statistics.best_of import Pool, best_of_curve, expected_best
 from steer_core.statistics.bootstrap import clustered_estimates, expanded_interval, resample_counts
 from steer_core.statistics.clustered import Estimate, clustered_mean, clustered_share, ratio_interval
@@ -17,6 +18,8 @@ __all__ = [
     "PairedContrast",
     "Pool",
     "SlopeEstimate",
+    "auroc",
+    "auroc_interval",
     "best_of_curve",
     "clustered_estimates",
     "clustered_mean",

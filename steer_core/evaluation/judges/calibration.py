@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from schemas.digest import digest_json
 from schemas.sweeps import JudgeCalibration
 from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
 from steer_core.generation.run import Progress
-from steer_core.statistics import resample_counts
+from steer_core.statistics import auroc, auroc_interval
 from steer_core.steering.plan import messages_of
 
-#: Resamples of items behind an interval.
-DRAWS = 2000
 #: Bumped when the same judge and items give other figures.
 VERSION = "1"
 
@@ -128,7 +125,7 @@ def calibrate(
     spreads = [r["spread"] / (top - bottom) for r in found if r["parsed"] > 1]
     positive, negative = values[parsed & labels], values[parsed & ~labels]
     both = len(positive) > 0 and len(negative) > 0
-    low, high = _auroc_interval(values, labels, [k.case.item_id for k in known])
+    low, high = auroc_interval(values, labels, [k.case.item_id for k in known])
     return Calibration(
         accuracy=float(right.mean()) if len(right) else None,
         accuracy_worst=float(right.sum()) / len(known),
@@ -151,33 +148,3 @@ def calibration_table(
     c = calibrate(judge, known, batch_size=batch_size, progress=progress)
     row = (behavior, judge.judge_id, c.auroc, c.auroc_low, c.auroc_high, c.accuracy, c.bias, c.unparsed, c.n)
     return pl.DataFrame([row], schema=JudgeCalibration.empty().schema, orient="row")
-
-
-def _auroc_interval(
-    values: NDArray[np.float64], labels: NDArray[np.bool_], items: Sequence[str]
-) -> tuple[float | None, float | None]:
-    """95 % interval of the AUROC over resampled items: both answers of an item are drawn together."""
-    numbers: dict[str, int] = {}
-    owner = np.array([numbers.setdefault(item, len(numbers)) for item in items])
-    if len(numbers) < 2:
-        return None, None
-    parsed = ~np.isnan(values)
-    counts = resample_counts(len(numbers), DRAWS, np.random.default_rng(0))[:, owner]  # [draws, cases]
-    positive, negative = parsed & labels, parsed & ~labels
-    over = values[positive][:, None] - values[negative][None]
-    wins = np.where(over > 0, 1.0, np.where(over == 0, 0.5, 0.0))
-    weights = np.einsum("di,ij,dj->d", counts[:, positive], wins, counts[:, negative])
-    pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
-    if not (pairs > 0).any():
-        return None, None
-    low, high = np.quantile(weights[pairs > 0] / pairs[pairs > 0], [0.025, 0.975])
-    return float(low), float(high)
-
-
-def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: the chance that a value of the first lies above one of the second, ties half."""
-    from scipy.stats import rankdata  # a second to import, and rarely wanted
-
-    ranks = rankdata(np.concatenate([positive, negative]))
-    n, m = len(positive), len(negative)
-    return float((ranks[:n].sum() - n * (n + 1) / 2.0) / (n * m))

@@ -9,9 +9,9 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
-from steer_core.evaluation.judges.calibration import auroc
 from steer_core.evaluation.profiles.scorer import Scorer, score_texts
 from steer_core.evaluation.profiles.value import Missing
+from steer_core.statistics import auroc
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from steer_core.models.embedded.grammar import read
 from steer_core.tables.errors import ConfigError
 
 VERSION = "1"
+#: What the grammar varies.
+ATTRIBUTES = ("sentiment", "formality", "difficulty", "sentences")
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,32 @@ class AttributeRubric:
         return bottom + min(max(share, 0.0), 1.0) * (top - bottom)
 
 
-def build(behavior: BehaviorSpec) -> AttributeRubric:
-    """The rubric of a grammar behavior.
+def build(
+    behavior: BehaviorSpec, *, attribute: str | None = None, positive: int = 2, negative: int = -2
+) -> AttributeRubric:
+    """The rubric of a grammar behavior, or of another one whose answers the grammar writes.
+
+    Args:
+        behavior: what is judged.
+        attribute: of a behavior that is none of the grammar's: the attribute that it comes to.
+        positive: its level that shows it.
+        negative: its level that does not.
 
     Raises:
-        ConfigError: the behavior is none of the grammar's, or its two levels are the same.
+        ConfigError: the behavior is none of the grammar's and no attribute is named, or its two levels are the same.
     """
     source = behavior.source
-    if not isinstance(source, GrammarBehavior):
+    if isinstance(source, GrammarBehavior):
+        attribute, positive, negative = source.attribute, source.positive, source.negative
+    elif attribute is None:
         raise ConfigError(
             f"behavior {behavior.name!r}: rubric 'attribute' reads the embedded model's grammar, and the behavior is "
-            f"made from {source.kind!r} data; give it a judge of kind `llm`"
+            f"made from {source.kind!r} data; give it a judge of kind `llm`, or name an `attribute` in its options"
         )
-    if source.positive == source.negative:
-        raise ConfigError(f"behavior {behavior.name!r}: positive and negative are both level {source.positive}")
-    return AttributeRubric(source.attribute, source.positive, source.negative, behavior.scale)
+    elif attribute not in ATTRIBUTES:
+        raise ConfigError(
+            f"behavior {behavior.name!r}: the grammar has no attribute {attribute!r}; it has {', '.join(ATTRIBUTES)}"
+        )
+    if positive == negative:
+        raise ConfigError(f"behavior {behavior.name!r}: positive and negative are both level {positive}")
+    return AttributeRubric(attribute, positive, negative, behavior.scale)

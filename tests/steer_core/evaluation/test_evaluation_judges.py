@@ -12,7 +12,7 @@ from schemas import JudgeCalibration, Judgements
 from schemas.specs import BehaviorSpec, GoalSpec, JudgeSpec, PairsBehavior
 from steer_core.evaluation.judges import calibration
 from steer_core.evaluation.judges.asking import Option, ask_expected, parse_reply
-from steer_core.evaluation.judges.calibration import auroc, calibrate, calibration_table, known_cases
+from steer_core.evaluation.judges.calibration import calibrate, calibration_table, known_cases
 from steer_core.evaluation.judges.groundedness import check_groundedness, shared_words
 from steer_core.evaluation.judges.judge import Case, judge_cases, missing_judgements
 from steer_core.evaluation.judges.llm import LlmJudge
@@ -20,6 +20,7 @@ from steer_core.evaluation.judges.load import build_rubric, load_judge, rubric_n
 from steer_core.evaluation.judges.pairwise import TextPair, agreement, preferences
 from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.models.embedded.grammar import read
+from steer_core.statistics import auroc
 from steer_core.steering.plan import Message, Plan
 from steer_core.tables import check
 from steer_core.tables.errors import ConfigError
