@@ -10,6 +10,7 @@ from schemas.contract import CONTRACTS, Contract
 from schemas.contrasts import BehaviorItems, ContrastExamples, ContrastSources, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
 from schemas.described import TraitAnswers, TraitFilters, TraitPrompts
+from schemas.detection import Detections
 from schemas.evaluation import (
     ClosedForm,
     Comparisons,
@@ -75,6 +76,7 @@ __all__ = [
     "ContrastExamples",
     "ContrastSources",
     "DataIntegrity",
+    "Detections",
     "DoseResponse",
     "Frontier",
     "GoalAgreement",
