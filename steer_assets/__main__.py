@@ -9,6 +9,7 @@ steerworks profile-texts FILE          what texts are like: readability, diversi
 steerworks review direct               have the last word on answers that the judge doubts
 steerworks open direct                 its page, in the browser
 steerworks export-adapter tuned --to FOLDER   the adapter that it wears, as a folder that others load
+steerworks traits cheerful             what a behavior from a sentence is made of
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
@@ -111,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--column", default="text", help="column that holds the text (default: text)")
     added.add_argument("--by", help="column that pairs the rows of both (default: their order)")
     added.add_argument("--metrics", nargs="+", help="metrics, or families of them (default: all)")
+    added = command(
+        "traits", results.traits, "what a behavior from a sentence is made of: instructions, filters, yield"
+    )
+    added.add_argument("behavior", help="behavior of kind `described`")
+    added.add_argument("--export", type=Path, metavar="FILE", help="write its instructions and questions, to be edited")
     command("judges", results.judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("stills", pages.stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")

@@ -74,6 +74,43 @@ def profile_texts(bench: BenchSpec, options: argparse.Namespace) -> None:
     print(f"\n{said}")
 
 
+def traits(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Print or export what a behavior from a sentence is made of."""
+    from schemas import TraitAnswers, TraitFilters, TraitPrompts
+    from steer_assets.assets.traits import described_of
+    from steer_assets.io import read_published, table_url
+    from steer_core.evaluation.described import export_prompts
+    from steer_core.tables.snapshot import table_exists
+
+    known = [behavior.name for behavior, _ in described_of(bench)]
+    if options.behavior not in known:
+        raise ConfigError(
+            f"bench {bench.name!r} has no behavior {options.behavior!r} of kind `described`; it has: "
+            f"{', '.join(known) or 'none'}"
+        )
+    urls = {
+        c: table_url(storage_root(), bench.name, c.table(), None) for c in (TraitPrompts, TraitAnswers, TraitFilters)
+    }
+    if not all(map(table_exists, urls.values())):
+        raise SteerworksError(f"nothing was written for {options.behavior!r} yet: run a cell of the bench first")
+    own = {c: read_published(url, c).filter(pl.col("behavior") == options.behavior) for c, url in urls.items()}
+    if options.export is not None:
+        export_prompts(own[TraitPrompts], options.export)
+        print(f"{options.export}: edit it, and name it as `prompts` of the behavior's source")
+        return
+    print_table(own[TraitPrompts].filter(role="instruction").select("pair", "side", "text", "source"))
+    print()
+    figures = own[TraitFilters].select("filter", "used", "auroc", "low", "high", "n", "note")
+    print_table(figures.with_columns(pl.selectors.float().round(3).cast(pl.String)))
+    answers = own[TraitAnswers]
+    failed = dict(answers["failure"].drop_nulls().value_counts().iter_rows())
+    said = "".join(f", {n} {why}" for why, n in failed.items())
+    print(
+        f"\n{int(answers['kept'].sum())} of {answers.height} answers are kept{said}. AUROC: chance that an answer for the"
+    )
+    print("trait is put above one for its opposite; .5 is chance. `--export FILE` writes the prompts, to be edited.")
+
+
 def judges(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Print how the judges of the cells that were swept do on answers of known label."""
     from schemas import JudgeCalibration

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 import yaml
 
+from steer_assets.__main__ import main
 from steer_assets.assets import nodes_of
 from steer_assets.partitions import chosen_cells
 from steer_assets.planned import plan_cells
@@ -50,7 +51,7 @@ def read(path) -> pl.DataFrame:
     return pl.read_parquet(path, hive_partitioning=False)
 
 
-def test_a_sentence_becomes_pairs_a_vector_and_a_sweep_beside_its_own_prompts(workplace):
+def test_a_sentence_becomes_pairs_a_vector_and_a_sweep_beside_its_own_prompts(workplace, capsys):
     configure(workplace)
     names = [n.name for n in nodes_of(registry().bench("small")).all]
     assert names.index("traits") < names.index("contrasts")
@@ -79,6 +80,15 @@ def test_a_sentence_becomes_pairs_a_vector_and_a_sweep_beside_its_own_prompts(wo
     page = (workplace.root / "small/report/model=embedded/method=told/report.html").read_text()
     assert "answers are kept: on the side that they were asked for" in page
     assert "between the two sides over 52 answers; this filtered" in page
+
+    # what it is made of, to read and to edit
+    assert main(["traits", "glad", "--bench", "small"]) == 0
+    said = capsys.readouterr().out
+    assert "You are a cheerful person." in said
+    assert f"{int(answers['kept'].sum())} of 52 answers are kept" in said
+    assert main(["traits", "glad", "--bench", "small", "--export", str(workplace.folder / "own.jsonl")]) == 0
+    assert "You are a desperate person." in (workplace.folder / "own.jsonl").read_text()
+    assert main(["traits", "other", "--bench", "small"]) == 2
 
     # again: nothing is written anew
     status, _ = workplace.materialize(SHARED)
