@@ -105,10 +105,8 @@ def traits(bench: BenchSpec, options: argparse.Namespace) -> None:
     answers = own[TraitAnswers]
     failed = dict(answers["failure"].drop_nulls().value_counts().iter_rows())
     said = "".join(f", {n} {why}" for why, n in failed.items())
-    print(
-        f"\n{int(answers['kept'].sum())} of {answers.height} answers are kept{said}. AUROC: chance that an answer for the"
-    )
-    print("trait is put above one for its opposite; .5 is chance. `--export FILE` writes the prompts, to be edited.")
+    print(f"\n{int(answers['kept'].sum())} of {answers.height} answers are kept{said}.")
+    print("AUROC: chance that an answer for the trait is put above one for its opposite; .5 is chance.")
 
 
 def judges(bench: BenchSpec, options: argparse.Namespace) -> None:
