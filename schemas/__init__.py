@@ -46,6 +46,7 @@ from schemas.profiles import (
 )
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
+from schemas.search import Trials
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
 from schemas.validation import (
     GoalAgreement,
@@ -134,6 +135,7 @@ __all__ = [
     "TraitAnswers",
     "TraitFilters",
     "TraitPrompts",
+    "Trials",
     "VectorPart",
     "VectorTensors",
     "Vectors",

@@ -1,0 +1,147 @@
+"""What a search may try: layers, alone or together, strengths, positions; and a point of it as interventions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.vector_part import Unit
+from steer_core.steering.compose import interventions
+from steer_core.steering.intervention import Intervention
+from steer_core.steering.strength import Strength
+from steer_core.steering.vector import SteeringVector
+from steer_core.tables.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A point of a space.
+
+    Attributes:
+        layers: 0-based layers that are steered, each by its own vector.
+        strength: of all of them, in the space's unit; spread evenly where there are several.
+        positions: which tokens.
+        site: where in the layer.
+        estimator: how the vector was fitted.
+    """
+
+    layers: tuple[int, ...]
+    strength: float
+    positions: str
+    site: str
+    estimator: str
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        where = ", ".join(map(str, self.layers))
+        return f"{self.estimator} at layer {where} ({self.site}, {self.positions}), strength {self.strength:+.3g}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may be tried.
+
+    Attributes:
+        layers: sets of layers to choose from.
+        strength: lower and upper end.
+        positions: selectors to choose from.
+        sites: to choose from.
+        estimators: to choose from.
+        unit: of the strength.
+        shared: divide the strength by the number of layers, so that all settings push about as far.
+    """
+
+    layers: tuple[tuple[int, ...], ...]
+    strength: tuple[float, float]
+    positions: tuple[str, ...] = ("all",)
+    sites: tuple[str, ...] = ("residual",)
+    estimators: tuple[str, ...] = ("mean_difference",)
+    unit: Unit = "residual_fraction"
+    shared: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.strength
+        if not low < high:
+            raise ConfigError(f"strengths from {low:g} to {high:g}: the lower end comes first")
+        for name in ("layers", "positions", "sites", "estimators"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ConfigError(f"{name} of a search: at least one, each once; got {values}")
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Parameters as the sampler sees them; one that is fixed is none."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+        found: dict[str, BaseDistribution] = {"strength": FloatDistribution(*self.strength)}
+        choices: Mapping[str, Sequence[str]] = {
+            "layers": [",".join(map(str, own)) for own in self.layers],
+            "positions": self.positions,
+            "site": self.sites,
+            "estimator": self.estimators,
+        }
+        return found | {name: CategoricalDistribution(list(own)) for name, own in choices.items() if len(own) > 1}
+
+    def setting(self, params: Mapping[str, Any]) -> Setting:
+        """A point from its parameters."""
+        layers = params.get("layers", ",".join(map(str, self.layers[0])))
+        return Setting(
+            tuple(int(k) for k in str(layers).split(",")),
+            float(params["strength"]),
+            str(params.get("positions", self.positions[0])),
+            str(params.get("site", self.sites[0])),
+            str(params.get("estimator", self.estimators[0])),
+        )
+
+    def grid(self, strengths: Sequence[float]) -> list[dict[str, Any]]:
+        """Parameters of every point at these strengths: what a sweep would try."""
+        from itertools import product
+
+        names = [name for name in self.distributions if name != "strength"]
+        choices = [self.distributions[name].choices for name in names]  # type: ignore[attr-defined]  # categorical
+        return [
+            {"strength": value, **dict(zip(names, own, strict=True))}
+            for own in product(*choices)
+            for value in strengths
+        ]
+
+    def steps(self, setting: Setting, vectors: Sequence[SteeringVector]) -> tuple[Intervention, ...]:
+        """What a setting does to activations.
+
+        Args:
+            setting: the point.
+            vectors: of the concept, one a layer, site and estimator.
+
+        Raises:
+            ConfigError: there is no vector for a layer of it.
+        """
+        chosen = []
+        for layer in setting.layers:
+            own = [
+                v
+                for v in vectors
+                if (v.layer, v.site) == (layer, setting.site) and v.estimator.replace("-", "_") == setting.estimator
+            ]
+            if not own:
+                raise ConfigError(f"no vector of {setting.estimator} at layer {layer} ({setting.site}): fit it first")
+            chosen.append(own[0])
+        share = setting.strength / (len(chosen) if self.shared else 1)
+        return interventions(chosen, Strength(share, self.unit), positions=setting.positions)
+
+    @property
+    def digest(self) -> list[Any]:
+        """What tells it from another one."""
+        choices = [list(own) for own in (self.positions, self.sites, self.estimators)]
+        return [list(map(list, self.layers)), list(self.strength), choices, self.unit, self.shared]
+
+
+def params_of(text: str) -> dict[str, Any]:
+    """Parameters from their JSON."""
+    found: dict[str, Any] = json.loads(text)
+    return found

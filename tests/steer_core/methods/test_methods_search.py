@@ -1,0 +1,271 @@
+"""A search: the same trials after a kill, hopeless ones end, and what is chosen is told on items that chose nothing."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from schemas import Responses, Trials
+from schemas.specs import BehaviorSpec, Decoding, ModelSpec
+from schemas.vector_part import VectorPart
+from steer_core.corpus.contrasts import build_contrasts
+from steer_core.evaluation.judges.load import load_judge
+from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.generation.run import Run
+from steer_core.methods.search import Measured, Measurer, Objective, Space, Study, search, tell, validation_items
+from steer_core.methods.search.report import beside, values_of
+from steer_core.models.loading import load_model
+from steer_core.tables import Journal, check
+from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.vectors.fit import Job, fit_many
+
+SPACE = Space(layers=((0,), (1,), (2,), (3,), (1, 2)), strength=(0.0, 1.2), positions=("all", "completion"))
+GLAD = {
+    "name": "glad",
+    "source": {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": 96,
+               "n_validation": 12, "n_items": 12},
+    "judge": {"kind": "ground_truth", "rubric": "attribute"},
+}  # fmt: skip
+OBJECTIVE = (Objective("judged"),)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Vectors at all layers, and who measures on validation and on test items."""
+    loaded = load_model(ModelSpec(name="embedded", source="embedded", device="cpu"))
+    behavior = BehaviorSpec.model_validate(GLAD)
+    made = build_contrasts(behavior)
+    part = VectorPart.model_validate(
+        {"kind": "vector", "estimator": "mean-difference", "layers": [0, 1, 2, 3], "strengths": [0.5]}
+    )
+    fitted = made.examples.filter(pl.col("split") == "train")
+    (vectors,) = fit_many(loaded, fitted, [Job(part, layers=(0, 1, 2, 3), concepts=("glad",))])
+    backend = TransformersBackend(loaded, vectors)
+    run = Run(Journal(str(tmp_path_factory.mktemp("search") / "responses"), Responses), backend, batch_size=32)
+    decoding = Decoding(max_new_tokens=32)
+    tested = made.items.filter(pl.col("group") == "main")
+
+    def measurer(items, *wanted):
+        return Measurer("glad", items, run, decoding, wanted or ("judged",), load_judge(behavior))
+
+    return vectors, measurer, validation_items("glad", made.preferences), tested
+
+
+def study_of(tmp_path, space=SPACE, objectives=OBJECTIVE, **options):
+    return Study(space, objectives, Journal(str(tmp_path / "trials"), Trials), **options)
+
+
+class Made:
+    """A measurer whose values are made up: a function of layers and strength, without a model."""
+
+    places = tuple(f"q{k}" for k in range(8))
+
+    def __init__(self, value, noise=0.0):
+        self.value, self.noise, self.asked = value, noise, 0
+
+    def measure(self, steps, questions=None):
+        chosen = self.places if questions is None else list(questions)
+        self.asked += len(chosen)
+        layers, strength = steps
+        rng = np.random.default_rng(abs(hash((layers, round(strength, 9)))) % 2**32)
+        own = {q: self.value(layers, strength) + self.noise * rng.normal() for q in self.places}
+        rows = [(q, "judged", own[q]) for q in chosen]
+        return Measured(pl.DataFrame(rows, ["item_id", "measure", "value"], orient="row"), len(chosen))
+
+
+@pytest.fixture
+def without_vectors(monkeypatch):
+    """Settings as they are, in the place of interventions."""
+    monkeypatch.setattr(Space, "steps", lambda self, setting, vectors: (setting.layers, setting.strength))
+
+
+def peak(layers, strength):
+    """Best at layer 2 and strength .8."""
+    return -((strength - 0.8) ** 2) - 0.3 * (layers != (2,))
+
+
+# --- proposals
+
+
+def test_a_study_that_is_killed_goes_on_with_the_same_trials(tmp_path, without_vectors):
+    whole = search(study_of(tmp_path / "whole"), Made(peak), (), 30).trials
+    for n in (7, 8, 19, 30):
+        # a new process each time: nothing but the journal is left
+        parts = search(study_of(tmp_path / "parts"), Made(peak), (), n).trials
+        assert parts.height == n
+    columns = ["number", "params", "state", "values", "items", "answers"]
+    assert parts.select(columns).equals(whole.select(columns))
+    check(whole, Trials)
+    # another seed, and another measure, is another study in the same journal
+    other = search(study_of(tmp_path / "parts", seed=1), Made(peak), (), 3).trials
+    assert other.height == 3
+    assert other["params"][0] != whole["params"][0]
+
+
+def test_more_trials_run_only_what_is_new(tmp_path, without_vectors):
+    measurer = Made(peak)
+    search(study_of(tmp_path), measurer, (), 10)
+    asked = measurer.asked
+    search(study_of(tmp_path), measurer, (), 10)
+    assert measurer.asked == asked
+
+
+def test_estimators_find_the_peak_sooner_than_chance(tmp_path, without_vectors):
+    found = {"tpe": [], "random": []}
+    for seed in range(4):
+        for sampler, values in found.items():
+            study = search(study_of(tmp_path, sampler=sampler, seed=seed), Made(peak), (), 30)
+            values.append(json.loads(study.best()["values"])["judged"])
+    assert np.mean(found["tpe"]) > np.mean(found["random"])
+    assert np.mean(found["tpe"]) > -0.01
+
+
+def test_a_hopeless_trial_ends_early_and_costs_less(tmp_path, without_vectors):
+    study = search(study_of(tmp_path), Made(peak), (), 30)
+    pruned = study.trials.filter(state="pruned")
+    assert pruned.height > 5
+    assert (pruned["items"] < 8).all()
+    assert study.trials.filter(state="complete")["items"].unique().to_list() == [8]
+    # what ended early is never the best, and the first few are never judged
+    assert study.best()["state"] == "complete"
+    assert set(study.trials.head(5)["state"]) == {"complete"}
+
+
+def test_a_search_goes_on_from_five_hundred_trials(tmp_path, without_vectors):
+    study, measurer = study_of(tmp_path), Made(peak)
+    # as a journal of a long search has them
+    rows = [
+        {"study": study.name, "number": k, "params": json.dumps({"layers": "2", "positions": "all", "strength": k / 600}),
+         "state": "complete", "values": json.dumps({"judged": peak((2,), k / 600)}),
+         "reports": json.dumps({"8": peak((2,), k / 600)}), "items": 8, "answers": 8, "note": ""}
+        for k in range(500)
+    ]  # fmt: skip
+    study.journal.append(pl.DataFrame(rows, schema=Trials.dtypes()))
+    search(study, measurer, (), 510, stretches=(1.0,))
+    assert study.trials.height == 510
+    assert json.loads(study.best()["values"])["judged"] > -0.001
+
+
+def test_with_two_objectives_there_is_a_front_and_none_is_hopeless(tmp_path, without_vectors):
+    class Two(Made):
+        def measure(self, steps, questions=None):
+            one = super().measure(steps, questions)
+            kl = one.values.with_columns(measure=pl.lit("kl"), value=pl.lit(steps[1] ** 2))
+            return Measured(pl.concat([one.values, kl]), one.answers)
+
+    study = search(study_of(tmp_path, objectives=(Objective("judged"), Objective("kl", -1))), Two(peak), (), 25)
+    assert set(study.trials["state"]) == {"complete"}
+    points = [json.loads(v) for v in study.front()["values"]]
+    ordered = sorted(points, key=lambda p: p["kl"])
+    assert len(points) > 1
+    assert [p["judged"] for p in ordered] == sorted(p["judged"] for p in points)
+
+
+def test_a_setting_that_cannot_be_run_is_a_failed_trial_with_the_reason(tmp_path, without_vectors):
+    class Fails(Made):
+        def measure(self, steps, questions=None):
+            if steps[0] == (3,):
+                raise SteerworksError("layer 3 cannot be steered here")
+            return super().measure(steps, questions)
+
+    study = search(study_of(tmp_path), Fails(peak), (), 25)
+    failed = study.trials.filter(state="failed")
+    assert failed.height > 0
+    assert set(failed["note"]) == {"layer 3 cannot be steered here"}
+    assert all(json.loads(p)["layers"] == "3" for p in failed["params"])
+
+
+# --- honesty
+
+
+def test_of_deaf_settings_the_best_is_too_good_where_it_was_chosen_and_not_on_the_test(tmp_path, without_vectors):
+    gaps, beats = [], 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+
+        class Deaf(Made):
+            places = tuple(f"q{k}" for k in range(16))
+
+            def measure(self, steps, questions=None, rng=rng):
+                chosen = self.places if questions is None else list(questions)
+                rows = [(q, "judged", float(rng.normal())) for q in chosen]
+                return Measured(pl.DataFrame(rows, ["item_id", "measure", "value"], orient="row"), len(chosen))
+
+        study = search(study_of(tmp_path, seed=seed), Deaf(peak), (), 12, stretches=(1.0,))
+        found = told(study, Deaf(peak))
+        gaps.append(found.gap)
+        beats += found.effect.low > 0.0 or found.effect.high < 0.0
+    # the largest of twelve means of sixteen: 1.63 / 4
+    assert np.mean(gaps) == pytest.approx(1.63 / 4, abs=0.12)
+    # 5 % of 24 are 1.2; more than 4 have a chance of .01
+    assert beats <= 4
+
+
+def told(study, measurer):
+    """`tell` where there are no vectors: the model as it is, is strength 0."""
+    original = measurer.measure
+    measurer.measure = lambda steps, questions=None: original(steps or ((0,), 0.0), questions)
+    return tell(study, measurer, ())
+
+
+# --- on the embedded model
+
+
+def test_a_search_on_the_embedded_model_finds_what_a_grid_finds_at_a_part_of_its_cost(world, tmp_path):
+    vectors, measurer, chosen_by, tested = world
+    study = search(study_of(tmp_path, measured="glad"), measurer(chosen_by), vectors, 18)
+    spent = int(study.trials["answers"].sum())
+    found = tell(study, measurer(tested), vectors, random_directions=4)
+    assert found.effect.low > 0.0
+    assert found.random == pytest.approx(1 / 5)
+    assert found.validation == pytest.approx(json.loads(study.best()["values"])["judged"])
+    # the grid's arm, chosen on the same questions
+    grid = SPACE.grid([0.3, 0.6, 0.9, 1.2])
+    on_validation = measurer(chosen_by)
+    means = [on_validation.measure(SPACE.steps(SPACE.setting(p), vectors)).mean("judged") for p in grid]
+    best = grid[int(np.argmax(means))]
+    cost = len(grid) * chosen_by.filter(form="open").height
+    # a small grid; of the large one it is a fifth (`make evidence-search`)
+    assert spent <= 0.5 * cost
+    ours, theirs = (values_of(study, measurer(tested), vectors, p) for p in (found.params, best))
+    assert beside(ours, theirs).difference > -0.2 * found.effect.difference
+    assert "random directions of its size p = 0.200" in str(found)
+
+
+def test_measures_are_those_of_sweeps(world):
+    vectors, measurer, chosen_by, _ = world
+    steps = SPACE.steps(SPACE.setting({"strength": 0.4, "layers": "2"}), vectors)
+    found = measurer(chosen_by, "judged", "propensity", "kl", "perplexity", "refused", "length").measure(steps)
+    for name in ("judged", "propensity", "kl", "perplexity", "refused", "length"):
+        assert found.mean(name) is not None, name
+    assert found.mean("kl") > 0.0
+    assert measurer(chosen_by, "kl").measure(()).mean("kl") == 0.0
+    assert found.answers == chosen_by.filter(form="open").height
+
+
+def test_several_layers_share_the_strength(world):
+    vectors, *_ = world
+    both = SPACE.steps(SPACE.setting({"strength": 0.8, "layers": "1,2", "positions": "completion"}), vectors)
+    alone = SPACE.steps(SPACE.setting({"strength": 0.4, "layers": "2", "positions": "completion"}), vectors)
+    assert [s.layer for s in both] == [1, 2]
+    assert both[1].coefficient == pytest.approx(alone[0].coefficient)
+    assert {s.positions for s in both} == {"completion"}
+
+
+def test_what_makes_no_sense_is_refused(world, tmp_path):
+    vectors, measurer, chosen_by, _ = world
+    with pytest.raises(ConfigError, match="the lower end comes first"):
+        Space(layers=((1,),), strength=(1.0, 0.0))
+    with pytest.raises(ConfigError, match="layers of a search: at least one, each once"):
+        Space(layers=((1,), (1,)), strength=(0.0, 1.0))
+    with pytest.raises(ConfigError, match="no vector of mean_difference at layer 9"):
+        Space(layers=((9,),), strength=(0.0, 1.0)).steps(Space(((9,),), (0.0, 1.0)).setting({"strength": 1.0}), vectors)
+    with pytest.raises(ConfigError, match="knows no measure 'wit'"):
+        measurer(chosen_by, "wit")
+    with pytest.raises(ConfigError, match="at least one objective"):
+        study_of(tmp_path, objectives=())
+    with pytest.raises(SteerworksError, match="none of 0 trials is complete"):
+        tell(study_of(tmp_path), measurer(chosen_by), vectors)
+    with pytest.raises(SteerworksError, match="keeps no pair for validation"):
+        validation_items("sad", build_contrasts(BehaviorSpec.model_validate(GLAD)).preferences)
