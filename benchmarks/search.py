@@ -89,9 +89,8 @@ def compare(loaded: Any, attribute: str, folder: str, trials: int, questions: in
         lower = 100.0 * (paired.low or 0.0) / (told.effect.difference or 1.0)
         print(f"  {sampler:14s} {found}; gap {found.gap:+.2f}")
         ended = own.trials.filter(state="pruned").height
-        print(
-            f"    {trials} trials ({ended} ended early), {spent} answers: {spent / cost:.0%} of the grid's, {seconds:.0f} s"
-        )
+        share = f"{spent} answers: {spent / cost:.0%} of the grid's"
+        print(f"    {trials} trials ({ended} ended early), {share}, {seconds:.0f} s")
         print(
             f"    less the grid's arm {paired.difference:+.2f} [{paired.low:+.2f}, {paired.high:+.2f}]: lower end "
             f"{lower:+.0f} % of its effect",
