@@ -27,6 +27,10 @@ def tiny(family: str):
     return model
 
 
+#: A feature that speaks of most activations.
+FEATURE = {"bias": 2.0, "threshold": 0.1}
+
+
 def vector(operator: str = "add", layer: int = 0, seed: int = 0, norm: float = 4.0, **extra) -> SteeringVector:
     """A random vector with every tensor that an operator may want."""
     draw = np.random.default_rng(seed)
@@ -55,9 +59,12 @@ def vector(operator: str = "add", layer: int = 0, seed: int = 0, norm: float = 4
             "mean_negative": means[2],
         },
         "rotate": {"plane": plane},
+        "feature_clamp": {"encoder": direction / norm**2, "decoder": direction},
+        "feature_scale": {"encoder": direction / norm**2, "decoder": direction},
     }
     tensors = {n: t.astype(np.float32) for n, t in every[operator].items()}
-    scalars = {"lda_threshold": 0.0} if operator == "gated_transport" else {}
+    needed = {"gated_transport": {"lda_threshold": 0.0}, "feature_clamp": FEATURE, "feature_scale": FEATURE}
+    scalars = needed.get(operator, {})
     return SteeringVector("concept", operator, layer, tensors, {**scalars, **extra}, model="tiny")
 
 

@@ -38,6 +38,8 @@ def test_there_is_an_operator_for_each_module():
         "add",
         "add_norm_preserving",
         "affine",
+        "feature_clamp",
+        "feature_scale",
         "gated_transport",
         "rotate",
         "transport",
@@ -129,6 +131,22 @@ def test_an_adaptive_rotation_turns_only_what_is_aligned():
     assert 0 < aligned.sum() < 10
     assert torch.equal(found[~aligned], HIDDEN[~aligned])
     assert not torch.isclose(found[aligned], HIDDEN[aligned]).all(dim=-1).any()
+
+
+def test_a_feature_is_set_scaled_and_taken_out():
+    v = vector("feature_clamp")
+    e, d = (torch.tensor(v.tensors[n][0]) for n in ("encoder", "decoder"))
+    a = (HIDDEN @ e + 2.0)[..., None]
+    a = torch.where(a > 0.1, a, torch.zeros(()))
+    assert 0 < (a > 0).sum() < a.numel() or (a > 0).all()
+    close(applied(v, 3.0), HIDDEN + (3.0 - a) * d)
+    scaled = vector("feature_scale")
+    close(applied(scaled, 0.5), HIDDEN + 0.5 * a * d)
+    close(applied(scaled, -1.0), applied(v, 0.0))
+    # a silent feature has nothing to scale, and can still be set
+    silent = vector("feature_scale", bias=-100.0)
+    assert torch.equal(applied(silent, 5.0), HIDDEN)
+    close(applied(vector("feature_clamp", bias=-100.0), 1.0), HIDDEN + d)
 
 
 @pytest.mark.parametrize("name", available_operators())
