@@ -218,8 +218,13 @@ class ProfileFigures(Contract, table="profile_figures", key=("arm_id", "profile"
     why: str = column(description="Why there is no value, or what to know of it; may be empty")
 
 
-class ProfileChanges(Contract, table="profile_changes", key=("arm_id", "profile", "metric")):
+class ProfileChanges(Contract, table="profile_changes", key=("arm_id", "profile", "metric"), version=2):
     """What a setting changes against the model as it is, on the same items, and whether it stands among all."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 did not say of which form of a profile it was."""
+        return rows.with_columns(asked=pl.lit("")).select(cls.names()) if version == 1 else None
 
     arm_id: str = column(description=_ARM)
     profile: str = column(description=_PROFILE)

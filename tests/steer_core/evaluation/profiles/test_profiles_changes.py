@@ -164,3 +164,11 @@ def test_every_seed_has_its_draws_and_the_plain_model_alone_has_no_changes():
 def test_arms_without_the_plain_model_are_refused():
     with pytest.raises(SteerworksError, match="without those of the plain model"):
         changes_of(values_table({"a": {"m": [1.0, 2.0]}}), items_table(range(2)))
+
+
+def test_changes_of_an_earlier_version_are_read_as_of_no_known_form_of_a_profile():
+    found = changes_of(equal_settings(0, n_items=6, n_metrics=2), items_table(range(6)), draws=50, digests={"p": "now"})
+    assert set(found["asked"]) == {"now"}
+    old = ProfileChanges.migrate(found.drop("asked"), 1)
+    assert set(check(old, ProfileChanges)["asked"]) == {""}
+    assert ProfileChanges.migrate(found, 0) is None
