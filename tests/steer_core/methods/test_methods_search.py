@@ -115,7 +115,7 @@ def test_estimators_find_the_peak_sooner_than_chance(tmp_path, without_vectors):
     found = {"tpe": [], "random": []}
     for seed in range(4):
         for sampler, values in found.items():
-            study = search(study_of(tmp_path, sampler=sampler, seed=seed), Made(peak), (), 30)
+            study = search(study_of(tmp_path, sampler=sampler, seed=seed), Made(peak), (), 25, stretches=(1.0,))
             values.append(json.loads(study.best()["values"])["judged"])
     assert np.mean(found["tpe"]) > np.mean(found["random"])
     assert np.mean(found["tpe"]) > -0.01
@@ -181,7 +181,7 @@ def test_a_setting_that_cannot_be_run_is_a_failed_trial_with_the_reason(tmp_path
 
 def test_of_deaf_settings_the_best_is_too_good_where_it_was_chosen_and_not_on_the_test(tmp_path, without_vectors):
     gaps, beats = [], 0
-    for seed in range(24):
+    for seed in range(16):
         rng = np.random.default_rng(seed)
 
         class Deaf(Made):
@@ -197,9 +197,9 @@ def test_of_deaf_settings_the_best_is_too_good_where_it_was_chosen_and_not_on_th
         gaps.append(found.gap)
         beats += found.effect.low > 0.0 or found.effect.high < 0.0
     # the largest of twelve means of sixteen: 1.63 / 4
-    assert np.mean(gaps) == pytest.approx(1.63 / 4, abs=0.12)
-    # 5 % of 24 are 1.2; more than 4 have a chance of .01
-    assert beats <= 4
+    assert np.mean(gaps) == pytest.approx(1.63 / 4, abs=0.15)
+    # 5 % of 16 are .8; more than 3 have a chance of .01
+    assert beats <= 3
 
 
 def told(study, measurer):
@@ -214,23 +214,23 @@ def told(study, measurer):
 
 def test_a_search_on_the_embedded_model_finds_what_a_grid_finds_at_a_part_of_its_cost(world, tmp_path):
     vectors, measurer, chosen_by, tested = world
-    study = search(study_of(tmp_path, measured="glad"), measurer(chosen_by), vectors, 18)
+    space = Space(layers=((1,), (2,), (1, 2)), strength=(0.0, 1.2), positions=("all",))
+    study = search(study_of(tmp_path, space, measured="glad"), measurer(chosen_by), vectors, 12)
     spent = int(study.trials["answers"].sum())
-    found = tell(study, measurer(tested), vectors, random_directions=4)
+    found = tell(study, measurer(tested), vectors, random_directions=2)
     assert found.effect.low > 0.0
-    assert found.random == pytest.approx(1 / 5)
+    assert found.random == pytest.approx(1 / 3)
     assert found.validation == pytest.approx(json.loads(study.best()["values"])["judged"])
     # the grid's arm, chosen on the same questions
-    grid = SPACE.grid([0.3, 0.6, 0.9, 1.2])
+    grid = space.grid([0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
     on_validation = measurer(chosen_by)
-    means = [on_validation.measure(SPACE.steps(SPACE.setting(p), vectors)).mean("judged") for p in grid]
+    means = [on_validation.measure(space.steps(space.setting(p), vectors)).mean("judged") for p in grid]
     best = grid[int(np.argmax(means))]
-    cost = len(grid) * chosen_by.filter(form="open").height
-    # a small grid; of the large one it is a fifth (`make evidence-search`)
-    assert spent <= 0.5 * cost
+    # a small grid; of a large one it is a fifth (`make evidence-search`)
+    assert spent < 0.65 * len(grid) * chosen_by.filter(form="open").height
     ours, theirs = (values_of(study, measurer(tested), vectors, p) for p in (found.params, best))
     assert beside(ours, theirs).difference > -0.2 * found.effect.difference
-    assert "random directions of its size p = 0.200" in str(found)
+    assert "random directions of its size p = 0.333" in str(found)
 
 
 def test_measures_are_those_of_sweeps(world):
