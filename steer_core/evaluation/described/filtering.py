@@ -6,6 +6,8 @@
    of its pair than under the other: log p(answer | for, question) - log p(answer | against, question), in nats. Where
    an instruction changes nothing it is 0, and the AUROC is .5.
 3. A question's sample is kept where the answer for the trait is above the middle and the one for its opposite below.
+   The instructions' middle is 0. A judge's lies between the mean verdicts on the two sides: one that orders well and
+   says yes to nearly everything would keep nothing by the middle of its scale.
 
 An AUROC that is not above .5 is said of a judge that cannot tell, and just as well of a model that does nothing
 different: the second row of `trait_filters` tells which, for the instructions read the model itself.
@@ -70,9 +72,9 @@ def filter_answers(
             for r in known.iter_rows(named=True)
         ]
         verdicts = judge_cases(judge, cases, done, keep=keep, progress=progress)
-        middle = sum(judge.scale) / 2.0
-        means = verdicts.group_by("item_id").agg(pl.col("value").mean()).drop_nulls()
-        found[JUDGE] = {item: value - middle for item, value in means.iter_rows()}
+        means = dict(verdicts.group_by("item_id").agg(pl.col("value").mean()).drop_nulls().iter_rows())
+        middle = _middle(known, means, judge.scale)
+        found[JUDGE] = {item: value - middle for item, value in means.items()}
         notes[JUDGE] = f"{judge.rubric}, read by {judge.method}"
     try:
         found[INSTRUCTIONS] = _likelier(known, prompts, run)
@@ -89,6 +91,17 @@ def filter_answers(
     ]
     filters = pl.DataFrame(rows, schema=TraitFilters.dtypes(), orient="row")
     return _kept(answers, found.get(used, {})), filters
+
+
+def _middle(known: pl.DataFrame, means: Mapping[str, float], scale: tuple[float, float]) -> float:
+    """Between the mean verdicts on the two sides; the middle of the scale where one has none."""
+    sides: dict[int, list[float]] = {0: [], 1: []}
+    for answer, side in known.select("answer_id", "side").iter_rows():
+        if answer in means:
+            sides[side].append(means[answer])
+    if not sides[0] or not sides[1]:
+        return sum(scale) / 2.0
+    return float(np.mean(sides[0]) + np.mean(sides[1])) / 2.0
 
 
 def _likelier(known: pl.DataFrame, prompts: pl.DataFrame, run: Run) -> dict[str, float]:

@@ -235,6 +235,14 @@ def test_a_judge_that_tells_the_sides_apart_filters_and_says_how_well(written):
     assert found.filter(~pl.col("kept"))["question_id"].unique().to_list() == [gone]
 
 
+def test_a_judge_that_orders_well_and_says_yes_to_everything_keeps_what_it_orders(written):
+    _, prompts, answers, run = written
+    sides = sides_of(answers)
+    found, filters = filter_answers(answers, prompts, run, Says(lambda case: 0.9 + 0.05 * sides[case.item_id]))
+    assert filters.filter(filter="judge")["used"].item()
+    assert found["kept"].all()
+
+
 @pytest.mark.parametrize("says", [lambda case: 1.0, lambda case: None])
 def test_a_judge_that_cannot_tell_is_not_used_and_the_instructions_filter(written, says):
     _, prompts, answers, run = written
