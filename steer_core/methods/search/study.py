@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -96,12 +96,13 @@ class Study:
         return len(self._known)
 
     def propose(self) -> tuple[int, dict[str, Any]]:
-        """Number and parameters of the next trial."""
-        study = self._loaded()
-        study.sampler = self._sampler(len(self))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the sampler's own experimental options
-            self._asked = study.ask(self.space.distributions)
+        """Number and parameters of the next trial; the same again until it is finished."""
+        if self._asked is None:
+            study = self._loaded()
+            study.sampler = self._sampler(len(self))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the sampler's own experimental options
+                self._asked = study.ask(self.space.distributions)
         return self._asked.number, dict(self._asked.params)
 
     def hopeless(self, reports: Mapping[int, float]) -> bool:
@@ -193,27 +194,21 @@ class Study:
         self._study = optuna.create_study(directions=directions)
         distributions = self.space.distributions
         for row in self._known:
-            values = json.loads(row["values"])
-            state, told = self._state(row["state"]), None
-            if row["state"] != "failed":
-                told = [values[o.name] for o in self.objectives]
-            if state == optuna.trial.TrialState.FAIL:
-                told = None
+            told, state = self._told(row["state"], json.loads(row["values"]))
             made = optuna.trial.create_trial(
                 params=params_of(row["params"]), distributions=distributions, state=state, values=told
             )
             self._study.add_trial(made)
         return self._study
 
-    def _state(self, state: str) -> Any:
+    def _told(self, state: str, values: Mapping[str, float | None]) -> tuple[Any, Any]:
+        """Values and state as Optuna is told of them."""
         from optuna.trial import TrialState
 
+        if state == "failed":
+            return None, TrialState.FAIL
         # a pruned trial has a value, of fewer items: to the sampler that is a value like others
-        return TrialState.FAIL if state == "failed" else TrialState.COMPLETE
-
-    def _told(self, state: str, values: Mapping[str, float | None]) -> tuple[Any, Any]:
-        found: Sequence[float | None] | None = None if state == "failed" else [values[o.name] for o in self.objectives]
-        return found, self._state(state)
+        return [values[o.name] for o in self.objectives], TrialState.COMPLETE
 
     def _sampler(self, number: int) -> Any:
         from optuna.samplers import RandomSampler, TPESampler

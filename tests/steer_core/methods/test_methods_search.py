@@ -103,6 +103,16 @@ def test_a_study_that_is_killed_goes_on_with_the_same_trials(tmp_path, without_v
     assert other["params"][0] != whole["params"][0]
 
 
+def test_a_proposal_stands_until_it_is_finished(tmp_path):
+    study = study_of(tmp_path)
+    with pytest.raises(SteerworksError, match="no trial was proposed"):
+        study.finish({}, {"judged": 1.0})
+    number, params = study.propose()
+    assert study.propose() == (number, params)
+    study.finish(params, {"judged": 1.0})
+    assert study.propose()[0] == number + 1
+
+
 def test_more_trials_run_only_what_is_new(tmp_path, without_vectors):
     measurer = Made(peak)
     search(study_of(tmp_path), measurer, (), 10)
