@@ -107,6 +107,9 @@ def test_kills_of_a_compacting_process_lose_no_row(tmp_path, rows):
         assert equal(journal.read(), rows(0, height))
         some = sorted(rng.sample(range(height), 20))
         assert equal(journal.read([f"r{i}" for i in some]), pl.concat([rows(i, i + 1) for i in some]))
+    # a process that was quick has left nothing to merge
+    journal.append(rows(height, height + 3))
+    height += 3
     assert journal.compact(1)
     assert equal(journal.read(), rows(0, height))
     # and on disk, too, every row is there once

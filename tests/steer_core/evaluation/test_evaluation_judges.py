@@ -10,7 +10,6 @@ from behavior_world import BEHAVIOR, make_items
 
 from schemas import JudgeCalibration, Judgements
 from schemas.specs import BehaviorSpec, GoalSpec, JudgeSpec, PairsBehavior
-from steer_core.evaluation.judges import calibration
 from steer_core.evaluation.judges.asking import Option, ask_expected, parse_reply
 from steer_core.evaluation.judges.calibration import calibrate, calibration_table, known_cases
 from steer_core.evaluation.judges.groundedness import check_groundedness, shared_words
@@ -20,7 +19,7 @@ from steer_core.evaluation.judges.load import build_rubric, load_judge, rubric_n
 from steer_core.evaluation.judges.pairwise import TextPair, agreement, preferences
 from steer_core.generation.backend import Capabilities, Finished, Generation
 from steer_core.models.embedded.grammar import read
-from steer_core.statistics import auroc
+from steer_core.statistics import auroc, auroc_interval
 from steer_core.steering.plan import Message, Plan
 from steer_core.tables import check
 from steer_core.tables.errors import ConfigError
@@ -431,14 +430,14 @@ def test_a_judge_at_chance_has_an_interval_around_a_half_and_a_good_one_has_not(
     for _ in range(200):
         values = rng.normal(size=len(known))
         labels = np.array([k.positive for k in known])
-        low, high = calibration._auroc_interval(values, labels, [k.case.item_id for k in known])
+        low, high = auroc_interval(values, labels, [k.case.item_id for k in known])
         covered += low <= 0.5 <= high
     # 95 % intervals of a judge that knows nothing
     assert 0.90 <= covered / 200 <= 0.99
     good = np.array([k.positive + rng.normal(0, 0.4) for k in known])
-    low, high = calibration._auroc_interval(good, labels, [k.case.item_id for k in known])
+    low, high = auroc_interval(good, labels, [k.case.item_id for k in known])
     assert 0.8 < low < auroc(good[labels], good[~labels]) < high <= 1.0
-    assert calibration._auroc_interval(good[:2], labels[:2], ["one", "one"]) == (None, None)
+    assert auroc_interval(good[:2], labels[:2], ["one", "one"]) == (None, None)
 
 
 def test_the_row_of_a_calibration_is_that_of_its_judge():
