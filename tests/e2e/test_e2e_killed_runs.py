@@ -40,11 +40,15 @@ TIMED = {"seconds"}
 
 
 def bench(kind: str) -> dict:
-    pool = {"name": "pool", "split": "train", "n_texts": 20, "n_goals_per_text": 6, "active": 1, "weighting": "none"}
+    # fitting asks for every text of the pool at every strength
+    texts, pooled = (10, 20) if kind == "prompt" else (4, 8)
+    pool = {
+        "name": "pool", "split": "train", "n_texts": pooled, "n_goals_per_text": 4, "active": 1, "weighting": "none",
+    }  # fmt: skip
     return {
         "corpus": {"sources": [{"kind": "grammar", "n_texts": 400, "seed": 1}], "min_words": 5},
         "goals": ["reading_difficulty", "text_length", "formality", "sentiment"],
-        "probes": [{"name": "main", "n_texts": 10, "n_goals_per_text": 4, "active": 2, "weighting": "none"}, pool],
+        "probes": [{"name": "main", "n_texts": texts, "n_goals_per_text": 4, "active": 2, "weighting": "none"}, pool],
         "models": ["embedded"],
         "decoding": {"max_new_tokens": 48},
         "batch_size": 4,
