@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from schemas.profile_spec import ProfileSpec
-from schemas.specs import Decoding
 from steer_assets.asked_models import reading_models
 from steer_assets.compute import backend_for, device_lease, device_of
 from steer_assets.judging import apart
@@ -16,13 +15,10 @@ from steer_assets.tables import Work
 from steer_core.evaluation.meaning import embed_texts
 from steer_core.evaluation.profiles.family import Resources
 from steer_core.generation.backend import Backend
-from steer_core.generation.forced import score_all
+from steer_core.generation.forced import FORCED, score_all
 from steer_core.models.loading import load_encoder
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import SteerworksError
-
-#: Decoding of a plan of which nothing is written.
-FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal, TypeVar
 
+from schemas.specs import Decoding
 from steer_core.generation.backend import Backend, Continuation, Scored
 from steer_core.generation.prefixes import agree
 from steer_core.generation.run import Progress
 from steer_core.steering.plan import Plan
 from steer_core.tables.errors import ConfigError
 
+#: Decoding of plans of which nothing is written; part of their ids.
+FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 Found = TypeVar("Found")
 #: A verb of a backend: plans and continuations to what it says of each row.
 Verb = Callable[[Sequence[Plan], Sequence[Continuation]], list[Found]]

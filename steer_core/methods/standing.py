@@ -16,7 +16,7 @@ import polars as pl
 from schemas.digest import canonical_json, digest_json
 from schemas.evaluation import HEADLINE
 from schemas.profiles import PLAIN, ProfileArms
-from schemas.specs import Decoding
+from steer_core.generation.forced import FORCED
 from steer_core.methods.part import Arm, Composed, arms_of, parts_of
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, GoalTarget, Method, Request
@@ -27,7 +27,6 @@ from steer_core.tables.errors import SteerworksError
 VERSION = "2"
 #: Where a request starts on every goal.
 MIDDLE = 0.5
-_NOTHING = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 
 
 def why_not_profiled(method: Method) -> str | None:
@@ -63,7 +62,7 @@ def profile_arms(
     Raises:
         SteerworksError: the artifact lacks what a part needs.
     """
-    rows = [_row("the model as it is", PLAIN, {}, Plan("", _NOTHING, text=""), "", None, "")]
+    rows = [_row("the model as it is", PLAIN, {}, Plan("", FORCED, text=""), "", None, "")]
     for moves in asked:
         request = Request(
             digest_json(dict(moves)),
@@ -158,7 +157,7 @@ def _done(method: Method, request: Request, artifact: Artifact) -> tuple[Plan, s
     base = method.base if isinstance(method, Composed) else method
     assert isinstance(base, SinglePrompt)
     assert base.standing is not None  # `why_not_profiled` was asked
-    plan = Plan("", _NOTHING, text="")
+    plan = Plan("", FORCED, text="")
     return (method.applied(plan, request, artifact) if isinstance(method, Composed) else plan), base.standing(request)
 
 

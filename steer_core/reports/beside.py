@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas.profiles import PLAIN
-from steer_core.evaluation.profiles.changes import LEVEL
+from steer_core.evaluation.profiles.changes import can_stand
 from steer_core.reports.drawing import Figure
 from steer_core.reports.numbers import listed, plural, signed
 from steer_core.reports.profile_plots import asked_words, changes_figure
@@ -100,8 +100,7 @@ def _asked(request: str) -> str:
 
 def _said(own: pl.DataFrame, different: pl.DataFrame, n_tests: int) -> str:
     if not different.height:
-        # exchanging g clusters gives no smaller p than this
-        able = n_tests * 2.0 ** (1 - int(own["n_clusters"].max())) <= LEVEL  # type: ignore[arg-type]
+        able = can_stand(n_tests, int(own["n_clusters"].max()))  # type: ignore[arg-type]  # of integers
         few = "" if able else ": among so many, these items are too few for any to be"
         return f"none of {plural(own.height, 'figure')} can be told apart{few}."
     named = [

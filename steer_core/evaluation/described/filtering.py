@@ -22,10 +22,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.described import TraitAnswers, TraitFilters
-from schemas.specs import Decoding
 from steer_core.evaluation.described.prompts import instructions_of
 from steer_core.evaluation.judges.judge import Case, Judge, judge_cases
-from steer_core.generation.forced import score_all
+from steer_core.generation.forced import FORCED, score_all
 from steer_core.generation.run import Progress, Run
 from steer_core.statistics import auroc, auroc_interval
 from steer_core.steering.plan import Message, Plan
@@ -33,8 +32,6 @@ from steer_core.tables.errors import SteerworksError
 
 #: AUROC of who guesses.
 CHANCE = 0.5
-#: Decoding of plans of which nothing is written.
-FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 JUDGE, INSTRUCTIONS = "judge", "instructions"
 
 

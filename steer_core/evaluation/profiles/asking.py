@@ -22,7 +22,7 @@ from steer_core.evaluation.arms import Arm, Asked, Item, pair
 from steer_core.evaluation.profiles.kind import load_kind
 from steer_core.evaluation.profiles.sets import ItemSet
 from steer_core.generation.backend import Verb
-from steer_core.generation.forced import score_all
+from steer_core.generation.forced import FORCED, score_all
 from steer_core.generation.run import Run
 from steer_core.steering.intervention import Intervention
 from steer_core.steering.plan import Extension, Plan, messages_of
@@ -33,8 +33,6 @@ from steer_core.tables.journal import Journal
 VERSION = "3"
 #: Continuations that are scored between two writes to the journal.
 BLOCK = 4096
-#: Decoding of plans of which nothing is written; part of their ids.
-FORCED = Decoding(max_new_tokens=1, temperature=0.0, top_p=1.0, min_p=0.0)
 #: Why a text has no place under a prompt.
 SAID_IN_FRONT = "what is said in front would be part of the mean over the text"
 #: Why an option has no score.

@@ -177,6 +177,11 @@ def _of_items(part: pl.DataFrame) -> pl.DataFrame:
     return part.group_by("item_id", maintain_order=True).agg(pl.col("value").mean())
 
 
+def can_stand(n_tests: int, n_clusters: int) -> bool:
+    """Whether any of so many tests could be called different: of g clusters p is 2^(1 - g) at the least."""
+    return n_tests * 2.0 ** (1 - n_clusters) <= LEVEL
+
+
 def cluster_sums(differences: Floats, clusters: NDArray[Any]) -> Floats:
     """Sum of the differences of each cluster: exchanging a cluster turns the sign of its sum."""
     if not len(differences):

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas.profiles import PLAIN
-from steer_core.evaluation.profiles.changes import LEVEL
+from steer_core.evaluation.profiles.changes import can_stand
 from steer_core.evaluation.profiles.kind import capability_of_bench, shown
 from steer_core.reports.beside import Beside, beside
 from steer_core.reports.drawing import Figure
@@ -164,8 +164,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]], changes: pl.DataFrame) -> Iter
     if len(rows) == 1:
         yield "Only the model as it is was profiled: without a text to rewrite this method says and does nothing."
         return
-    # exchanging g clusters gives no smaller p than this
-    able = changes.height and changes.height * 2.0 ** (1 - int(changes["n_clusters"].max())) <= LEVEL  # type: ignore[arg-type]
+    able = changes.height and can_stand(changes.height, int(changes["n_clusters"].max()))  # type: ignore[arg-type]
     for row in rows:
         if row["role"] not in USED:
             continue

@@ -4,14 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from safetensors.numpy import save_file
 from sklearn.metrics import roc_auc_score
+from test_vectors_detection import examples
 
-from schemas.specs import BehaviorSpec, Decoding, ModelSpec
-from steer_core.corpus.contrasts import build_contrasts
+from schemas.specs import Decoding, ModelSpec
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.models.loading import load_model
 from steer_core.steering.intervention import Intervention
@@ -23,13 +22,6 @@ from steer_core.vectors.sae import load_sae
 from steer_core.vectors.sae_ranking import rank_features
 
 LAYER, FEATURES = 1, 192
-
-
-def examples(n_pairs, seed):
-    source = {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": n_pairs,
-              "n_validation": 1, "n_items": 1, "seed": seed}  # fmt: skip
-    rows = build_contrasts(BehaviorSpec.model_validate({"name": "glad", "source": source})).examples
-    return rows.filter(pl.col("split") == "train")
 
 
 @pytest.fixture(scope="module")
