@@ -142,6 +142,22 @@ class Vector:
         _check_model(model)
         return fold(model.loaded, self.interventions(_some(strength)), {p.id: p for p in self.parts}, folder).folder
 
+    def edit_weights(self, model: Model, folder: str | Path, **options: Any) -> Path:
+        """Write a plain checkpoint that no longer writes the direction, in any layer (weight orthogonalisation).
+
+        Args:
+            model: the model, from `steer_core.load`; it is left as it was.
+            folder: where the checkpoint goes.
+            **options: of `steer_core.steering.weight_edits.edit_weights`: weights of the layers, embeddings, norms.
+
+        Raises:
+            SteerworksError: the model's family cannot be edited; says why.
+        """
+        from steer_core.steering.weight_edits import edit_weights
+
+        _check_model(model)
+        return edit_weights(model.loaded, self.parts, folder, **options).folder
+
 
 def _some(strength: float | None) -> float:
     if strength is None:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
+#: Tokens that a checkpoint is compared on.
+_TRIED = 24
 #: Written beside the weights: what was folded into what.
 MANIFEST = "folded.json"
 #: Largest difference of logits from those of the hooks, in standard deviations of the logits.
@@ -88,15 +91,18 @@ def fold(
         model, changed = _folded_model(loaded, interventions, vectors)
         model.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
-        difference = _difference(loaded, interventions, vectors, aside)
-        limit = TOLERANCE.get(loaded.spec.dtype, TOLERANCE["float32"])
-        if not difference <= limit:
-            raise SteerworksError(
-                f"the folded checkpoint of this {loaded.model.config.model_type} model differs from the hooks by "
-                f"{difference:.3g} standard deviations of the logits (at most {limit:g}): this variant of the "
-                "architecture cannot be folded; steer it with hooks"
-            )
-        _write_manifest(aside, loaded, interventions, vectors, changed)
+        with _hooked(loaded, interventions, vectors):
+            difference = logit_difference(loaded, aside)
+        refuse_difference(loaded, difference, "folded")
+        body = {
+            "realisation": "fold",
+            "source": source_of(loaded),
+            "interventions": [i.to_dict() for i in interventions],
+            "digest": digest_json([i.to_dict() for i in interventions]),
+            "concepts": {i.vector: vectors[i.vector].concept for i in interventions},
+            "changed": list(changed),
+        }
+        write_manifest(aside / MANIFEST, body)
     return Folded(target, loaded.model.config.model_type, model.config.model_type, changed, difference)
 
 
@@ -229,48 +235,68 @@ def _edit_experts(state: State, i: Intervention, vector: SteeringVector, name: s
     return name
 
 
-def _difference(
-    loaded: LoadedModel,
-    interventions: Sequence[Intervention],
-    vectors: Mapping[str, SteeringVector],
-    folder: Path,
-) -> float:
-    """Largest difference between the logits of the checkpoint and those of the hooks, in standard deviations."""
+def refuse_difference(loaded: LoadedModel, difference: float, done: str) -> None:
+    """Refuse a checkpoint that does not give the logits of the hooks.
+
+    Args:
+        loaded: the source.
+        difference: as `logit_difference` gives it.
+        done: what was done to it, in a word.
+
+    Raises:
+        SteerworksError: it is not within `TOLERANCE`.
+    """
+    limit = TOLERANCE.get(loaded.spec.dtype, TOLERANCE["float32"])
+    if not difference <= limit:
+        raise SteerworksError(
+            f"the {done} checkpoint of this {loaded.model.config.model_type} model differs from the hooks by "
+            f"{difference:.3g} standard deviations of the logits (at most {limit:g}): this variant of the "
+            f"architecture cannot be {done}; steer it with hooks"
+        )
+
+
+@contextmanager
+def _hooked(
+    loaded: LoadedModel, interventions: Sequence[Intervention], vectors: Mapping[str, SteeringVector]
+) -> Iterator[None]:
+    from steer_core.steering.hooks import Steering
+
+    steering = Steering(loaded.model, vectors, loaded.fingerprint)
+    with steering.apply([tuple(interventions)], [_TRIED]):
+        yield
+
+
+def logit_difference(loaded: LoadedModel, folder: Path) -> float:
+    """Largest difference between the logits of a checkpoint and those of the model, in standard deviations.
+
+    Args:
+        loaded: the source, with hooks on it, whose logits are those that are wanted.
+        folder: the checkpoint.
+    """
     import torch
     from transformers import AutoModelForCausalLM
-
-    from steer_core.steering.hooks import Steering
 
     reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=loaded.model.dtype)
     reloaded.to(loaded.device).eval()  # type: ignore[arg-type]  # a decorator hides the signature
     vocabulary = loaded.model.config.get_text_config().vocab_size
     # tokens from all over the vocabulary; 7919 is prime
-    tokens = (torch.arange(24) * 7919 % vocabulary).unsqueeze(0).to(loaded.device)  # [1, 24]
+    tokens = (torch.arange(_TRIED) * 7919 % vocabulary).unsqueeze(0).to(loaded.device)  # [1, tokens]
     mask = torch.ones_like(tokens)
-    steering = Steering(loaded.model, vectors, loaded.fingerprint)
     with torch.no_grad():
-        with steering.apply([tuple(interventions)], [tokens.shape[1]]):
-            hooked = loaded.model(input_ids=tokens, attention_mask=mask).logits.float()
-        folded = reloaded(input_ids=tokens, attention_mask=mask).logits.float()
-    return float((hooked - folded).abs().max() / hooked.std())
+        hooked = loaded.model(input_ids=tokens, attention_mask=mask).logits.float()
+        found = reloaded(input_ids=tokens, attention_mask=mask).logits.float()
+    return float((hooked - found).abs().max() / hooked.std())
 
 
-def _write_manifest(
-    folder: Path,
-    loaded: LoadedModel,
-    interventions: Sequence[Intervention],
-    vectors: Mapping[str, SteeringVector],
-    changed: Sequence[str],
-) -> None:
-    body = {
-        "realisation": "fold",
-        "source": {"model": loaded.spec.source, "revision": loaded.spec.revision, "fingerprint": loaded.fingerprint},
-        "interventions": [i.to_dict() for i in interventions],
-        "digest": digest_json([i.to_dict() for i in interventions]),
-        "concepts": {i.vector: vectors[i.vector].concept for i in interventions},
-        "changed": list(changed),
-    }
+def source_of(loaded: LoadedModel) -> dict[str, Any]:
+    """What a manifest says of the model that a checkpoint was made from."""
+    source = {"model": loaded.spec.source, "revision": loaded.spec.revision, "fingerprint": loaded.fingerprint}
     if loaded.spec.kind == "local":
         # a path of this machine means nothing elsewhere; the fingerprint does
-        del body["source"]["model"]  # type: ignore[attr-defined]
-    (folder / MANIFEST).write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+        del source["model"]
+    return source
+
+
+def write_manifest(file: Path, body: Mapping[str, Any]) -> None:
+    """Write a manifest."""
+    file.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")

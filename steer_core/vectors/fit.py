@@ -224,6 +224,8 @@ class _Run:
         options = dict(task.job.part.options)
         if "read" in (task.estimator.options or ()):
             options.setdefault("read", task.job.part.read)
+        if "positions" in (task.estimator.options or ()):
+            options.setdefault("positions", task.job.part.positions)
         trained = task.estimator.module.train(
             self.loaded, pairs_of(examples), examples, concept, task.points, self._seed(task.job), **options
         )

@@ -97,6 +97,7 @@ def vectors_of(model: str, layers: int = LAYERS, width: int = WIDTH, seed: int =
             {"left": rows(2, 0.1), "right": rows(2, 0.1), "center": rows(1), "direction": rows(1)},
             {},
         ),
+        "low_rank": ("low_rank", {"left": plane, "right": rows(2, 0.1), "direction": rows(1)}, {}),
         "rotate": ("rotate", {"plane": plane}, {}),
         "rotate_some": ("rotate", {"plane": plane[::-1].copy()}, {"adaptive": 1.0}),
         "transport": (
@@ -259,6 +260,8 @@ def specs_of(
         (i("keep", 1, 1.2),),
         (i("keep", 3, -1.0, "prompt"), i("add6", 3, 0.8, "completion")),
         (i("affine", 1, 0.8),),
+        (i("low_rank", 1, 0.7),),
+        (i("low_rank", 2, -0.4, "prompt"),),
         (i("rotate", 2, 120.0),),
         (i("rotate_some", 1, 75.0, "completion"),),
         (i("transport", 1, 0.8),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Operators of `steer_core.steering.operators`; all act on each token by itself, so a flat batch is as good as rows.
-OPERATORS = ("ablate", "add", "add_norm_preserving", "affine", "gated_transport", "rotate", "transport")
+OPERATORS = ("ablate", "add", "add_norm_preserving", "affine", "gated_transport", "low_rank", "rotate", "transport")
 #: Forms of position selectors, by their first word.
 POSITIONS = ("all", "prompt", "completion", "last_prompt", "index", "span")
 #: Places of a layer; which of them, a family says.

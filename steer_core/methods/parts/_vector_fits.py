@@ -26,6 +26,7 @@ from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector, from_tables, to_tables
 from steer_core.tables.errors import ConfigError
 from steer_core.vectors import goal_contrasts as contrasts
+from steer_core.vectors.estimator import load_estimator
 
 if TYPE_CHECKING:
     from steer_core.models.loading import LoadedModel
@@ -144,6 +145,9 @@ def _vectors_follow(part: Part, cell: FitContext) -> Any:
 def _fitted_settings(part: Part) -> Any:
     """Settings that the vectors themselves follow from: how they are used later is no part of it, but for budgets."""
     used = {"on_probe"} if _spec(part).unit == "kl" else {"strengths", "doses", "on_probe", "positions"}
+    if "positions" in (load_estimator(_spec(part).estimator).options or ()):
+        # trained where it will act
+        used -= {"positions"}
     return part.spec.model_dump(mode="json", exclude=used)
 
 

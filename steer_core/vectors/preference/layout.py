@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from steer_core.steering.positions import parse_positions
 from steer_core.vectors.preference.pair_tokens import EncodedPair
 
 Layout = Literal["shared", "separate"]
@@ -139,6 +140,20 @@ def collate(pairs: Sequence[Sequence[Row]], layout: Layout, repeats: int, dtype:
         slots=torch.from_numpy((slots + copies * 2 * len(pairs)).ravel()).to(device),
         n_pairs=len(pairs),
     )
+
+
+def selected(rows: Sequence[Row], selector: str, device: str) -> Any:
+    """Which tokens of padded rows a selector names, booleans [rows, tokens].
+
+    Raises:
+        ConfigError: no selector.
+    """
+    import torch
+
+    width = max(len(r.ids) for r in rows)
+    positions = np.stack([np.pad(r.positions, (0, width - len(r.ids)), constant_values=-1) for r in rows])
+    prompts = np.array([int((r.parts == 0).sum()) for r in rows])
+    return torch.from_numpy(parse_positions(selector).mask(positions, prompts)).to(device)
 
 
 def _mask(parts: Any, dtype: Any) -> Any:

@@ -1,6 +1,6 @@
-"""What is minimised over a vector: BiPO and RePS.
+"""What is minimised over a vector: BiPO and RePS (`reft`: over an edit).
 
-An objective sees log-probabilities of the two answers under edits of the residual stream, one edit a *factor*:
+These see log-probabilities of the two answers under edits of the residual stream, one edit a *factor*:
 
 * BiPO (Cao et al., NeurIPS 2024, arXiv 2406.00045, Eq. 3). The factor d is +1 or -1, the edit h + d m v at every
   position of prompt and answer, and with r = log pi(answer | h + d m v) - log pi(answer | h), summed over the answer,
@@ -24,7 +24,7 @@ An objective sees log-probabilities of the two answers under edits of the residu
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -43,10 +43,10 @@ PUBLISHED_SEED = 11
 
 
 class Objective(Protocol):
-    """A loss over a vector, as a sum over factors."""
+    """A loss over a vector, or over other parameters in one array."""
 
     def start(self, width: int, seed: int) -> NDArray[np.float32]:
-        """First value of the vector, shape [width]."""
+        """First value, shape [width] for a vector."""
 
     def sampler(self, seed: int) -> Callable[[], tuple[float, ...]]:
         """A stream of factors: those of the next step."""
@@ -55,14 +55,26 @@ class Objective(Protocol):
     def factors_measured(self) -> tuple[float, ...]:
         """Factors that validation is measured at."""
 
-    def margins(self, trunk: Trunk, indices: Sequence[int], vector: Tensor, factors: Sequence[float]) -> Tensor:
-        """How far each pair stands on the right side at each factor, shape [factors, pairs]; loss is -log sigmoid."""
+    def terms(
+        self, trunk: Trunk, indices: Sequence[int], vector: Tensor, factors: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of each pair, shape [pairs], and how far it stands on the right side at each factor, [factors, pairs].
+
+        `vector` has the shape of `start`.
+        """
+
+    def fitted(self, values: NDArray[np.float32]) -> tuple[str, Mapping[str, NDArray[np.float32]]]:
+        """Operator and tensors of what was trained, of the shape of `start`."""
+
+
+class Logistic(Protocol):
+    """An objective whose loss is a sum of -log sigmoid of margins."""
 
     def weights(self, factors: Sequence[float]) -> tuple[float, ...]:
         """Weight of each factor's loss in the sum."""
 
 
-def loss_of(objective: Objective, margins: Tensor, factors: Sequence[float]) -> Tensor:
+def loss_of(objective: Logistic, margins: Tensor, factors: Sequence[float]) -> Tensor:
     """Loss of each pair: the weighted sum of -log sigmoid(margin) over the factors, shape [pairs]."""
     weights = torch.tensor(objective.weights(factors), device=margins.device)
     return -(weights[:, None] * logsigmoid(margins)).sum(dim=0)
@@ -118,6 +130,17 @@ class Bipo:
         """The mean over signs."""
         return (1.0 / len(factors),) * len(factors)
 
+    def terms(
+        self, trunk: Trunk, indices: Sequence[int], vector: Tensor, factors: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Loss [pairs] and margins [factors, pairs]."""
+        margins = self.margins(trunk, indices, vector, factors)
+        return loss_of(self, margins, factors), margins
+
+    def fitted(self, values: NDArray[np.float32]) -> tuple[str, Mapping[str, NDArray[np.float32]]]:
+        """A direction [1, width] to add."""
+        return "add", {"direction": values[None]}
+
 
 @dataclass(frozen=True)
 class Reps:
@@ -172,6 +195,17 @@ class Reps:
         """Steering terms count together as much as nulling."""
         steering = sum(bool(f) for f in factors)
         return tuple(1.0 / steering if f else 1.0 for f in factors)
+
+    def terms(
+        self, trunk: Trunk, indices: Sequence[int], vector: Tensor, factors: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Loss [pairs] and margins [factors, pairs]."""
+        margins = self.margins(trunk, indices, vector, factors)
+        return loss_of(self, margins, factors), margins
+
+    def fitted(self, values: NDArray[np.float32]) -> tuple[str, Mapping[str, NDArray[np.float32]]]:
+        """A direction [1, width] to add."""
+        return "add", {"direction": values[None]}
 
 
 def _adding(vector: Tensor, factor: float) -> Edit:

@@ -14,7 +14,7 @@ from torch import Tensor  # noqa: TID253
 
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.evidence import Fit
-from steer_core.vectors.preference.objectives import Objective, loss_of
+from steer_core.vectors.preference.objectives import Objective
 from steer_core.vectors.preference.schedule import cosine_with_warmup
 from steer_core.vectors.preference.trunk import Trunk
 
@@ -86,10 +86,10 @@ class Trained:
 
     Attributes:
         layer: layer of its trunk.
-        vector: values after the best epoch, shape [width].
+        vector: values after the best epoch, of the shape of the objective's `start`.
         best: the epoch with the lowest validation loss; the last one without validation pairs.
         curve: all epochs, from the start.
-        last: values after the last epoch, shape [width].
+        last: values after the last epoch, of that shape.
     """
 
     layer: int
@@ -144,8 +144,7 @@ def train_vector(
             order = rng.permutation(len(train))
             for first in range(0, len(train), schedule.batch):
                 indices = [train[i] for i in order[first : first + schedule.batch]]
-                factors = draw()
-                loss = loss_of(objective, objective.margins(trunk, indices, vector, factors), factors).mean()
+                loss = objective.terms(trunk, indices, vector, draw())[0].mean()
                 (vector.grad,) = torch.autograd.grad(loss, vector)
                 torch.nn.utils.clip_grad_norm_([vector], schedule.clip)
                 rate = schedule.learning_rate * cosine_with_warmup(step, schedule.warmup, total)
@@ -185,7 +184,7 @@ def train_many(trunks: Mapping[int, Trunk], runs: Sequence[tuple[Objective, Sche
 
 
 def to_fit(trained: Trained, trunk: Trunk, objective: Any, schedule: Schedule) -> Fit:
-    """The fit of a trained vector: its direction, what is known of it, and the training curve as lineage."""
+    """The fit of a trained vector: its tensors, what is known of it, and the training curve as lineage."""
     best = trained.best
     scalars = {"best_epoch": float(best.epoch), "residual_norm": trunk.residual_norm}
     if best.validation_loss is not None:
@@ -200,7 +199,8 @@ def to_fit(trained: Trained, trunk: Trunk, objective: Any, schedule: Schedule) -
         "n_validation": len(trunk.indices("validation")),
         "curve": [asdict(e) for e in trained.curve],
     }
-    return Fit("add", {"direction": trained.vector[None]}, scalars, lineage)
+    operator, tensors = objective.fitted(trained.vector)
+    return Fit(operator, tensors, scalars, lineage)
 
 
 def _values(vector: Tensor) -> NDArray[np.float32]:
@@ -216,14 +216,12 @@ def _measure(
     factors = objective.factors_measured
     size = max(1, VALIDATION_BATCH // len(factors))
     with torch.no_grad():
-        margins = torch.cat(
-            [
-                objective.margins(trunk, validation[i : i + size], vector.detach(), factors)
-                for i in range(0, len(validation), size)
-            ],
-            dim=1,
-        )
-        loss = float(loss_of(objective, margins, factors).mean())
+        terms = [
+            objective.terms(trunk, validation[i : i + size], vector.detach(), factors)
+            for i in range(0, len(validation), size)
+        ]
+        loss = float(torch.cat([losses for losses, _ in terms]).mean())
+        margins = torch.cat([margins for _, margins in terms], dim=1)
     names = [f"{factor:+g}" for factor in factors]
     return Epoch(
         epoch,

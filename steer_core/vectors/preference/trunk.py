@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
-from steer_core.vectors.preference.layout import Layout, Row, collate
+from steer_core.vectors.preference.layout import Layout, Row, collate, selected
 from steer_core.vectors.preference.pair_tokens import EncodedPair
 from steer_core.vectors.preference.passes import Edit, bypassed, edited_forward, frozen, packed_logits, sums
 
@@ -77,12 +77,13 @@ class Trunk:
         """Places of the pairs of a split."""
         return [i for i, pair in enumerate(self.pairs) if pair.split == split]
 
-    def log_probs(self, indices: Sequence[int], edits: Sequence[Edit]) -> Tensor:
+    def log_probs(self, indices: Sequence[int], edits: Sequence[Edit], positions: str = "all") -> Tensor:
         """Log-probabilities of the answers under each edit, end of sequence included.
 
         Args:
             indices: places of the pairs.
             edits: what is done to the stream; all run as one batch.
+            positions: tokens that are edited, as `steer_core.steering.positions` has them.
 
         Returns:
             Shape [edits, pairs, 2], in nats: chosen, rejected.
@@ -90,6 +91,9 @@ class Trunk:
         device = str(self.reference.device)
         layout: Layout = "separate" if self.route == "full" else self.route
         batch = collate([self.rows[i] for i in indices], layout, len(edits), self.model.dtype, device)
+        if positions != "all":
+            places = selected([row for i in indices for row in self.rows[i]], positions, device)
+            edits = [_only_at(places, edit) for edit in edits]
         if self.states is None:
             return sums(edited_forward(self.model, self.layer, batch, edits), batch, len(edits))
         spans = [
@@ -99,3 +103,7 @@ class Trunk:
         edited = torch.cat([edit(hidden) for edit in edits]).to(self.model.dtype)
         self._injected[:] = [(edited, *(None for _ in range(self.arity - 1))) if self.arity else edited]
         return sums(packed_logits(self.model, batch), batch, len(edits))
+
+
+def _only_at(places: Tensor, edit: Edit) -> Edit:
+    return lambda hidden: torch.where(places[..., None], edit(hidden), hidden)

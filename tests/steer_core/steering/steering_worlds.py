@@ -59,6 +59,7 @@ def vector(operator: str = "add", layer: int = 0, seed: int = 0, norm: float = 4
             "mean_negative": means[2],
         },
         "rotate": {"plane": plane},
+        "low_rank": {"left": plane, "right": means[:2, 0] / WIDTH**0.5, "direction": direction},
         "feature_clamp": {"encoder": direction / norm**2, "decoder": direction},
         "feature_scale": {"encoder": direction / norm**2, "decoder": direction},
     }

@@ -41,6 +41,7 @@ def test_there_is_an_operator_for_each_module():
         "feature_clamp",
         "feature_scale",
         "gated_transport",
+        "low_rank",
         "rotate",
         "transport",
     )
@@ -75,6 +76,19 @@ def test_affine():
         return h - edit + 1.5 * v.direction
 
     close(applied(v, 1.5), by_token(formula))
+
+
+def test_low_rank():
+    v = vector("low_rank")
+    t = tensors_of(v)
+
+    def formula(h):
+        return h + 0.6 * (
+            sum(left * (right @ h) for left, right in zip(t["left"], t["right"], strict=True)) + v.direction
+        )
+
+    close(applied(v, 0.6), by_token(formula))
+    assert torch.equal(applied(v, 0.0), HIDDEN)
 
 
 @pytest.mark.parametrize(("coefficient", "share"), [(1.0, 1.0), (3.0, 1.0), (0.25, 0.25), (-0.5, 0.5), (-9.0, 1.0)])
