@@ -124,10 +124,10 @@ def edit_weights(
     config, family = loaded.model.config, find_family(loaded.model.config)
     weights = {"attention": attention, "mlp": mlp}
     plan = [
-        (site, layer, _of_layer(directions, layer), weight)
+        (site, layer, vector, weight)
         for layer in range(config.num_hidden_layers)
         for site, profile in weights.items()
-        if (weight := _weight(profile, layer)) and _of_layer(directions, layer) is not None
+        if (weight := _weight(profile, layer)) and (vector := _of_layer(directions, layer)) is not None
     ]
     if not plan and not embeddings:
         raise ConfigError("every layer has the weight 0, and embeddings are left out: nothing would be edited")
@@ -153,7 +153,7 @@ def edit_weights(
     return EditedWeights(Path(folder), config.model_type, changed, difference)
 
 
-_Plan = Sequence[tuple[str, int, Any, float]]
+_Plan = Sequence[tuple[str, int, SteeringVector, float]]
 
 
 def _weight(profile: LayerProfile | float, layer: int) -> float:
@@ -262,7 +262,8 @@ def _without(matrix: Tensor, vector: SteeringVector, weight: float, rows: bool, 
         # a column that is nothing but the direction has nothing left to scale
         scale = torch.where(norms > 1e-9 * written.norm(dim=0), written.norm(dim=0) / norms.clamp_min(1e-300), 0.0)
         left = left * scale
-    return (left.T if rows else left).to(matrix.dtype).contiguous()
+    edited: Tensor = (left.T if rows else left).to(matrix.dtype).contiguous()
+    return edited
 
 
 @contextmanager
@@ -288,6 +289,7 @@ def _ablating(vector: SteeringVector | None, weight: float) -> Any:
 
     def ablated(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
         wide, own = output.double(), unit.to(output.device)
-        return (wide - weight * (wide @ own)[..., None] * own).to(output.dtype)
+        edited: Tensor = (wide - weight * (wide @ own)[..., None] * own).to(output.dtype)
+        return edited
 
     return ablated

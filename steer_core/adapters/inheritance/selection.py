@@ -197,7 +197,12 @@ def _choose(
 
 
 def _lot(candidate: Candidate, seed: int) -> str:
-    return digest_text(f"random:{seed}:{candidate.request_id}:{candidate.source}:{candidate.sample}")
+    return lot(seed, f"{candidate.request_id}:{candidate.source}:{candidate.sample}")
+
+
+def lot(seed: int, name: str) -> str:
+    """What a name draws: sorted by it, names stand in an order by chance."""
+    return digest_text(f"random:{seed}:{name}")
 
 
 def shares(candidates: Sequence[Candidate], chosen: Mapping[str, int]) -> dict[str, tuple[float, float]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+import schemas.preference_recipe
 import schemas.recipes
 import schemas.steerlm_recipe  # noqa: F401  (the recipes that configurations may name)
 from schemas.adapter_part import AdapterPart

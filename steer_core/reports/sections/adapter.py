@@ -21,6 +21,7 @@ CURVES = (
     (("reward",), "Reward", "mean reward of a step"),
     (("loss",), "Loss", "nats a token"),
     (("kl",), "Away from the model", "KL, nats a token"),
+    (("preference_margin",), "Better before worse", "margin of the pair, a step"),
     (("meaning", "length", "copied", "failed"), "Looking for tricks", "mean of a step"),
     (("zero_spread", "clipped"), "What taught nothing", "share"),
 )
@@ -105,7 +106,9 @@ def trained(adapters: pl.DataFrame, log: pl.DataFrame, samples: pl.DataFrame) ->
     steps = int(log["step"].to_numpy().max()) if log.height else 0
     seconds = float(log.filter(measure="seconds")["value"].sum()) if log.height else 0.0
     took = f" in {number(seconds, 0)} s" if seconds else ""
-    said = [f"Trained by {recipe['kind']}: {plural(steps, 'step')}{took}, {size}, seed {recipe['seed']}."]
+    loss = recipe.get("loss", recipe["kind"])
+    by = recipe["kind"] if loss == recipe["kind"] else f"{recipe['kind']} (loss {loss})"
+    said = [f"Trained by {by}: {plural(steps, 'step')}{took}, {size}, seed {recipe['seed']}."]
     if samples.height:
         said.append(
             f"{samples.height:,} completions of {_asked(recipe, samples['request_id'].n_unique())}; every one is a row "

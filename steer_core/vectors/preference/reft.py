@@ -111,4 +111,5 @@ def orthonormal(rows: Tensor) -> Tensor:
     """The orthonormal factor of rows [rank, width], with the signs that make it that of the rows where they are so."""
     q, r = torch.linalg.qr(rows.T)
     signs = torch.where(r.diagonal() < 0, -1.0, 1.0).to(rows.dtype)
-    return (q * signs).T
+    found: Tensor = (q * signs).T
+    return found
