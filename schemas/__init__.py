@@ -46,7 +46,7 @@ from schemas.profiles import (
 )
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
-from schemas.search import Trials
+from schemas.search import SearchResults, Trials
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
 from schemas.validation import (
     GoalAgreement,
@@ -121,6 +121,7 @@ __all__ = [
     "Rulings",
     "RunPlans",
     "ScoredTexts",
+    "SearchResults",
     "SeedCorpus",
     "SettledGroundedness",
     "SideEffects",

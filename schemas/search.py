@@ -22,3 +22,39 @@ class Trials(Contract, table="trials", key=("study", "number")):
     items: int = column(ge=0, description="Items that it was measured on")
     answers: int = column(ge=0, description="Answers that were asked for: what it cost")
     note: str = column(description="Why it failed; may be empty")
+
+
+class SearchResults(Contract, table="search_results", key=("behavior", "name")):
+    """A setting that a search chose, or that stands on its front, told on items that chose nothing."""
+
+    behavior: str = column(description="Behavior")
+    name: str = column(description="BEHAVIOR:NUMBER, by which it is loaded; of the control BEHAVIOR:random:NUMBER")
+    study: str = column(description="Study, in `trials`")
+    number: int = column(ge=0, description="Trial, in `trials`")
+    role: str = column(
+        isin=["chosen", "front", "random"],
+        description="`chosen`: best on the first objective; `front`: none beats it on all; `random`: what chance chose",
+    )
+    label: str = column(description="The setting in words")
+    part: str = column(description="Settings of a vector part that is this setting, as JSON; `{}` where it is not one")
+    objective: str = column(description="The first objective")
+    validation: float = column(description="Its mean where the setting was chosen: too good")
+    test: float = column(nullable=True, description="Its mean on test items")
+    low: float = column(nullable=True, description="Lower end of its 95 % interval, by item")
+    high: float = column(nullable=True, description="Upper end")
+    effect: float = column(nullable=True, description="Paired difference to the model as it is, on test items")
+    effect_low: float = column(nullable=True, description="Lower end of its 95 % interval")
+    effect_high: float = column(nullable=True, description="Upper end")
+    p_random: float = column(
+        nullable=True, ge=0.0, le=1.0, description="Rank of the effect among random directions of its size"
+    )
+    n_random: int = column(ge=0, description="How many of those")
+    over_random: float = column(
+        nullable=True, description="Test mean less that of the setting that chance chose, paired; null without it"
+    )
+    over_random_low: float = column(nullable=True, description="Lower end of its 95 % interval")
+    over_random_high: float = column(nullable=True, description="Upper end")
+    others: str = column(description="Further objectives on test items, as JSON: measure -> mean")
+    n: int = column(ge=0, description="Test items with a value")
+    trials: int = column(ge=0, description="Trials of the study")
+    answers: int = column(ge=0, description="Answers that the study asked for")

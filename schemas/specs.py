@@ -18,6 +18,7 @@ from schemas.digest import digest_json
 from schemas.model_spec import ModelSpec as ModelSpec
 from schemas.parts import Part, PartSpec
 from schemas.profile_spec import ProfiledSpec
+from schemas.search_spec import SearchSpec
 from schemas.spec import EACH_ONCE, Options, PartitionName, Slug, Spec, without_prose
 from schemas.vector_part import PositionSelector
 
@@ -266,6 +267,12 @@ class BenchSpec(Spec):
         (), description="Behaviors that vector methods are swept on"
     )
     sweep: SweepSpec = Field(default_factory=lambda: SweepSpec.model_validate({}), description="How they are swept")
+    search: SearchSpec | None = Field(
+        None, description="Search for the setting of each vector on each behavior; null: none"
+    )
+    detect: bool = Field(
+        True, description="Whether cells with a vector also say how well each layer tells the behaviors' answers apart"
+    )
     profiles: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
         (), description="Profiles (of profiles.yaml) that are taken of each cell, before and after steering"
     )

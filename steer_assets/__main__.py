@@ -10,6 +10,7 @@ steerworks review direct               have the last word on answers that the ju
 steerworks open direct                 its page, in the browser
 steerworks export-adapter tuned --to FOLDER   the adapter that it wears, as a folder that others load
 steerworks traits cheerful             what a behavior from a sentence is made of
+steerworks setting vector              settings that a search told; with a name, one of them as a method
 steerworks judges                      what the judges' verdicts are worth
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from schemas.parity import FAMILIES
 from schemas.specs import BenchSpec
-from steer_assets.commands import making, pages, results
+from steer_assets.commands import making, pages, results, searched
 from steer_assets.demo import guarded
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
@@ -117,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("behavior", help="behavior of kind `described`")
     added.add_argument("--export", type=Path, metavar="FILE", help="write its instructions and questions, to be edited")
+    added = command("setting", searched.setting, "settings that a search told, or one of them as a method to configure")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("name", nargs="?", help="setting, as the list has it: BEHAVIOR:NUMBER")
+    added.add_argument("--method", help="what the method is to be called")
     command("judges", results.judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("stills", pages.stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")

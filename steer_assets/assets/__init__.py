@@ -16,6 +16,7 @@ from steer_assets.assets import (
     profiles,
     reports,
     responses,
+    search,
     traits,
     validation,
 )
@@ -67,6 +68,13 @@ _PROFILES = Node(
         profile_changes.profile_synergy,
     ),
     "What the model is like apart from the requests, as it is and steered: answers, verdicts, options, figures",
+    CELLS,
+)
+#: Of each cell where the bench searches.
+_SEARCH = Node(
+    "search",
+    (search.search,),
+    "Settings of the vector that were tried on validation questions, and what the chosen ones come to on test items",
     CELLS,
 )
 #: Of each cell, before its parts are fitted; and after.
@@ -147,4 +155,6 @@ def nodes_of(bench: BenchSpec) -> Nodes:
         # where the controls' scores are made first, their profiles are, too
         beside = replace(after[place], tables=(*after[place].tables, profile_changes.profile_contrasts))
         after[place : place + 1] = [_PROFILES, beside]
+    if bench.search is not None:
+        after.insert([n.name for n in after].index("behaviors") + 1, _SEARCH)
     return Nodes([*shared, *_BEFORE, *fits.fitting_nodes(bench), *after], bench)

@@ -173,9 +173,10 @@ def _refusals(texts: Sequence[str]) -> list[dict[str, float | None]]:
     return [{"refused": float(is_refusal(text))} for text in texts]
 
 
-def _judged_by(work: Work) -> list[Any]:
+def judged_by(work: Work, behaviors: Sequence[BehaviorSpec]) -> list[Any]:
+    """What verdicts on behaviors follow from: who judges, by what."""
     found = []
-    for behavior in _swept(work):
+    for behavior in behaviors:
         who = judge_digest(judging_model(work.here, behavior)) if behavior.judge.kind == "llm" else None
         # without a trait of its own a rubric asks for the description
         found.append(
@@ -189,7 +190,7 @@ def _judged_by(work: Work) -> list[Any]:
     ArmScores,
     names=("judgements", "arm_scores"),
     version=judges.VERSION,
-    spec=_judged_by,
+    spec=lambda work: judged_by(work, _swept(work)),
     applies=lambda work: bool(_swept(work)),
     grid=True,
     gpu=True,
@@ -254,7 +255,7 @@ def _tested(work: Work) -> list[BehaviorSpec]:
     JudgeCalibration,
     names=("judge_calibration",),
     version=calibration.VERSION,
-    spec=_judged_by,
+    spec=lambda work: judged_by(work, _swept(work)),
     applies=lambda work: bool(_tested(work)),
     grid=True,
     gpu=True,

@@ -30,6 +30,8 @@ PROFILE_TABLES = (
     "profile_items", "profile_arms", "profile_values", "profile_figures", "profile_changes", "profile_synergy",
     "profile_contrasts",
 )  # fmt: skip
+#: Tables of a search.
+SEARCH_TABLES = ("trials", "search_results")
 
 
 def _folder(name: str, cell: Cell | None) -> list[str]:
@@ -93,7 +95,11 @@ def _words(work: Work) -> list[Any]:
     lenient=("behavior_items", "data_integrity"),
     metadata=_said("report"),
     intact=_intact("report"),
-    also=lambda bench: (*fitted_tables(bench), *(PROFILE_TABLES if bench.profiles else ())),
+    also=lambda bench: (
+        *fitted_tables(bench),
+        *(PROFILE_TABLES if bench.profiles else ()),
+        *(SEARCH_TABLES if bench.search is not None else ()),
+    ),
 )
 def report(
     work: Work,

@@ -25,6 +25,8 @@ from steer_core.tables.errors import ConfigError
 
 if TYPE_CHECKING:
     from steer_core.methods.fitting import FitContext
+    from steer_core.methods.search.space import Space
+    from steer_core.steering.vector import SteeringVector
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Part(Protocol):
     @property
     def sweeps(self) -> bool:
         """Whether behaviors can be swept over its settings."""
+        ...
+
+    @property
+    def searches(self) -> bool:
+        """Whether a setting of it can be searched for."""
         ...
 
     @property
@@ -152,6 +159,18 @@ class Part(Protocol):
         """Hand the engine what the arms of `sweep` refer to, controls included."""
         ...
 
+    def search_space(self, cell: FitContext) -> Space:
+        """What the bench's search may try; asked only where it `searches`.
+
+        Raises:
+            ConfigError: nothing can be searched here; says why.
+        """
+        ...
+
+    def searched(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
+        """What settings of `search_space` are made of; `give_sweep` has handed it to the engine."""
+        ...
+
 
 class PlainPart:
     """A part to build on: it goes with everything, fits nothing, has no arms, and is not swept.
@@ -164,6 +183,7 @@ class PlainPart:
     fits_on: str | None = None
     pool: bool = False
     sweeps: bool = False
+    searches: bool = False
     stands: bool = True
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
@@ -210,6 +230,18 @@ class PlainPart:
 
     def give_sweep(self, backend: Backend, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> None:
         """Nothing."""
+
+    def search_space(self, cell: FitContext) -> Space:
+        """Nothing can be searched.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"a part of kind {self.spec.kind!r} has nothing to search for")
+
+    def searched(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
+        """Nothing."""
+        return []
 
 
 @dataclass(frozen=True)

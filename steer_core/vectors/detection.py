@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.contrasts import ContrastExamples
 from schemas.detection import Detections
 from schemas.digest import digest_text
 from steer_core.models.loading import LoadedModel
@@ -97,6 +98,40 @@ class Detected:
         """The detector with the highest AUROC on fitted examples by folds: chosen without the tested ones."""
         row = self.figures.sort("fitted_auroc", "layer", descending=[True, False]).row(0, named=True)
         return self.detectors[row["layer"], row["read"], row["direction"]]
+
+
+def sides_of(concept: str, examples: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What a behavior is fitted and tested on: its training examples with an answer, and the two answers of its items.
+
+    Args:
+        concept: the behavior.
+        examples: rows of `contrast_examples`.
+        items: rows of `behavior_items`; those to choose from are taken, but for the neutral ones.
+
+    Returns:
+        Rows of `contrast_examples`, fitted and tested; either may be empty.
+    """
+    own = pl.col("concept") == concept
+    fitted = examples.filter(own, pl.col("split") == "train", pl.col("answer") != "")
+    chosen = items.filter(pl.col("behavior") == concept, pl.col("form") != "open", pl.col("group") != "neutral")
+    sides = [
+        chosen.select(
+            example_id=pl.format("{}:{}", "item_id", pl.lit(label)),
+            concept=pl.lit(concept),
+            kind=pl.lit("item"),
+            split=pl.lit("test"),
+            pair_id=pl.col("item_id"),
+            label=pl.lit(label, pl.Int64),
+            messages=pl.col("messages"),
+            answer=pl.col(side),
+            letter=pl.lit(None, pl.String),
+            source=pl.col("source"),
+            row=pl.col("row"),
+        )
+        for label, side in ((1, "positive"), (0, "negative"))
+    ]
+    tested = pl.concat(sides).select(ContrastExamples.names()).cast(dict(ContrastExamples.dtypes()))  # type: ignore[arg-type]
+    return fitted, tested
 
 
 def detect(
@@ -197,14 +232,34 @@ def _direction(x: Floats, labels: NDArray[np.bool_], how: Direction) -> tuple[Fl
     one, other = x[labels].mean(axis=0), x[~labels].mean(axis=0)
     difference = one - other
     if how == "discriminant":
-        from sklearn.covariance import ledoit_wolf  # a second to import
-
         within = np.concatenate([x[side] - x[side].mean(axis=0) for side in (labels, ~labels)])
         if within.any():
-            difference = np.linalg.solve(ledoit_wolf(within, assume_centered=True)[0], difference)
+            difference = _whitened(within, difference)
     length = float(np.linalg.norm(difference))
     unit = np.asarray(difference / length if length > 0.0 else difference)
     return unit, float((one + other) / 2.0 @ unit)
+
+
+def _whitened(within: Floats, difference: Floats) -> Floats:
+    """The inverse shrunk covariance of centred rows [n, d] times a vector [d]: Ledoit and Wolf 2004, through the rows.
+
+    With S = X^T X / n, mu = tr S / d and the share s of mu I, the covariance is (1 - s) S + s mu I. All of its numbers
+    follow from the n by n products of rows, so that fewer rows than dimensions cost n^2 d and not d^3.
+    """
+    n, d = within.shape
+    products = within @ within.T  # [n, n]
+    trace, squares = float(products.trace()) / n, float((products**2).sum()) / n**2
+    mean = trace / d
+    spread = (squares - 2.0 * mean * trace + d * mean**2) / d
+    noise = min(max((float((np.diag(products) ** 2).sum()) / n - squares) / (d * n), 0.0), spread)
+    share = noise / spread if spread else 0.0
+    if n >= d or not share * mean:
+        covariance = (1.0 - share) * within.T @ within / n + share * mean * np.eye(d)
+        return np.asarray(np.linalg.solve(covariance, difference))
+    scale, ridge = (1.0 - share) / n, share * mean
+    inner = np.eye(n) * ridge / scale + products if scale else np.eye(n)
+    left = within.T @ np.linalg.solve(inner, within @ difference) if scale else 0.0
+    return np.asarray((difference - left) / ridge)
 
 
 def _held_out(x: Floats, labels: NDArray[np.bool_], folds: NDArray[np.int64], how: Direction) -> Floats:

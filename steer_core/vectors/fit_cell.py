@@ -50,6 +50,7 @@ def fit_cell(
     condition: pl.DataFrame | None = None,
     log: Callable[[str], None] | None = None,
     label: str = "vector",
+    searched: Sequence[int] = (),
 ) -> CellFit:
     """Fit everything that the probe and the sweep of a vector method use.
 
@@ -62,6 +63,7 @@ def fit_cell(
         condition: rows of `contrast_examples` of the gate's condition, where the part has a gate.
         log: told what is being fitted.
         label: of the part.
+        searched: layers that a search steers, whose vectors of behaviors are fitted as well.
 
     Raises:
         SteerworksError: a concept cannot be fitted; names it.
@@ -75,7 +77,7 @@ def fit_cell(
     if fitted_on.height:
         swept = tuple(fitted_on["concept"].unique(maintain_order=True))
         jobs.append(Job(part, layers=main, concepts=swept))
-        further = tuple(layer for layer in sweep.layers if layer not in main)
+        further = tuple(dict.fromkeys(layer for layer in (*sweep.layers, *searched) if layer not in main))
         jobs += [Job(part, layers=further, concepts=swept)] if further else []
         jobs += [Job(part, layers=main, seed=seed, concepts=swept) for seed in sweep.seeds if seed != part.seed]
         jobs += [Job(part, layers=main, shuffle=seed, concepts=swept) for seed in range(sweep.shuffled)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from schemas.contrasts import ContrastExamples, ContrastSources
+from schemas.detection import Detections
 from schemas.specs import BehaviorSpec
 from schemas.vector_part import VectorPart
 from schemas.vectors import ActivationMap, DoseResponse, Vectors, VectorTensors
@@ -24,7 +25,7 @@ from steer_core.methods.sweeps.grid import strengths_of
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector, from_tables, to_tables
-from steer_core.tables.errors import ConfigError
+from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors import goal_contrasts as contrasts
 from steer_core.vectors.estimator import load_estimator
 
@@ -117,6 +118,8 @@ def _fitted_on(spec: VectorPart, cell: FitContext) -> Iterator[LoadedModel]:
 
 
 def _fit(loaded: LoadedModel, part: Part, cell: FitContext, tables: Tables) -> CellFit:
+    from steer_core.methods.search.cell import every_layer
+    from steer_core.steering.sites import find_sites
     from steer_core.vectors.fit_cell import fit_cell
 
     condition = _condition(part, cell)
@@ -129,7 +132,31 @@ def _fit(loaded: LoadedModel, part: Part, cell: FitContext, tables: Tables) -> C
         condition=None if condition is None else build_contrasts(condition).examples,
         log=cell.say,
         label=part.label,
+        searched=()
+        if cell.bench.search is None
+        else every_layer(cell.bench.search, len(find_sites(loaded.model).layers)),
     )
+
+
+def _detections(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFrame, ...]:
+    """The same directions read instead of written: how well each layer tells the behaviors' test answers apart."""
+    from steer_core.vectors.detection import detect, sides_of
+
+    found = [Detections.empty()]
+    wanted = [b for b in cell.behaviors if cell.bench.detect]
+    if not wanted:
+        return (found[0],)
+    with cell.asking("detections") as run:
+        loaded = run.asking.weights()
+        for behavior in wanted:
+            fitted, tested = sides_of(behavior.name, tables["contrast_examples"], tables["behavior_items"])
+            try:
+                found.append(
+                    detect(loaded, fitted, tested, reads=("answer", "last_token"), seed=cell.bench.seed).figures
+                )
+            except SteerworksError as error:
+                cell.warn(f"behavior {behavior.name!r} is not read off activations: {error}")
+    return (pl.concat(found),)
 
 
 def _vectors_follow(part: Part, cell: FitContext) -> Any:
@@ -139,6 +166,7 @@ def _vectors_follow(part: Part, cell: FitContext) -> Any:
         [list(strengths_of(spec, sweep)), list(sweep.positions)] if spec.unit == "kl" else None,
         condition and cell.source_of(condition),
         None if spec.from_model is None else cell.other(spec.from_model).digest(),
+        *([] if cell.bench.search is None else [cell.bench.search.model_dump(mode="json")["layers"]]),
     ]
 
 
@@ -246,6 +274,18 @@ FITS = (
         core.VERSION,
         settings=_fitted_settings,
         follows=_vectors_follow,
+        calls_model=True,
+        kinds=("huggingface",),
+    ),
+    FitStep(
+        "detections",
+        {"detections": Detections},
+        ("contrast_examples", "behavior_items"),
+        _detections,
+        "1",
+        settings=lambda part: None,
+        follows=lambda part, cell: [cell.bench.detect, cell.bench.seed],
+        once=True,
         calls_model=True,
         kinds=("huggingface",),
     ),

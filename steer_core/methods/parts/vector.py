@@ -19,20 +19,22 @@ from schemas.specs import BenchSpec, ModelSpec
 from schemas.sweeps import SweepArms
 from schemas.vector_part import VectorPart
 from steer_core.generation.backend import Backend, Capabilities
-from steer_core.methods.doses import DoseCurve, Policy, is_anchored
+from steer_core.methods.doses import DoseCurve, Policy
 from steer_core.methods.doses.curve import left_by_prompt
 from steer_core.methods.fitting import FitContext
 from steer_core.methods.part import Arm, Part, PlainPart
+from steer_core.methods.parts._vector_doses import at, clipped, with_doses
 from steer_core.methods.parts._vector_fits import FITS, gate_of_part, vectors_of_goals
 from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
-from steer_core.methods.sweeps.arms import plan_arms, with_random
+from steer_core.methods.search.cell import space_of
+from steer_core.methods.search.space import Space
+from steer_core.methods.sweeps.arms import plan_arms, seed_of, with_random
 from steer_core.models.info import layers_of
-from steer_core.steering.compose import CONDITION, gate_of, interventions
-from steer_core.steering.intervention import Gate, Intervention
+from steer_core.steering.compose import CONDITION, gate_of
+from steer_core.steering.intervention import Intervention
 from steer_core.steering.operators import load_operator
 from steer_core.steering.plan import Plan
-from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.estimator import load_estimator
@@ -69,6 +71,7 @@ class Doses(PlainPart):
     strength: float | None = None
     pool = True
     sweeps = True
+    searches = True
 
     @property
     def fits_on(self) -> str | None:  # type: ignore[override]
@@ -174,8 +177,32 @@ class Doses(PlainPart):
             found = with_random(found, name, cell.bench.sweep, layers=layers, seed=self.spec.seed)
         return found
 
+    def search_space(self, cell: FitContext) -> Space:
+        """What the bench's search may try with this part.
+
+        Raises:
+            ConfigError: the bench has no search, or the part's unit is a budget, measured for each strength.
+        """
+        wanted, n_layers = cell.bench.search, layers_of(cell.model)
+        if wanted is None or n_layers is None:
+            raise ConfigError(
+                f"bench {cell.bench.name!r} has no `search`, or the layers of {cell.model.name} are unknown"
+            )
+        if self.spec.unit == "kl":
+            raise ConfigError(
+                f"method {cell.spec.name!r}: a KL budget is measured strength by strength, and a search has no list of "
+                "them: give the vector another `unit`, and `kl` among the search's objectives"
+            )
+        return space_of(wanted, self.spec, n_layers)
+
+    def searched(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
+        """The behaviors' vectors at every layer that a search steers; no controls, and no further seeds."""
+        return [v for v in self._swept(cell, tables) if not v.control and seed_of(v, self.spec) == self.spec.seed]
+
     def _layers(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
-        """Layers that the part itself steers; a sweep's further layers are fitted for behaviors."""
+        """Layers that the part itself steers; a sweep's further layers, and a search's, are fitted for behaviors."""
+        if (n_layers := layers_of(cell.model)) is not None:
+            return resolve_layers(self.spec.layers, n_layers)
         own = tables["vectors"].filter(pl.col("part") == self.label, pl.col("control") == "")
         of_goals = own.filter(pl.col("concept").is_in(list(cell.bench.goals)))
         if not of_goals.height:
@@ -251,7 +278,7 @@ class Doses(PlainPart):
             if self.strength is not None:
                 # an edit that sets a place has no other side
                 turned = -1.0 if curve.anchored and target.delta < 0 else 1.0
-                chosen.append((dose, curve, _clipped(curve, turned * self.strength)))
+                chosen.append((dose, curve, clipped(curve, turned * self.strength)))
                 continue
             policy = Policy(dose["share"], dose["floor"])
             strength = curve.strength_for(policy.asks(left_by_prompt(target.delta, target.z0, dose["prompt"])))
@@ -263,84 +290,10 @@ class Doses(PlainPart):
         for dose, curve, strength in chosen:
             kept = strength / max(spent, 1.0) if curve.anchored else strength
             if not curve.anchored or curve.share(kept) >= LEAST:
-                applied += _at(dose["interventions"], dose["strengths"], kept)
+                applied += at(dose["interventions"], dose["strengths"], kept)
         return tuple(applied)
 
 
 def build(spec: VectorPart, label: str, setting: Setting) -> Doses:
     """The part that its settings describe."""
     return Doses(spec, label)
-
-
-def _clipped(curve: DoseCurve, strength: float) -> float:
-    """A strength within those that were tried: what lies beyond is not known to leave answers whole."""
-    tried = curve.strengths or (0.0,)
-    return min(max(strength, min(tried)), max(tried))
-
-
-def _at(stored: Sequence[Mapping[str, Any]], strengths: Sequence[float], strength: float) -> list[Intervention]:
-    """The stored interventions with the coefficient of a strength, interpolated as the units are (piecewise linear)."""
-    found = []
-    for body in stored:
-        coefficient = _interpolate(strengths, body["coefficients"], strength)
-        found.append(replace(Intervention.from_dict(body["intervention"]), coefficient=coefficient))
-    return found
-
-
-def _interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    import numpy as np
-
-    # rounded, so that a last digit of another machine's arithmetic makes no other plan
-    return round(float(np.interp(x, xs, ys)), 6)
-
-
-def with_doses(
-    fitted: Artifact,
-    part: VectorPart,
-    vectors: Mapping[str, Sequence[SteeringVector]],
-    dose_response: pl.DataFrame,
-    gate: Gate | None = None,
-    label: str = "vector",
-) -> Artifact:
-    """The artifact with a dose of this part for each goal.
-
-    Args:
-        fitted: what was fitted so far.
-        part: the vector part.
-        vectors: goal -> its vectors.
-        dose_response: rows of `dose_response`.
-        gate: condition on the row's prompt.
-        label: of the part.
-    """
-    items = list(fitted.items)
-    for goal, of_goal in vectors.items():
-        curve = DoseCurve.of(dose_response, goal, is_anchored(of_goal, part.unit))
-        steps = [_steps(of_goal, s, part, gate, off=curve.anchored and s == 0.0) for s in curve.strengths]
-        stored = [
-            {"intervention": step.to_dict(), "coefficients": [s[k].coefficient for s in steps]}
-            for k, step in enumerate(steps[0] if steps else ())
-        ]
-        fitted_to = dose_response.filter(pl.col("goal") == goal)
-        prompt = fitted_to.select("prompt_intercept", "prompt_slope", "prompt_start").row(0)
-        share, floor = fitted_to.select("share", "floor").row(0)
-        body = {
-            "strengths": list(curve.strengths),
-            "moves": list(curve.moves),
-            "anchored": curve.anchored,
-            "unit": part.unit,
-            "prompt": list(prompt),
-            "share": share,
-            "floor": floor,
-            "interventions": stored,
-        }
-        items.append(Item("dose", body, goal, part=label))
-    return Artifact(tuple(items))
-
-
-def _steps(
-    vectors: Sequence[SteeringVector], strength: float, part: VectorPart, gate: Gate | None, *, off: bool
-) -> list[Intervention]:
-    """The interventions at a strength; at the strength that is off they have coefficient 0, to interpolate from."""
-    if off:
-        return [Intervention(v.operator, v.id, v.layer, 0.0, v.site, part.positions, gate) for v in vectors]
-    return list(interventions(vectors, Strength(strength, part.unit), positions=part.positions, gate=gate))

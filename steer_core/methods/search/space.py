@@ -28,6 +28,7 @@ class Setting:
         positions: which tokens.
         site: where in the layer.
         estimator: how the vector was fitted.
+        profile: how the strength is spread over several layers.
     """
 
     layers: tuple[int, ...]
@@ -35,12 +36,23 @@ class Setting:
     positions: str
     site: str
     estimator: str
+    profile: str = "flat"
 
     @property
     def label(self) -> str:
         """What it is, in words."""
         where = ", ".join(map(str, self.layers))
-        return f"{self.estimator} at layer {where} ({self.site}, {self.positions}), strength {self.strength:+.3g}"
+        spread = f", {self.profile}" if self.profile != "flat" else ""
+        said = f"{self.site}, {self.positions}{spread}"
+        return f"{self.estimator} at layer {where} ({said}), strength {self.strength:+.3g}"
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Share of the strength at each layer; they sum to 1. `peaked`: falling in a line from the middle one."""
+        n = len(self.layers)
+        middle = (n - 1) / 2
+        drawn = [1.0 - abs(k - middle) / (middle + 1) if self.profile == "peaked" else 1.0 for k in range(n)]
+        return tuple(w / sum(drawn) for w in drawn)
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,9 @@ class Space:
         sites: to choose from.
         estimators: to choose from.
         unit: of the strength.
-        shared: divide the strength by the number of layers, so that all settings push about as far.
+        shared: divide the strength among the layers, so that all settings push about as far; otherwise the layer with
+            most of it has all of it.
+        profiles: to choose from: `flat`, `peaked`.
     """
 
     layers: tuple[tuple[int, ...], ...]
@@ -64,12 +78,15 @@ class Space:
     estimators: tuple[str, ...] = ("mean_difference",)
     unit: Unit = "residual_fraction"
     shared: bool = True
+    profiles: tuple[str, ...] = ("flat",)
 
     def __post_init__(self) -> None:
         low, high = self.strength
+        if odd := [p for p in self.profiles if p not in ("flat", "peaked")]:
+            raise ConfigError(f"a profile over layers is flat or peaked; got {odd[0]!r}")
         if not low < high:
             raise ConfigError(f"strengths from {low:g} to {high:g}: the lower end comes first")
-        for name in ("layers", "positions", "sites", "estimators"):
+        for name in ("layers", "positions", "sites", "estimators", "profiles"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} of a search: at least one, each once; got {values}")
@@ -85,6 +102,7 @@ class Space:
             "positions": self.positions,
             "site": self.sites,
             "estimator": self.estimators,
+            "profile": self.profiles,
         }
         return found | {name: CategoricalDistribution(list(own)) for name, own in choices.items() if len(own) > 1}
 
@@ -97,6 +115,7 @@ class Space:
             str(params.get("positions", self.positions[0])),
             str(params.get("site", self.sites[0])),
             str(params.get("estimator", self.estimators[0])),
+            str(params.get("profile", self.profiles[0])),
         )
 
     def grid(self, strengths: Sequence[float]) -> list[dict[str, Any]]:
@@ -131,14 +150,21 @@ class Space:
             if not own:
                 raise ConfigError(f"no vector of {setting.estimator} at layer {layer} ({setting.site}): fit it first")
             chosen.append(own[0])
-        share = setting.strength / (len(chosen) if self.shared else 1)
-        return interventions(chosen, Strength(share, self.unit), positions=setting.positions)
+        most = 1.0 if self.shared else max(setting.weights)
+        return tuple(
+            step
+            for vector, weight in zip(chosen, setting.weights, strict=True)
+            for step in interventions(
+                [vector], Strength(setting.strength * weight / most, self.unit), positions=setting.positions
+            )
+        )
 
     @property
     def digest(self) -> list[Any]:
         """What tells it from another one."""
         choices = [list(own) for own in (self.positions, self.sites, self.estimators)]
-        return [list(map(list, self.layers)), list(self.strength), choices, self.unit, self.shared]
+        told = [list(map(list, self.layers)), list(self.strength), choices, self.unit, self.shared]
+        return told if self.profiles == ("flat",) else [*told, list(self.profiles)]
 
 
 def params_of(text: str) -> dict[str, Any]:

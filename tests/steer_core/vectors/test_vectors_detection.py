@@ -14,7 +14,7 @@ from steer_core.models.loading import load_model
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables import check
 from steer_core.tables.errors import SteerworksError
-from steer_core.vectors.detection import detect
+from steer_core.vectors.detection import _whitened, detect, sides_of
 from steer_core.vectors.gather import shuffle_labels
 from steer_core.vectors.watching import score_along, scores_of, screen, watch
 
@@ -140,3 +140,28 @@ def test_what_cannot_be_shown_is_refused(loaded, sides, found):
 
     with pytest.raises(SteerworksError, match="was found on another model"):
         scores_of(loaded, replace(found.best(), model="x" * 32), ["[]"], ["a"])
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 40), (60, 20), (8, 300)])
+def test_the_discriminant_is_scikit_learns_covariance_solved_through_the_rows(n, d):
+    from sklearn.covariance import ledoit_wolf
+
+    rng = np.random.default_rng(n)
+    within = rng.normal(size=(n, d)) * rng.uniform(0.2, 3.0, d)
+    difference = rng.normal(size=d)
+    expected = np.linalg.solve(ledoit_wolf(within, assume_centered=True)[0], difference)
+    np.testing.assert_allclose(_whitened(within, difference), expected, rtol=1e-8)
+
+
+def test_a_behavior_is_read_on_the_answers_of_its_items(loaded):
+    behavior = BehaviorSpec.model_validate(
+        {"name": "glad", "source": {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2,
+                                    "n_pairs": 48, "n_validation": 8, "n_items": 24}}
+    )  # fmt: skip
+    made = build_contrasts(behavior)
+    fitted, tested = sides_of("glad", made.examples, made.items)
+    assert (fitted.height, set(fitted["split"])) == (96, {"train"})
+    # neutral items and open ones have no two answers of the trait
+    assert (tested.height, tested["pair_id"].n_unique()) == (48, 24)
+    figures = detect(loaded, fitted, tested, layers=(1, 2)).figures
+    assert figures.filter(direction="discriminant")["auroc"].max() > 0.8
