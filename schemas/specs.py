@@ -99,6 +99,9 @@ class SweepSpec(Spec):
     exclude: tuple[Options, ...] = Field((), description="Settings left out: fields with the values to leave out")
     random_directions: int = Field(20, ge=0, description="Random directions of equal norm")
     shuffled: int = Field(2, ge=0, description="Vectors fitted on shuffled labels")
+    examples: int = Field(
+        0, ge=0, description="Training answers that a few-shot arm shows, as turns before the item's; 0: no such arm"
+    )
     samples: int = Field(1, gt=0, description="Answers an open item")
     max_new_tokens: int = Field(64, gt=0, description="Length of an open answer")
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy")

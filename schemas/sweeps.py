@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from schemas.contract import Contract, column
 
 ROLES = ["off", "vector", "random", "shuffled", "prompt"]
 
 
-class SweepArms(Contract, table="sweep_arms", key=("arm_id",)):
+class SweepArms(Contract, table="sweep_arms", key=("arm_id",), version=2):
     """One setting inside a cell: arms are rows, never partitions."""
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """In version 1 nothing was shown in examples, and nothing said which end a prompt asks for."""
+        if version != 1:
+            return None
+        return rows.with_columns(turns=pl.lit(None, pl.String), side=pl.lit(None, pl.Int64)).select(cls.names())
 
     arm_id: str = column(unique=True, description="Hash of the setting")
     spec_hash: str = column(description="Hash of the method part that the arm belongs to")
     behavior: str = column(description="Behavior")
     role: str = column(
         isin=ROLES,
-        description="`off`: unsteered; `vector`; `random`/`shuffled`: controls of equal norm; `prompt`: asked in words",
+        description="`off`: unsteered; `vector`; `random`/`shuffled`: controls of equal norm; `prompt`: asked in words "
+        "or shown examples",
     )
     strength: float = column(nullable=True, description="Strength, in `unit`; null where no vector is applied")
     unit: str = column(nullable=True, description="Unit of the strength")
@@ -25,6 +35,10 @@ class SweepArms(Contract, table="sweep_arms", key=("arm_id",)):
     positions: str = column(nullable=True, description="Positions that are steered")
     seed: int = column(ge=0, description="Seed of the fit or of the control")
     system: str = column(nullable=True, description="System prompt of a `prompt` arm")
+    turns: str = column(nullable=True, description="Examples of a `prompt` arm, as JSON: turns before the item's own")
+    side: int = column(
+        nullable=True, isin=[-1, 1], description="Of a `prompt` arm: 1 asks for the behavior, -1 for its opposite"
+    )
     vectors: str = column(description="Ids of the vectors, as JSON")
     interventions: str = column(description="What is done to activations, as JSON: the arm's part of every plan")
     n_calls: int = column(ge=0, description="Texts to write")

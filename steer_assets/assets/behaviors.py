@@ -82,12 +82,15 @@ def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     metadata=_cost,
     also=given_tables,
 )
-def sweep_arms(work: Work, behavior_items: pl.DataFrame, **fitted: pl.DataFrame) -> pl.DataFrame:
+def sweep_arms(
+    work: Work, behavior_items: pl.DataFrame, contrast_examples: pl.DataFrame, **fitted: pl.DataFrame
+) -> pl.DataFrame:
     """The grid before it runs: every setting of the sweep with its controls, and what it will cost."""
     part = _part(work)
     if others := [p.label for p in own_parts(work) if p.sweeps and p.label != part.label]:
         work.log.warning("behaviors are swept over part %r alone, not over %s", part.label, ", ".join(others))
-    return part.sweep(fit_context(work), {**fitted, "behavior_items": behavior_items})
+    known = {**fitted, "behavior_items": behavior_items, "contrast_examples": contrast_examples}
+    return part.sweep(fit_context(work), known)
 
 
 def _answered(work: Work) -> list[Any] | None:

@@ -332,10 +332,13 @@ class Backend(Protocol):
         """
         ...
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
+    def diverge(
+        self, plans: Sequence[Plan], continuations: Sequence[Continuation], against: Sequence[Plan] | None = None
+    ) -> list[list[float]]:
         """KL divergence (nats) of the steered next-token distribution from the unsteered one, token by token.
 
         Each continuation is read after its plan's prompt; the numbers stand where `score` has the log-probabilities.
+        What it is held against is the model as it is, after the same prompt, or after those of the plans `against`.
         """
         ...
 

@@ -62,13 +62,29 @@ def diverge_all(
     backend: Backend,
     batch_size: int,
     progress: Progress | None = None,
+    against: Sequence[Plan] | None = None,
 ) -> list[list[float]]:
     """`backend.diverge` of any number of rows; a row that occurs twice is compared once.
+
+    Args:
+        plans: what is done.
+        continuations: answers that are read under it.
+        backend: who reads.
+        batch_size: rows of a batch.
+        progress: told rows done and wanted.
+        against: the plain plan that each is held against, the same for the same plan; None: each by its own prompt.
 
     Raises:
         SteerworksError: the backend cannot hold steered against unsteered.
     """
-    return _all("diverge", backend.diverge, plans, continuations, backend, batch_size, progress)
+    if against is None:
+        return _all("diverge", backend.diverge, plans, continuations, backend, batch_size, progress)
+    plain = {p.id: a for p, a in zip(plans, against, strict=True)}
+    return _all(
+        "diverge",
+        lambda some, told: backend.diverge(some, told, [plain[p.id] for p in some]),
+        plans, continuations, backend, batch_size, progress,
+    )  # fmt: skip
 
 
 def _all(

@@ -145,23 +145,24 @@ def divergences_of(
 ) -> list[list[float]]:
     """KL(steered || plain) in nats of the next-token distribution at each token of each answer.
 
-    0 where nothing is done to the model; a row beyond the context has no numbers.
+    0 where nothing is done to the model under the same prompt; a row beyond the context has no numbers.
 
     Args:
         steered: the rows as their plans want them.
-        plain: the same rows by the model as it is.
+        plain: the same answers by the model as it is, under the same prompt or another.
         answers: token ids.
         logits_of: as in `scores_of`.
         context: as there.
     """
     pairs = list(zip(steered, plain, strict=True))
-    logits = logits_of([row for s, p in pairs if s.steered and _fits(s, context) for row in (s, p)])
+    fits = [_fits(s, context) and _fits(p, context) for s, p in pairs]
+    logits = logits_of([row for (s, p), fit in zip(pairs, fits, strict=True) if fit and s != p for row in (s, p)])
     found: list[list[float]] = []
-    for (s, p), answer in zip(pairs, answers, strict=True):
-        if not _fits(s, context):
+    for (s, p), answer, fit in zip(pairs, answers, fits, strict=True):
+        if not fit:
             found.append([])
             continue
-        if not s.steered:
+        if s == p:
             found.append([0.0] * len(answer))
             continue
         log_p, log_q = (logits[row].float().log_softmax(dim=-1) for row in (s, p))

@@ -102,7 +102,7 @@ def frontier_table(sweep: Sweep) -> pl.DataFrame:
     table = effects.select(
         "arm_id",
         pl.when(elsewhere).then(pl.lit("elsewhere")).otherwise("role").alias("role"),
-        pl.struct("role", "strength", "system")
+        pl.struct("role", "strength", "system", "turns", "side")
         .map_elements(lambda row: _label(sweep, row), return_dtype=pl.String)
         .alias("label"),
         "strength",
@@ -118,7 +118,7 @@ def frontier_table(sweep: Sweep) -> pl.DataFrame:
 
 
 def _label(sweep: Sweep, row: dict[str, Any]) -> str:
-    return sweep.prompt_label(row["system"]) if row["role"] == "prompt" else strength_words(row["strength"], sweep.unit)
+    return sweep.prompt_label(row) if row["role"] == "prompt" else strength_words(row["strength"], sweep.unit)
 
 
 def frontier_figure(sweep: Sweep) -> Figure:

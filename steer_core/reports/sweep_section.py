@@ -202,7 +202,7 @@ def _arm_words(sweep: Sweep, row: dict[str, Any]) -> str:
     if row["role"] == "off":
         return "unsteered"
     if row["role"] == "prompt":
-        return sweep.prompt_label(row["system"])
+        return sweep.prompt_label(row)
     kind = {"random": "a random direction", "shuffled": "shuffled labels"}.get(row["role"], layer_words(row["layers"]))
     return f"{kind} at {strength_words(row['strength'], row['unit'])}"
 

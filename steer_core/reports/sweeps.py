@@ -7,6 +7,7 @@ no control was run it is the setting with most strengths, the first of them on a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from schemas.sweeps import ArmSummary, SweepFindings
 from steer_core.evaluation.behaviors.findings import NEUTRAL
 from steer_core.evaluation.behaviors.side_effects import GOAL, JUDGED, OTHER
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, signed, slug_words
+from steer_core.reports.numbers import number, plural, signed, slug_words
 
 #: Measures that a headline can be about, the first that was taken.
 HEADLINES = (JUDGED, "p_positive", "propensity_per_token", "propensity", "refused")
@@ -33,6 +34,7 @@ _MEASURES = {
     "perplexity": "perplexity, unsteered model",
     "kl": "KL from unsteered (nats a token)",
     "length": "length (tokens)",
+    "prompt_tokens": "tokens read for an answer",
     "failed": "share without an answer",
     "truncated": "share cut off",
     "refused": "share refused",
@@ -117,11 +119,23 @@ class Sweep:
         """Label and summary of each arm that is asked in words, that for the behavior first."""
         rows = self._measured(measure, group).filter(pl.col("role") == "prompt")
         known = [self.spec.positive_prompt, self.spec.negative_prompt] if self.spec else []
-        found = sorted(rows.to_dicts(), key=lambda r: (r["system"] not in known, r["system"] != (known or [None])[0]))
-        return [(self.prompt_label(row["system"]), row) for row in found]
+        found = sorted(
+            rows.to_dicts(),
+            key=lambda r: (
+                r["turns"] is not None,
+                r["system"] not in known,
+                r["system"] != (known or [None])[0],
+                -(r["side"] or 0),
+            ),
+        )
+        return [(self.prompt_label(row), row) for row in found]
 
-    def prompt_label(self, system: str | None) -> str:
-        """What a system prompt asks for."""
+    def prompt_label(self, row: Mapping[str, Any]) -> str:
+        """What a `prompt` arm asks for, or shows."""
+        system = row["system"]
+        if row["turns"] is not None:
+            n = sum(turn["role"] == "assistant" for turn in json.loads(row["turns"]))
+            return f"shown {plural(n, 'example')}{' of the opposite' if row['side'] == -1 else ''}"
         if self.spec and system is not None and system == self.spec.positive_prompt:
             return "asked in words"
         if self.spec and system is not None and system == self.spec.negative_prompt:
@@ -170,7 +184,10 @@ def sweeps(tables: CellTables) -> tuple[Sweep, ...]:
         setting = _main_setting(own) or {}
         marked = own.with_columns(main=_at(setting))
         joined = summary.filter(here).join(
-            marked.select("arm_id", "site", "system", "main"), on="arm_id", how="inner", maintain_order="left"
+            marked.select("arm_id", "site", "system", "turns", "side", "main"),
+            on="arm_id",
+            how="inner",
+            maintain_order="left",
         )
         found.append(
             Sweep(

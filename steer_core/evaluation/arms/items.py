@@ -19,6 +19,7 @@ class Arm:
         arm_id: its key.
         items: which set of items it is of, as `Item.of` names it.
         system: system prompt, above the item's own.
+        turns: examples: turns before the item's own, below its system prompt.
         interventions: what is done to activations.
         adapter: digest of the adapter that the model wears.
         extensions: what else is done to the call.
@@ -30,11 +31,12 @@ class Arm:
     interventions: tuple[Intervention, ...] = ()
     adapter: str | None = None
     extensions: tuple[Extension, ...] = ()
+    turns: tuple[Message, ...] = ()
 
     @property
     def compared(self) -> bool:
         """Whether its prompt is the item's own, so that its answers compare with the unsteered model's."""
-        return self.system is None
+        return self.system is None and not self.turns
 
     @property
     def steered(self) -> bool:
@@ -46,7 +48,7 @@ class Arm:
         messages, text = plan.messages, plan.text
         return replace(
             plan,
-            messages=None if messages is None else with_system(messages, self.system),
+            messages=None if messages is None else with_system(with_turns(messages, self.turns), self.system),
             text=text if text is None or self.system is None else f"{self.system}\n\n{text}",
             interventions=(*plan.interventions, *self.interventions),
             adapter=self.adapter if self.adapter is not None else plan.adapter,
@@ -118,6 +120,12 @@ def with_system(messages: Sequence[Message], system: str | None) -> tuple[Messag
     if messages and messages[0].role == "system":
         return (replace(messages[0], content=f"{system}\n\n{messages[0].content}"), *messages[1:])
     return (Message("system", system), *messages)
+
+
+def with_turns(messages: Sequence[Message], turns: Sequence[Message]) -> tuple[Message, ...]:
+    """The turns behind examples; an item's own system prompt stays first."""
+    first = 1 if messages and messages[0].role == "system" else 0
+    return (*messages[:first], *turns, *messages[first:])
 
 
 def item_seed(seed: int, item_id: str, sample_index: int) -> int:

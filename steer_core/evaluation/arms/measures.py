@@ -4,7 +4,9 @@
 * `perplexity`: of the answer under the plain model after the item's own prompt: exp(mean nats a token). Fluency is
   judged by a model that is not pushed; a steered model finds its own derailments likely.
 * `kl`: KL(steered || unsteered) in nats a token, mean over the answer's tokens, each after what was written before it
-  (so over the answers that the steered model gives). 0 by definition where nothing is done to the model.
+  (so over the answers that the steered model gives). 0 by definition where nothing is done to the model. Of an arm with
+  a prompt of its own it is held against the model after the item's prompt alone: what asking costs, in the same nats.
+* `prompt_tokens`: tokens that are read for an answer.
 * any function of a text, by name: `text_scores`.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,7 +27,7 @@ from steer_core.generation.forced import diverge_all, score_all
 from steer_core.generation.run import Run
 
 #: Bumped when the same answers give other scores.
-VERSION = "1"
+VERSION = "2"
 #: A row of `arm_scores`: arm, item, sample, group, measure, value.
 ScoreRow = tuple[str, str, int, str, str, float | None]
 #: Distinct texts to their measures, one mapping name -> value (None: undefined) a text.
@@ -69,11 +72,14 @@ def score_rows(rows: Collection[ScoreRow]) -> pl.DataFrame:
 
 
 def form_scores(written: Written, asked: Sequence[Asked]) -> pl.DataFrame:
-    """`length`, `truncated` and `failed` of every answer: what needs neither model nor text measure."""
-    tokens = dict(written.responses.select("response_id", "completion_tokens").iter_rows())
+    """`length`, `prompt_tokens`, `truncated`, `failed` of every answer: what needs neither model nor text measure."""
+    counts = written.responses.select("response_id", "completion_tokens", "prompt_tokens")
+    tokens = {response: (wrote, read) for response, wrote, read in counts.iter_rows()}
     rows: list[ScoreRow] = []
     for answer in answers_of(written, asked):
-        rows.append(answer.row("length", float(tokens[answer.response_id])))
+        wrote, read = tokens[answer.response_id]
+        rows.append(answer.row("length", float(wrote)))
+        rows.append(answer.row("prompt_tokens", None if read is None else float(read)))
         rows.append(answer.row("truncated", float(answer.failure == "truncated")))
         rows.append(answer.row("failed", float(answer.failure in ("empty", "overlong"))))
     return score_rows(rows)
@@ -120,10 +126,9 @@ def perplexity_scores(written: Written, asked: Sequence[Asked], run: Run, decodi
 
 
 def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Decoding) -> pl.DataFrame:
-    """`kl` of every answer of arms that keep the item's prompt; 0 where nothing is done to the model.
+    """`kl` of every answer; 0 where neither the model nor the prompt is changed.
 
-    Arms with a prompt or a decoding rule of their own have no such figure, and no row. The backend must know what the
-    arms use.
+    Arms with a decoding rule have no such figure, and no row. The backend must know what the arms use.
 
     Returns:
         Rows of `arm_scores`; null where there is no answer, or it does not fit the model's context.
@@ -131,17 +136,25 @@ def kl_scores(written: Written, asked: Sequence[Asked], run: Run, decoding: Deco
     Raises:
         SteerworksError: the backend cannot hold steered against unsteered.
     """
-    found = answers_of(written, [one for one in asked if one.arm.compared and not one.arm.extensions])
-    steered = [a for a in found if a.is_one and a.asked.arm.steered]
-    plans = [a.asked.plan(run.asking.model_identity, decoding) for a in steered]
-    nats = iter(diverge_all(plans, [a.text for a in steered], run.asking, run.batch_size, run.progress))
+    found = answers_of(written, [one for one in asked if not one.arm.extensions])
+    nats: dict[int, list[float]] = {}
+    for asked_in_words in (False, True):
+        # rows of one kind together: those of the item's own prompt share passes
+        some = [
+            k for k, a in enumerate(found)
+            if a.is_one and (a.asked.arm.steered or not a.asked.arm.compared) and a.asked.arm.compared != asked_in_words
+        ]  # fmt: skip
+        plans = [found[k].asked.plan(run.asking.model_identity, decoding) for k in some]
+        plain = [found[k].asked.plain(run.asking.model_identity, decoding) for k in some] if asked_in_words else None
+        texts = [found[k].text for k in some]
+        more: dict[str, Any] = {} if plain is None else {"against": plain}
+        nats |= zip(some, diverge_all(plans, texts, run.asking, run.batch_size, run.progress, **more), strict=True)
 
-    def value(answer: Answer) -> float | None:
+    def value(k: int, answer: Answer) -> float | None:
         if not answer.is_one:
             return None
-        if not answer.asked.arm.steered:
+        if not answer.asked.arm.steered and answer.asked.arm.compared:
             return 0.0
-        own = next(nats)
-        return float(np.mean(own)) if own else None
+        return float(np.mean(nats[k])) if nats[k] else None
 
-    return score_rows([a.row("kl", value(a)) for a in found])
+    return score_rows([a.row("kl", value(k, a)) for k, a in enumerate(found)])

@@ -17,7 +17,7 @@ from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: Bumped when the same arms and answers give other tables.
-VERSION = "1"
+VERSION = "2"
 
 
 def asked_of(arms: pl.DataFrame, items: pl.DataFrame) -> list[Asked]:
@@ -31,7 +31,13 @@ def asked_of(arms: pl.DataFrame, items: pl.DataFrame) -> list[Asked]:
         ConfigError: an item to choose from lacks one of its answers, or they are equal.
     """
     found = [
-        Arm(a["arm_id"], a["behavior"], a["system"], interventions_of(a["interventions"]))
+        Arm(
+            a["arm_id"],
+            a["behavior"],
+            a["system"],
+            interventions_of(a["interventions"]),
+            turns=messages_of(a["turns"]) if a.get("turns") else (),
+        )
         for a in arms.iter_rows(named=True)
     ]
     return pair(found, [item_of(i) for i in items.iter_rows(named=True)])

@@ -9,6 +9,7 @@
   controls, (1 + controls that move the measure as far, either way) / (1 + controls). A vector that is itself a random
   direction has p <= .05 in at most 5 % of worlds; with fewer than 19 controls no p is that small.
 * `ratio_low`, `ratio_high`: of perplexity, geometric mean of steered / unsteered.
+* `asked_high`, `over_asked_high`, `wins_asked_high` ...: the vector beside asking for the same (`beside_asking`).
 * `selectivity`: share of all that moves from end to end that is the behavior itself (see `side_effects.selectivity`).
 
 Items are the unit: samples and seeds of an item are averaged first, intervals are over items: t for means (of logs for
@@ -26,6 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.sweeps import SweepFindings
+from steer_core.evaluation.behaviors.beside_asking import beside_asking
 from steer_core.evaluation.behaviors.side_effects import JUDGED, OTHER, selectivity
 from steer_core.statistics import clustered_mean, clustered_share, expanded_interval, rank_p, resample_counts
 
@@ -36,6 +38,8 @@ Row = dict[str, Any]
 TARGETS = frozenset({JUDGED, "propensity", "propensity_per_token", "p_positive", "refused"})
 #: Group of items that is there to see what else breaks.
 NEUTRAL = "neutral"
+#: Columns of arms that asking in words is told from.
+ASKED = ("side", "turns", "interventions")
 #: Strengths from which a rank correlation says something.
 LEAST_STRENGTHS = 3
 
@@ -77,7 +81,7 @@ def find(arms: pl.DataFrame, scores: pl.DataFrame, off: Mapping[str, str], *, dr
         arms.filter(pl.col("role") == "vector").select("behavior", "layers", "positions").unique(maintain_order=True)
     )
     measured = scores.join(
-        arms.select("arm_id", "behavior", "role", "layers", "positions", "strength", "unit", "seed"),
+        arms.select("arm_id", "behavior", "role", "layers", "positions", "strength", "unit", "seed", *ASKED),
         on="arm_id",
         maintain_order="left",
     )
@@ -96,6 +100,14 @@ def find(arms: pl.DataFrame, scores: pl.DataFrame, off: Mapping[str, str], *, dr
             for measure, curve in curves.items():
                 rows += [{**head, "measure": measure, **row} for row in _of_measure(measure, str(group), curve)]
             rows += [{**head, "measure": JUDGED, **row} for row in _selectivity(curves)]
+            if group != NEUTRAL:
+                asked = measured.filter(
+                    pl.col("behavior") == behavior, pl.col("role") == "prompt", pl.col("group") == group
+                )
+                both = pl.concat([in_group, asked])
+                for measure in sorted(TARGETS & set(both["measure"])):
+                    found = beside_asking(both, off[behavior], measure)
+                    rows += [{**head, "measure": measure, **row} for row in found]
     return pl.DataFrame(rows, schema=SweepFindings.empty().schema, orient="row")
 
 

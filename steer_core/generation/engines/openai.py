@@ -156,7 +156,9 @@ class OpenAiBackend:
         """
         raise SteerworksError(f"{self.capabilities.name} backend cannot read hidden states of texts; use transformers")
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
+    def diverge(
+        self, plans: Sequence[Plan], continuations: Sequence[Continuation], against: Sequence[Plan] | None = None
+    ) -> list[list[float]]:
         """Not from here.
 
         Raises:

@@ -371,12 +371,14 @@ class TransformersBackend:
         rows = texts_of(plans, [self.encode(p) for p in plans], self.loaded, special)
         return mean_states(self._passes, rows, self._regime, batch_size)
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
+    def diverge(
+        self, plans: Sequence[Plan], continuations: Sequence[Continuation], against: Sequence[Plan] | None = None
+    ) -> list[list[float]]:
         """KL(steered || unsteered) in nats of the next-token distribution at each token of each continuation.
 
         One steered and one unsteered forward pass; rows that differ only in what is done to the model (interventions,
-        adapter) share the latter. A plan that does nothing to it diverges by 0. A row that does not fit the model's
-        context has no numbers.
+        adapter) share the latter. A plan that does nothing to it, and has the same prompt, diverges by 0. A row that
+        does not fit the model's context has no numbers.
 
         Raises:
             ValueError, SteerworksError: as `score`.
@@ -384,6 +386,9 @@ class TransformersBackend:
         prompts, answers = self._encode_pairs(plans, continuations, "diverge")
         rows = list(zip(plans, prompts, answers, strict=True))
         steered = [Read.of(p, q, a) for p, q, a in rows]
+        if against is not None:
+            plain_prompts, _ = self._encode_pairs(against, continuations, "diverge")
+            rows = list(zip(against, plain_prompts, answers, strict=True))
         plain = [Read.of(p, q, a, plain=True) for p, q, a in rows]
         return divergences_of(steered, plain, answers, self._logits, self.loaded.info.max_context)
 

@@ -298,7 +298,9 @@ class VllmBackend:
         """
         raise SteerworksError("vllm backend cannot read hidden states of texts; use transformers")
 
-    def diverge(self, plans: Sequence[Plan], continuations: Sequence[Continuation]) -> list[list[float]]:
+    def diverge(
+        self, plans: Sequence[Plan], continuations: Sequence[Continuation], against: Sequence[Plan] | None = None
+    ) -> list[list[float]]:
         """Not from here: the server gives the likeliest tokens, and the divergence needs all.
 
         Raises:

@@ -29,7 +29,7 @@ from steer_core.methods.prompts.single import SinglePrompt
 from steer_core.methods.protocol import Artifact, Item, Method, Request, Setting
 from steer_core.methods.search.cell import space_of
 from steer_core.methods.search.space import Space
-from steer_core.methods.sweeps.arms import plan_arms, seed_of, with_random
+from steer_core.methods.sweeps.arms import examples_of, plan_arms, seed_of, with_random
 from steer_core.models.info import layers_of
 from steer_core.steering.compose import CONDITION, gate_of
 from steer_core.steering.intervention import Intervention
@@ -157,8 +157,14 @@ class Doses(PlainPart):
             if behavior.name not in written:
                 cell.warn(f"behavior {behavior.name!r} has no test items: it is not swept")
                 continue
+            n = cell.bench.sweep.examples
+            shown = examples_of(behavior.name, tables["contrast_examples"], n) if n else {}
+            if len(shown) < 2 and n:
+                cell.warn(f"behavior {behavior.name!r} has fewer than {n} training answers of a side to show")
             planned.append(
-                plan_arms(behavior, self.spec, cell.bench.sweep, known, items, layers=layers, gate=gate_of(known))
+                plan_arms(
+                    behavior, self.spec, cell.bench.sweep, known, items, layers=layers, gate=gate_of(known), shown=shown
+                )
             )
         return pl.concat(planned)
 

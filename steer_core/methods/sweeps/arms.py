@@ -5,7 +5,8 @@
    of positions and with each further seed; each further layer alone, at the two ends of the strengths.
 3. `random` and `shuffled`: controls at both ends, in the place of the vector they stand for. Their coefficient is the
    vector's, times the ratio of the norms where the operator adds the direction: a step of equal length.
-4. `prompt`: the behavior and its opposite asked for in a system prompt, unsteered.
+4. `prompt`: the behavior and its opposite asked for in a system prompt, or shown in examples (training answers as
+   turns before the item's), unsteered.
 5. A strength at which an operator does nothing (0 of an addition) is the unsteered arm, and is not planned twice.
 6. An arm's id is the digest of what decides its answers: behavior, items, samples, decoding, interventions, system
    prompt. Settings that come to the same are one arm; a grid that is refined or widened keeps the arms it had.
@@ -13,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,13 +29,14 @@ from steer_core.methods.sweeps.grid import ends, strengths_of
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Gate, Intervention
 from steer_core.steering.operators import load_operator
+from steer_core.steering.plan import Message, messages_of
 from steer_core.steering.random_vectors import random_like
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError
 
 #: Bumped when the same settings give other arms.
-VERSION = "2"
+VERSION = "3"
 #: Order in which a layer computes them.
 _SITE_ORDER = {"attention": 0, "mlp": 1, "residual": 2}
 
@@ -68,6 +70,7 @@ def plan_arms(
     layers: Sequence[int] | None = None,
     gate: Gate | None = None,
     seconds_per_token: float | None = None,
+    shown: Mapping[int, Sequence[Message]] | None = None,
 ) -> pl.DataFrame:
     """Arms of one behavior under one vector part.
 
@@ -81,6 +84,7 @@ def plan_arms(
         layers: layers of the part, where it says `middle` and the sweep has that layer too; None: worked out.
         gate: condition on the prompt, for all steered arms.
         seconds_per_token: speed so far, for the estimate; None: no estimate.
+        shown: 1 for the behavior, -1 for its opposite -> the turns that show it (see `examples_of`).
 
     Returns:
         Rows of `sweep_arms`, the unsteered arm first, each arm once.
@@ -96,7 +100,7 @@ def plan_arms(
     cost = _Cost.of(items, sweep, seconds_per_token)
     own = [v for v in vectors if v.concept == behavior.name]
     rows = []
-    for arm in _arms(behavior, part, sweep, own, layers, gate):
+    for arm in _arms(behavior, part, sweep, own, layers, gate, shown or {}):
         row = _row(arm, behavior, part, sweep, items, cost)
         if arm.role == "off" or not excluded(row, sweep):
             rows.append(row)
@@ -124,6 +128,28 @@ def with_random(
     return [*vectors, *(v for v in made if v.id not in known)]
 
 
+def examples_of(behavior: str, examples: pl.DataFrame, n: int) -> dict[int, tuple[Message, ...]]:
+    """Turns that show a behavior, and its opposite: n training questions, each with its answer.
+
+    Args:
+        behavior: its name.
+        examples: rows of `contrast_examples`; those of one question and one answer are shown, drawn by hash.
+        n: how many; 0: none.
+
+    Returns:
+        1 and -1 -> turns, for sides that have n such examples.
+    """
+    found: dict[int, tuple[Message, ...]] = {}
+    own = examples.filter(pl.col("concept") == behavior, pl.col("split") == "train", pl.col("answer") != "")
+    for side, label in ((1, 1), (-1, 0)):
+        turns = [(messages_of(r["messages"]), r["answer"]) for r in own.filter(label=label).iter_rows(named=True)]
+        asked = {m[0].content: answer for m, answer in turns if len(m) == 1 and m[0].role == "user"}
+        chosen = sorted(asked, key=lambda q: digest_json(["example", behavior, q]))[:n]
+        if n and len(chosen) == n:
+            found[side] = tuple(m for q in chosen for m in (Message("user", q), Message("assistant", asked[q])))
+    return found
+
+
 def missing_arms(planned: pl.DataFrame, done: Collection[str]) -> pl.DataFrame:
     """Planned arms whose id is not among those that are done."""
     return planned.filter(~pl.col("arm_id").is_in(list(done)))
@@ -148,6 +174,8 @@ class _Arm:
     strength: float | None = None
     interventions: tuple[Intervention, ...] = ()
     system: str | None = None
+    turns: tuple[Message, ...] = ()
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +204,7 @@ def _arms(
     vectors: Sequence[SteeringVector],
     layers: Sequence[int] | None,
     gate: Gate | None,
+    shown: Mapping[int, Sequence[Message]],
 ) -> Iterator[_Arm]:
     yield _Arm("off")
     strengths = strengths_of(part, sweep)
@@ -193,9 +222,11 @@ def _arms(
         for seed in _control_seeds(vectors, role, wanted, behavior):
             control = _chosen(vectors, f"{role}:{seed}", main, part.seed, part, behavior)
             yield from _steered(role, seed, control, real, ends(strengths), part, part.positions, gate)
-    for system in (behavior.positive_prompt, behavior.negative_prompt):
+    for side, system in ((1, behavior.positive_prompt), (-1, behavior.negative_prompt)):
         if system is not None:
-            yield _Arm("prompt", system=system)
+            yield _Arm("prompt", system=system, side=side)
+    for side, turns in shown.items():
+        yield _Arm("prompt", turns=tuple(turns), side=side)
 
 
 def _steered(
@@ -294,11 +325,12 @@ def _row(
     arm: _Arm, behavior: BehaviorSpec, part: VectorPart, sweep: SweepSpec, items: pl.DataFrame, cost: _Cost
 ) -> dict[str, Any]:
     steps = [i.to_dict() for i in arm.interventions]
+    turns = [{"role": t.role, "content": t.content} for t in arm.turns]
     decides = [sorted(items["item_id"]), sweep.samples, sweep.max_new_tokens, sweep.temperature]
     first = arm.interventions[0] if arm.interventions else None
     sites = dict.fromkeys(i.site for i in arm.interventions)
     return {
-        "arm_id": digest_json([behavior.name, decides, steps, arm.system]),
+        "arm_id": digest_json([behavior.name, decides, steps, arm.system, *([turns] if turns else [])]),
         # how the probe uses the part is nothing to a sweep
         "spec_hash": part.model_copy(update={"doses": None, "on_probe": ()}).spec_hash,
         "behavior": behavior.name,
@@ -311,11 +343,13 @@ def _row(
         "positions": None if first is None else first.positions,
         "seed": arm.seed,
         "system": arm.system,
+        "turns": canonical_json(turns) if turns else None,
+        "side": arm.side,
         "vectors": canonical_json([i.vector for i in arm.interventions]),
         "interventions": canonical_json(steps),
         "n_calls": cost.calls,
-        # a steered answer is also held against the unsteered model token by token
-        "n_scored": cost.scored + (cost.calls if steps else 0),
+        # an answer is also held against the model as it is, token by token
+        "n_scored": cost.scored + (cost.calls if steps or arm.role == "prompt" else 0),
         "max_new_tokens": cost.tokens,
         "seconds": cost.seconds,
     }

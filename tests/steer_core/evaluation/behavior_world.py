@@ -136,10 +136,10 @@ class CheerfulBackend:
             return [float(np.log(0.8)), float(np.log(a if text == "(A" else 1 - a))]
         return [-1.0 - 0.1 * abs(self.level(plan))] * len(text.split())
 
-    def diverge(self, plans, continuations):
+    def diverge(self, plans, continuations, against=None):
         return [
-            [0.1 * sum(i.coefficient**2 for i in p.interventions)] * len(c.split())
-            for p, c in zip(plans, continuations, strict=True)
+            [0.1 * sum(i.coefficient**2 for i in p.interventions) + 0.3 * (p.messages != a.messages)] * len(c.split())
+            for p, c, a in zip(plans, continuations, against or plans, strict=True)
         ]
 
 

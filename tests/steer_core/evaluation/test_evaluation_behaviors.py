@@ -198,11 +198,11 @@ def test_perplexity_is_that_of_the_unsteered_model_after_the_items_own_prompt(wo
     assert scores.height == world.run.answers.height
 
 
-def test_kl_is_of_the_steered_plan_and_nothing_without_one(world):
+def test_kl_is_of_what_was_done_and_of_a_prompt_against_the_items_own(world):
     scores = kl_scores(world.run, world.asked, world.going, DECODING)
     assert world.mean(scores, "kl", role="off") == 0.0
     assert world.mean(scores, "kl", role="vector", strength=2.0) == pytest.approx(0.4)
-    assert scores.join(world.arms.filter(role="prompt"), on="arm_id", how="semi").height == 0
+    assert world.mean(scores, "kl", role="prompt") == pytest.approx(0.3)
     with pytest.raises(SteerworksError, match="cannot measure divergence"):
         kl_scores(world.run, world.asked, replace(world.going, backend=CheerfulBackend(diverges=False)), DECODING)
 

@@ -1,10 +1,11 @@
 """Items x arms without a behavior: any items, any settings, any measure, each written, scored and measured once."""
 
+import polars as pl
 import pytest
 from behavior_world import DECODING, CheerfulBackend, make_vector
 
 from schemas import ArmAnswers, ArmScores, Responses
-from steer_core.evaluation.arms import Arm, Item, pair
+from steer_core.evaluation.arms import Arm, Asked, Item, pair
 from steer_core.evaluation.arms.answers import write
 from steer_core.evaluation.arms.choices import score
 from steer_core.evaluation.arms.measures import form_scores, kl_scores, perplexity_scores, text_scores
@@ -61,9 +62,9 @@ def test_what_does_not_fit_the_context_has_no_figure_and_keeps_nobody_from_their
 
     def some(verb):
         # the second item's rows do not fit
-        return lambda plans, texts: [
+        return lambda plans, texts, *against: [
             [] if "And then?" in p.messages[-1].content or t == "(A and (B" else n
-            for p, t, n in zip(plans, texts, verb(plans, texts), strict=True)
+            for p, t, n in zip(plans, texts, verb(plans, texts, *against), strict=True)
         ]
 
     monkeypatch.setattr(run.backend, "score", some(score_rows))
@@ -97,11 +98,24 @@ def test_any_measure_of_texts_choices_and_the_model_becomes_rows(run):
 
     chosen = score(asked, run, DECODING, best)
     assert chosen.select("arm_id", "item_id", "measure").rows() == [("choosing", "c1", "best")]
-    # what has a prompt of its own cannot be held against the plain model, token by token
+    # what has a prompt of its own is held against the item's, token by token
     kl = kl_scores(written, asked, run, DECODING)
-    assert set(kl["arm_id"]) == {"plain", "pushed"}
+    assert dict(kl.group_by("arm_id").agg(pl.col("value").mean()).iter_rows())["asked"] == pytest.approx(0.3)
+    assert set(kl["arm_id"]) == {"plain", "pushed", "asked"}
     for rows in (words, chosen, kl, form_scores(written, asked), perplexity_scores(written, asked, run, DECODING)):
         check(rows, ArmScores)
+
+
+def test_examples_stand_between_the_items_system_prompt_and_its_turns():
+    shown = (Message("user", "q"), Message("assistant", "a"))
+    asked = (Message("system", "Own."), Message("user", "Now?"))
+    plan = Asked(Arm("shown", "trivia", turns=shown), Item("i", "trivia", "main", asked)).plan("m", DECODING)
+    assert [(m.role, m.content) for m in plan.messages] == [
+        ("system", "Own."), ("user", "q"), ("assistant", "a"), ("user", "Now?"),
+    ]  # fmt: skip
+    both = Asked(Arm("both", "trivia", "Be kind.", turns=shown), Item("i", "trivia", "main", asked)).plan("m", DECODING)
+    assert both.messages[0].content == "Be kind.\n\nOwn."
+    assert not Arm("shown", "trivia", turns=shown).compared
 
 
 def test_what_an_arm_does_stands_in_its_plans_and_an_engine_that_cannot_refuses(run):

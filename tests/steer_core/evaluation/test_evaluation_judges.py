@@ -63,7 +63,7 @@ class Scripted:
         # a probability is one token, a list of them several
         return [[math.log(v) for v in np.atleast_1d(table[c])] for table, c in zip(found, continuations, strict=True)]
 
-    def diverge(self, plans, continuations):
+    def diverge(self, plans, continuations, against=None):
         raise AssertionError("a judge is never steered")
 
 

@@ -18,6 +18,7 @@ from steer_core.evaluation.judges.judge import cases_of, judge_cases
 from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.backend import Call, Capabilities, Interventions, answer_all
 from steer_core.generation.engines.transformers import TransformersBackend
+from steer_core.generation.forced import diverge_all
 from steer_core.generation.run import Run
 from steer_core.methods.sweeps.arms import plan_arms, with_random
 from steer_core.models.loading import load_model
@@ -115,6 +116,27 @@ def test_a_budget_out_of_reach_is_said():
 @pytest.fixture(scope="module")
 def loaded():
     return load_model(SPEC)
+
+
+def test_what_asking_costs_is_the_divergence_from_the_items_own_prompt(loaded):
+    import torch
+
+    backend, answer = TransformersBackend(loaded), "The baker was glad."
+    plain = Plan(loaded.spec.identity, DECODING, messages_of('[{"role": "user", "content": "Write about the baker."}]'))
+    told = replace(plain, messages=messages_of('[{"role": "user", "content": "Be brief. Write about the baker."}]'))
+    found, own = diverge_all([told, plain], [answer] * 2, backend, 8, against=[plain, plain])
+    tokens = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    log_probs = []
+    for plan in (told, plain):
+        prompt = backend.encode(plan)
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([[*prompt, *tokens]])).logits[0]
+        log_probs.append(logits[len(prompt) - 1 : -1].float().log_softmax(-1))
+    expected = (log_probs[0].exp() * (log_probs[0] - log_probs[1])).sum(-1)
+    assert found == pytest.approx(expected.tolist(), abs=1e-5)
+    assert min(found) >= 0 < max(found)
+    # the same prompt costs nothing
+    assert own == [0.0] * len(tokens)
 
 
 @pytest.fixture(scope="module")

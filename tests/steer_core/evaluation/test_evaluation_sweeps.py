@@ -17,12 +17,12 @@ from behavior_world import (
     with_seed,
 )
 
-from schemas import ArmAnswers, ArmScores, Responses, SweepArms
-from schemas.specs import SweepSpec
-from steer_core.evaluation.behaviors.as_items import item_of
+from schemas import ArmAnswers, ArmScores, ContrastExamples, Responses, SweepArms
+from schemas.specs import Decoding, SweepSpec
+from steer_core.evaluation.behaviors.as_items import asked_of, item_of
 from steer_core.generation.backend import Finished, Generation
 from steer_core.generation.run import Run
-from steer_core.methods.sweeps.arms import cost_of, missing_arms, plan_arms, with_random
+from steer_core.methods.sweeps.arms import cost_of, examples_of, missing_arms, plan_arms, with_random
 from steer_core.methods.sweeps.grid import refine, strengths_of, widen
 from steer_core.steering.intervention import Gate
 from steer_core.steering.strength import Strength, coefficient
@@ -61,7 +61,9 @@ def test_the_grid_has_the_unsteered_arm_all_strengths_and_every_control():
     assert arms["role"][0] == "off"
     assert sorted(arms.filter(role="vector")["strength"]) == [-2.0, -1.0, 1.0, 2.0]
     assert set(arms.filter(role="random")["strength"]) == {-2.0, 2.0}
-    assert set(arms.filter(role="prompt")["system"]) == {BEHAVIOR.positive_prompt, BEHAVIOR.negative_prompt}
+    assert dict(arms.filter(role="prompt").select("system", "side").iter_rows()) == {
+        BEHAVIOR.positive_prompt: 1, BEHAVIOR.negative_prompt: -1,
+    }  # fmt: skip
 
 
 def test_controls_take_steps_as_long_as_the_vectors():
@@ -319,3 +321,29 @@ def test_a_backend_without_scores_is_refused_by_name(tmp_path):
     arms, vectors = plan(PLAIN, items=items)
     with pytest.raises(SteerworksError, match="cheerful backend cannot score"):
         scored(arms, items, vectors, CheerfulBackend(scores=False), tmp_path)
+
+
+def test_a_few_shot_arm_shows_training_answers_of_its_side_and_never_others():
+    def row(k, label, **more):
+        asked = json.dumps([{"role": "user", "content": f"Question {k}?"}])
+        return {
+            "example_id": f"{k}-{label}", "concept": "cheerfulness", "kind": "pair", "split": "train", "pair_id": str(k),
+            "label": label, "messages": asked, "answer": f"answer {k} of {label}", "letter": None, "source": "t", "row": k,
+            **more,
+        }  # fmt: skip
+
+    rows = [row(k, label) for k in range(4) for label in (0, 1)]
+    rows += [row(9, 1, split="test"), row(8, 1, answer=""), row(7, 1, concept="other")]
+    table = pl.DataFrame(rows, schema=ContrastExamples.dtypes())
+    shown = examples_of("cheerfulness", table, 3)
+    assert set(shown) == {1, -1}
+    for side, label in ((1, 1), (-1, 0)):
+        assert [t.role for t in shown[side]] == ["user", "assistant"] * 3
+        assert all(t.content.endswith(f"of {label}") for t in shown[side][1::2])
+        assert not {t.content for t in shown[side]} & {"Question 9?", "Question 8?", "Question 7?"}
+    assert examples_of("cheerfulness", table, 5) == {}
+    arms, _ = plan(shown=shown)
+    few = arms.filter(pl.col("turns").is_not_null())
+    assert few.select("role", "side", "system").rows() == [("prompt", 1, None), ("prompt", -1, None)]
+    assert len(set(arms["arm_id"])) == arms.height
+    assert asked_of(few, make_items())[0].plan("m", Decoding()).messages[0].content == shown[1][0].content
