@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -115,7 +116,8 @@ def search(
                 preference_pairs,
                 behavior_items,
                 core.Asking(
-                    run,
+                    # trials are counted, not the answers of each
+                    replace(run, progress=None),
                     Decoding(max_new_tokens=work.bench.sweep.max_new_tokens, temperature=work.bench.sweep.temperature),
                     Journal(work.url("search_journal", f"model={work.here.model.name}"), Trials),
                     judge,

@@ -16,6 +16,7 @@ from steer_core.reports.frontier import FrontierSection, frontier_sections
 from steer_core.reports.inputs import CONTROL_CELLS
 from steer_core.reports.numbers import number, percent, plural, span
 from steer_core.reports.page import Axis, page
+from steer_core.reports.which_way import which_ways
 
 
 def build_leaderboard(
@@ -82,6 +83,7 @@ def build_leaderboard(
     if behaviors is not None and behaviors.height:
         swept, of_behaviors = behavior_sections(behaviors, controls, links)
         figures |= {figure.name: render(figure) for figure in of_behaviors}
+    ways = () if behaviors is None or not behaviors.height else which_ways(behaviors, controls, links)
     costs: tuple[FrontierSection, ...] = ()
     if frontier is not None and frontier.height:
         costs, of_costs = frontier_sections(frontier, controls, links)
@@ -96,6 +98,7 @@ def build_leaderboard(
         bench=bench,
         sections=sections,
         behaviors=swept,
+        ways=ways,
         costs=costs,
         pairs=beside_each_other,
         provenance=provenance,

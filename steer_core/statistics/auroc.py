@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steer_core.statistics.bootstrap import resample_counts
+from steer_core.statistics.clustered import clustered_share
 
 #: Resamples of items behind an interval.
 DRAWS = 2000
@@ -26,6 +27,9 @@ def auroc_interval(
     values: NDArray[np.float64], labels: NDArray[np.bool_], items: Sequence[str], *, level: float = 0.95
 ) -> tuple[float | None, float | None]:
     """Interval of the AUROC over resampled items (percentile bootstrap): all values of an item are drawn together.
+
+    Where every positive value lies on one side of every negative one there is no spread to resample, and each item
+    counts as one: the other end says how large a rate so many items can have missed (`clustered_share`).
 
     Args:
         values: shape [n]; a NaN is left out.
@@ -49,5 +53,9 @@ def auroc_interval(
     pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
     if not (pairs > 0).any():
         return None, None
+    first = float(wins.flat[0])
+    if first != 0.5 and (wins == first).all():
+        found = clustered_share(np.full(len(numbers), first), np.arange(len(numbers)), level=level)
+        return found.low, found.high
     low, high = np.quantile(weights[pairs > 0] / pairs[pairs > 0], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

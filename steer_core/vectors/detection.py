@@ -27,7 +27,7 @@ from schemas.contrasts import ContrastExamples
 from schemas.detection import Detections
 from schemas.digest import digest_text
 from steer_core.models.loading import LoadedModel
-from steer_core.statistics import Estimate, auroc, auroc_interval, clustered_mean
+from steer_core.statistics import Estimate, auroc, auroc_interval, clustered_mean, clustered_share
 from steer_core.steering.sites import find_sites
 from steer_core.tables.errors import SteerworksError
 from steer_core.vectors.activations import collect
@@ -35,7 +35,7 @@ from steer_core.vectors.encoding import Read, encode_examples, fitting
 from steer_core.vectors.evidence import Point
 
 #: Bumped when the same examples give other figures.
-VERSION = "1"
+VERSION = "2"
 Floats = NDArray[np.float64]
 #: How a direction is taken from two classes.
 Direction = Literal["mean_difference", "discriminant"]
@@ -292,7 +292,12 @@ def _figures(
     balanced = float((right[labels].mean() + right[~labels].mean()) / 2.0)
     # each class weighs the same: an example of the rarer one counts for more
     weights = np.where(labels, 0.5 / labels.mean(), 0.5 / (~labels).mean())
-    clustered: Estimate = clustered_mean(right * weights, np.array(pairs))
+    # where all are right there is no spread: the interval of a share says what so few can have missed
+    clustered: Estimate = (
+        clustered_share(right.astype(np.float64), np.array(pairs))
+        if right.all() or not right.any()
+        else clustered_mean(right * weights, np.array(pairs))
+    )
     brier = float(((probability - labels) ** 2).mean())
     return (
         auroc(scores[labels], scores[~labels]), low, high, balanced, clustered.low, clustered.high,

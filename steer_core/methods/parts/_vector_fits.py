@@ -282,7 +282,7 @@ FITS = (
         {"detections": Detections},
         ("contrast_examples", "behavior_items"),
         _detections,
-        "1",
+        "2",
         settings=lambda part: None,
         follows=lambda part, cell: [cell.bench.detect, cell.bench.seed],
         once=True,

@@ -25,7 +25,7 @@ from steer_core.tables.errors import ConfigError
 from steer_core.tables.journal import Journal
 
 #: Bumped when the same settings give other trials or results.
-VERSION = "1"
+VERSION = "2"
 
 
 def layer_sets(spec: SearchSpec, n_layers: int) -> tuple[tuple[int, ...], ...]:

@@ -44,7 +44,7 @@ class Setting:
         where = ", ".join(map(str, self.layers))
         spread = f", {self.profile}" if self.profile != "flat" else ""
         said = f"{self.site}, {self.positions}{spread}"
-        return f"{self.estimator} at layer {where} ({said}), strength {self.strength:+.3g}"
+        return f"{self.estimator.replace('_', ' ')} at layer {where} ({said}), strength {self.strength:+.3g}"
 
     @property
     def weights(self) -> tuple[float, ...]:

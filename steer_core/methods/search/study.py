@@ -164,10 +164,17 @@ class Study:
         self._asked = None
 
     def best(self) -> dict[str, Any] | None:
-        """The complete trial that is best on the first objective, as a row of `trials`; None where there is none."""
+        """The complete trial that is best on the first objective, as a row of `trials`; None where there is none.
+
+        Of several that are equally good the further objectives decide, then which was tried first.
+        """
         rows = [row for row in self._known if row["state"] == "complete"]
-        first = self.objectives[0]
-        return max(rows, key=lambda r: (first.better * json.loads(r["values"])[first.name], -r["number"]), default=None)
+
+        def worth(row: dict[str, Any]) -> tuple[Any, ...]:
+            values = json.loads(row["values"])
+            return (*(o.better * values[o.name] for o in self.objectives), -row["number"])
+
+        return max(rows, key=worth, default=None)
 
     def front(self) -> pl.DataFrame:
         """Complete trials that no other beats on one objective without losing on another: rows of `trials`."""
@@ -213,7 +220,9 @@ class Study:
     def _sampler(self, number: int) -> Any:
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = int(hashlib.sha256(f"{self.seed}:{number}".encode()).hexdigest()[:8], 16)
+        # chance draws for itself: with the seed of another sampler it would repeat that one's first trials
+        drawn = f"random:{self.seed}:{number}" if self.sampler == "random" else f"{self.seed}:{number}"
+        seed = int(hashlib.sha256(drawn.encode()).hexdigest()[:8], 16)
         if self.sampler == "random":
             return RandomSampler(seed=seed)
         space = self.space.distributions

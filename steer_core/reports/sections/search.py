@@ -79,6 +79,8 @@ def sentences(own: pl.DataFrame) -> tuple[str, ...]:
         said.append(f"Among {plural(row['n_random'], 'random direction')} of its size: p {p_value(row['p_random'])}.")
     if row["over_random_low"] is not None:
         beside = span(row["over_random_low"], row["over_random_high"])
+        if row["over_random_low"] == row["over_random_high"] == 0.0:
+            return (*said, "What chance chose among as many trials has the same score on every item.")
         none = row["over_random_low"] <= 0.0 <= row["over_random_high"]
         tail = "no difference was seen" if none else "they differ"
         said.append(f"Less what chance chose among as many trials: {signed(row['over_random'])} {beside}; {tail}.")

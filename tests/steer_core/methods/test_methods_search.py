@@ -52,6 +52,25 @@ def world(tmp_path_factory):
     return vectors, measurer, validation_items("glad", made.preferences), tested
 
 
+def test_of_equally_good_trials_the_further_objectives_decide(tmp_path):
+    study = study_of(tmp_path, objectives=(Objective("judged"), Objective("kl", -1)))
+    for judged, kl in ((10.0, 0.5), (10.0, 0.2), (9.0, 0.1), (10.0, 0.2)):
+        _, params = study.propose()
+        study.finish(params, {"judged": judged, "kl": kl})
+    assert study.best()["number"] == 1
+
+
+def test_chance_draws_other_settings_than_the_first_of_the_estimators(tmp_path):
+    proposed = []
+    for sampler in ("tpe", "random"):
+        study = study_of(tmp_path / sampler, sampler=sampler)
+        for _ in range(5):
+            _, params = study.propose()
+            proposed.append((sampler, round(params["strength"], 6)))
+            study.finish(params, {"judged": 0.0})
+    assert len({s for _, s in proposed}) == 10
+
+
 def study_of(tmp_path, space=SPACE, objectives=OBJECTIVE, **options):
     return Study(space, objectives, Journal(str(tmp_path / "trials"), Trials), **options)
 
