@@ -6,6 +6,7 @@ This package imports nothing of the project.
 
 from schemas.adapter_part import AdapterPart, LoraSpec, Recipe
 from schemas.adapters import Adapters, CheckpointTrials, TrainingLog, TrainingMeasures, TrainingSamples
+from schemas.amplify_part import AmplifyPart
 from schemas.contract import CONTRACTS, Contract
 from schemas.contrasts import BehaviorItems, ContrastExamples, ContrastSources, DataIntegrity, PreferencePairs
 from schemas.corpus import SeedCorpus
@@ -64,6 +65,7 @@ __all__ = [
     "ActivationMap",
     "AdapterPart",
     "Adapters",
+    "AmplifyPart",
     "ArmAnswers",
     "ArmScores",
     "ArmSummary",

@@ -9,6 +9,7 @@ steerworks profile-texts FILE          what texts are like: readability, diversi
 steerworks review direct               have the last word on answers that the judge doubts
 steerworks open direct                 its page, in the browser
 steerworks export-adapter tuned --to FOLDER   the adapter that it wears, as a folder that others load
+steerworks export-vector pushed --to FOLDER   its vectors, with a card, as a file that others load
 steerworks traits cheerful             what a behavior from a sentence is made of
 steerworks setting vector              settings that a search told; with a name, one of them as a method
 steerworks judges                      what the judges' verdicts are worth
@@ -101,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
         default="peft",
         help="a PEFT folder (default), a checkpoint with the adapter in its weights, or a PEFT folder for vLLM",
     )
+    added = command("export-vector", pages.export_vector, "write the vectors of a cell, with a card of what they do")
+    added.add_argument("cell", help="method, or method|model")
+    added.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder to write to")
+    added.add_argument("--concepts", nargs="*", default=[], help="behaviors and goals (default: all)")
     added = command("profiles", results.profiles, "what steering changes apart from the requests, or two cells")
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("other", nargs="?", help="method, or method|model")

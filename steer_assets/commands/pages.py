@@ -49,6 +49,16 @@ def stills(bench: BenchSpec, options: argparse.Namespace) -> None:
         print(target)
 
 
+def export_vector(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """Write the vectors of a cell."""
+    from steer_assets.vector_export import export_vectors
+
+    folder, notes = export_vectors(named_cell(bench, options.cell), options.to, tuple(options.concepts))
+    print(folder)
+    for note in notes:
+        print(note)
+
+
 def export_adapter(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Write the adapter that a cell wears."""
     from transformers.utils import logging

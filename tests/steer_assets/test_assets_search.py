@@ -3,10 +3,16 @@
 import json
 
 import polars as pl
+import pytest
 import yaml
 
+import steer_core as steer
+from schemas.specs import BehaviorSpec
+from schemas.vector_part import VectorPart
 from steer_assets.__main__ import main
+from steer_core.corpus.contrasts import build_contrasts
 from steer_core.methods.load import load_method
+from steer_core.vectors.fit import fit_vectors
 
 CELL = "pushed|embedded"
 SEARCH = {
@@ -37,6 +43,12 @@ def read(path) -> pl.DataFrame:
     return pl.read_parquet(path, hive_partitioning=False)
 
 
+def examples_named(concept):
+    """Contrast examples that only have to be there: nothing is fitted on them."""
+    made = build_contrasts(BehaviorSpec.model_validate({"name": concept, **GLAD}))
+    return made.examples
+
+
 def configure(workplace, **changes):
     (workplace.folder / "behaviors.yaml").write_text(yaml.safe_dump({"cheerful": GLAD}))
     workplace.bench = {**workplace.bench, "methods": ["rewrite", "pushed"]}
@@ -59,7 +71,7 @@ def configure(workplace, **changes):
     )  # fmt: skip
 
 
-def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, capsys):
+def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, capsys, tmp_path):
     configure(workplace)
     workplace.materialize("group:small_shared")
     workplace.materialize("group:small_cells", "rewrite|embedded")
@@ -80,6 +92,22 @@ def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, c
     page = (workplace.root / "small/report/model=embedded/method=pushed/report.html").read_text()
     assert 'id="search"' in page
     assert 'id="detection"' in page
+
+    # its vectors go to a folder with a card, and are read again by the model that they are of
+    monkeypatch.setattr("steer_assets.vector_export.storage_root", lambda: str(workplace.root))
+    assert main(["export-vector", "pushed", "--bench", "small", "--to", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| cheerful | judged score |" in card
+    assert "the grammar that ships with Steerworks" in card
+    model = steer.load("embedded")
+    part = VectorPart(estimator="imported", options={"folder": str(tmp_path / "out")}, layers=(2,))
+    (again,) = fit_vectors(model.loaded, examples_named("cheerful"), part, halves=False)
+    tensors = read(workplace.table("vector_tensors", CELL))
+    own = tensors.join(vectors.filter(layer=2, part="vector"), on="vector_id", how="semi")
+    assert again.norm == pytest.approx(vectors.filter(layer=2)["norm"][0], rel=1e-5)
+    assert own.height == 1
+    assert main(["export-vector", "rewrite", "--bench", "small", "--to", str(tmp_path / "no")]) == 2
+    capsys.readouterr()
 
     # nothing new: nothing is tried
     status, _ = workplace.materialize("group:small_cells", CELL)

@@ -166,8 +166,15 @@ def _vectors_follow(part: Part, cell: FitContext) -> Any:
         [list(strengths_of(spec, sweep)), list(sweep.positions)] if spec.unit == "kl" else None,
         condition and cell.source_of(condition),
         None if spec.from_model is None else cell.other(spec.from_model).digest(),
+        *_files(spec),
         *([] if cell.bench.search is None else [cell.bench.search.model_dump(mode="json")["layers"]]),
     ]
+
+
+def _files(spec: VectorPart) -> list[Any]:
+    """What an estimator follows from beside its options; most from nothing else."""
+    asked = getattr(load_estimator(spec.estimator).module, "follows", None)
+    return [] if asked is None else [asked(spec.options)]
 
 
 def _fitted_settings(part: Part) -> Any:

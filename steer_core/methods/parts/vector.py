@@ -37,7 +37,7 @@ from steer_core.steering.operators import load_operator
 from steer_core.steering.plan import Plan
 from steer_core.steering.vector import SteeringVector, from_tables
 from steer_core.tables.errors import ConfigError, SteerworksError
-from steer_core.vectors.estimator import load_estimator
+from steer_core.vectors.estimator import available_estimators, load_estimator
 from steer_core.vectors.goal_contrasts.choice import left_to_the_prompt
 from steer_core.vectors.layers import resolve_layers
 
@@ -238,6 +238,12 @@ class Doses(PlainPart):
                 check()
             except SteerworksError as error:
                 yield str(error)
+        fitted = getattr(load_estimator(self.spec.estimator).module, "FITTED", True) if self._is_known() else True
+        if not fitted and bench.behaviors and bench.sweep.shuffled:
+            yield (
+                f"estimator {self.spec.estimator!r} fits nothing, so there are no labels to shuffle: give bench "
+                f"{bench.name!r} `sweep: {{shuffled: 0}}`"
+            )
         if self.spec.from_model == model.name:
             yield f"`from_model` is {model.name}, the cell's own model: there is nothing to carry over"
         gate = self.spec.gate
@@ -246,6 +252,9 @@ class Doses(PlainPart):
             yield f"the gate's condition {gate.condition!r} is no behavior; configured are {known}"
         if gate is not None and gate.layer is not None and n_layers is not None and gate.layer >= n_layers:
             yield f"the gate looks at layer {gate.layer}, and the model has layers 0 to {n_layers - 1}"
+
+    def _is_known(self) -> bool:
+        return self.spec.estimator in available_estimators()
 
     def _check_unit(self) -> None:
         """Refuse a unit that means nothing to the operator that the fits will be applied by.
