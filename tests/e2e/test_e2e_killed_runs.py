@@ -24,8 +24,8 @@ BENCHES = {
     "prompt": {"methods": ["direct", "closed-loop"]},
     "vector": {
         "methods": ["vector-mean-difference"],
-        "goals": ["text_length", "sentiment"],
-        "decoding": {"max_new_tokens": 128},
+        "goals": ["sentiment"],
+        "decoding": {"max_new_tokens": 96},
         "train_probe": "pool",
         "behaviors": ["cheer"],
         "sweep": {"strengths": [-0.4, 0.4], "random_directions": 2, "shuffled": 1, "max_new_tokens": 32},
@@ -41,14 +41,18 @@ TIMED = {"seconds"}
 
 def bench(kind: str) -> dict:
     # fitting asks for every text of the pool at every strength
-    texts, pooled = (10, 20) if kind == "prompt" else (4, 8)
+    texts, pooled = (6, 12) if kind == "prompt" else (4, 8)
+    active = 2 if kind == "prompt" else 1
     pool = {
         "name": "pool", "split": "train", "n_texts": pooled, "n_goals_per_text": 4, "active": 1, "weighting": "none",
     }  # fmt: skip
     return {
         "corpus": {"sources": [{"kind": "grammar", "n_texts": 400, "seed": 1}], "min_words": 5},
         "goals": ["reading_difficulty", "text_length", "formality", "sentiment"],
-        "probes": [{"name": "main", "n_texts": texts, "n_goals_per_text": 4, "active": 2, "weighting": "none"}, pool],
+        "probes": [
+            {"name": "main", "n_texts": texts, "n_goals_per_text": 4, "active": active, "weighting": "none"},
+            pool,
+        ],
         "models": ["embedded"],
         "decoding": {"max_new_tokens": 48},
         "batch_size": 4,

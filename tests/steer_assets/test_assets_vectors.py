@@ -37,16 +37,16 @@ def vector_bench(workplace):
             **{
                 "corpus": {"sources": [{"kind": "grammar", "n_texts": 200, "seed": 3}], "min_words": 10},
                 "probes": [
-                    {"name": "main", "n_texts": 6, "n_goals_per_text": 2, "active": 2, "weighting": "none"},
+                    {"name": "main", "n_texts": 4, "n_goals_per_text": 2, "active": 2, "weighting": "none"},
                     {
-                        "name": "pool", "split": "train", "n_texts": 40, "n_goals_per_text": 4, "active": 1,
+                        "name": "pool", "split": "train", "n_texts": 24, "n_goals_per_text": 2, "active": 1,
                         "weighting": "none",
                     },
                 ],
                 "goals": ["reading_difficulty", "formality"],
                 "behaviors": ["cheerful"],
                 "sweep": {"random_directions": 2, "shuffled": 1, "max_new_tokens": 48},
-                "decoding": {"max_new_tokens": 160},
+                "decoding": {"max_new_tokens": 96},
                 "batch_size": 32,
             } | changes,
         )  # fmt: skip
