@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from schemas import Contract, GoalSpaceTable, RequestGoals, Requests
+from schemas import BehaviorItems, Contract, GoalSpaceTable, RequestGoals, Requests
 from schemas.specs import BenchSpec, ModelSpec
 from steer_assets.assets import nodes_of
 from steer_assets.assets.calling import method_of
 from steer_assets.assets.fits import fit_context, fitting_kinds, kind_of, pool_method
+from steer_assets.assets.search import most_answers, searched
 from steer_assets.assets.traits import described_of, writer_of
 from steer_assets.io import read_published, table_url
 from steer_assets.measuring import seconds_per_token
@@ -72,6 +73,7 @@ def plan_cells(bench: BenchSpec, cells: Sequence[Cell]) -> tuple[pl.DataFrame, d
             arms = 1 + len(arms_of(method_of(work), _artifact(tables.get("artifacts"))))
             rows += _rows_of(cell, tables["run_plans"], "probe", times=arms)
             rows += _sweep_rows(cell, tables.get("sweep_arms"), work)
+            rows += _search_rows(cell, work)
         else:
             rows += _unfitted(work)
             said[cell.key] = "is fitted first; the arms of its sweeps are known when it is"
@@ -136,7 +138,8 @@ def _unfitted(work: Work) -> list[dict[str, object]]:
             seconds=pl.col("seconds") * share,
             max_calls=most,
         )
-    return rows + _rows_of(cell, planned, "probe", times=1 + len(arms_of(method, Artifact())))
+    rows += _rows_of(cell, planned, "probe", times=1 + len(arms_of(method, Artifact())))
+    return rows + ([] if described_of(bench) else _search_rows(cell, work))
 
 
 def _other_row(work: Work, model: ModelSpec, what: str, calls: int, new_tokens: int) -> dict[str, object]:
@@ -237,3 +240,19 @@ def _sweep_rows(cell: Cell, arms: pl.DataFrame | None, work: Work) -> list[dict[
         return []
     calls, tokens = int(arms["n_calls"].sum()), int(arms["max_new_tokens"].sum())
     return [_row(cell, f"sweep of {arms.height} arms", calls, tokens, seconds_per_token(work.journal))]
+
+
+def _search_rows(cell: Cell, work: Work) -> list[dict[str, object]]:
+    """What the search of a cell asks for where no trial ends early: a row a behavior."""
+    wanted = work.bench.search
+    behaviors = searched(work)
+    if wanted is None or not behaviors:
+        return []
+    items = read_published(table_url(work.root, work.bench.name, "behavior_items", None), BehaviorItems)
+    length, speed = work.bench.sweep.max_new_tokens, seconds_per_token(work.journal)
+    rows = []
+    for behavior in behaviors:
+        tested = items.filter(behavior=behavior.name, form="open", group="main").height
+        calls = most_answers(wanted, tested)
+        rows.append(_row(cell, f"search, {behavior.name}", calls, calls * length, speed))
+    return rows

@@ -31,7 +31,7 @@ def _wanted(work: Work) -> SearchSpec:
     return work.bench.search
 
 
-def _searched(work: Work) -> list[BehaviorSpec]:
+def searched(work: Work) -> list[BehaviorSpec]:
     """Behaviors that this cell's vector is searched for: those of the bench, or those that the search names."""
     part = swept_part(work)
     if work.bench.search is None or part is None or not part.searches:
@@ -40,11 +40,22 @@ def _searched(work: Work) -> list[BehaviorSpec]:
     return [b for b in behaviors_of(work) if named is None or b.name in named]
 
 
+def most_answers(wanted: SearchSpec, tested: int) -> int:
+    """Answers that the search of one behavior asks for at most.
+
+    Args:
+        wanted: the search.
+        tested: open test items of the behavior.
+    """
+    tried = wanted.trials * wanted.questions * (1 + wanted.random_search)
+    return tried + tested * (1 + wanted.told + wanted.random_search + wanted.random_directions)
+
+
 def _follows(work: Work) -> list[Any]:
     sweep, part = work.bench.sweep, swept_part(work)
     assert part is not None
     decoding = [sweep.max_new_tokens, sweep.temperature, work.bench.seed]
-    return [_wanted(work).model_dump(mode="json"), decoding, judged_by(work, _searched(work)),
+    return [_wanted(work).model_dump(mode="json"), decoding, judged_by(work, searched(work)),
             part.spec.model_dump(mode="json"), model_digest(work.here.model)]  # fmt: skip
 
 
@@ -81,7 +92,7 @@ def _judge(work: Work, behavior: BehaviorSpec) -> Iterator[Any]:
     names=("trials", "search_results"),
     version=core.VERSION,
     spec=_follows,
-    applies=lambda work: bool(_searched(work)),
+    applies=lambda work: bool(searched(work)),
     grid=True,
     gpu=True,
     kinds=("huggingface",),
@@ -101,7 +112,7 @@ def search(
     space = part.search_space(context)
     trials, results = (list(rows) for rows in zip(core.no_trials(), strict=True))
     open_ones = behavior_items.filter(pl.col("form") == "open")["behavior"].unique().to_list()
-    for behavior in _searched(work):
+    for behavior in searched(work):
         if WRITTEN & set(wanted.objectives) and behavior.name not in open_ones:
             work.log.warning("behavior %r has no open items, and the search looks at answers: left out", behavior.name)
             continue

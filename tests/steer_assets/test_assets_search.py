@@ -10,6 +10,9 @@ import steer_core as steer
 from schemas.specs import BehaviorSpec
 from schemas.vector_part import VectorPart
 from steer_assets.__main__ import main
+from steer_assets.partitions import chosen_cells
+from steer_assets.planned import plan_cells
+from steer_assets.settings import registry
 from steer_core.corpus.contrasts import build_contrasts
 from steer_core.methods.load import load_method
 from steer_core.vectors.fit import fit_vectors
@@ -74,6 +77,10 @@ def configure(workplace, **changes):
 def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, capsys, tmp_path):
     configure(workplace)
     workplace.materialize("group:small_shared")
+    # what it costs is planned before it runs: 2 x 6 trials of 6 questions, and 6 test items in 7 settings
+    monkeypatch.setattr("steer_assets.planned.storage_root", lambda: str(workplace.root))
+    rows, _ = plan_cells(registry().bench("small"), chosen_cells(registry().bench("small"), ["pushed"], ["all"]))
+    assert rows.filter(pl.col("of") == "search, cheerful")["calls at most"].to_list() == [2 * 6 * 6 + 6 * 7]
     workplace.materialize("group:small_cells", "rewrite|embedded")
     status, _ = workplace.materialize("group:small_cells", CELL)
     assert status["search_results"] == "written"
@@ -136,8 +143,6 @@ def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, c
     (part,) = written["found"]["parts"]
     workplace.bench = {**workplace.bench, "methods": ["rewrite", "pushed", "found"]}
     workplace.configure(methods={"pushed": {"parts": [PART]}, **written})
-    from steer_assets.settings import registry
-
     spec = registry().method("found")
     assert list(spec.parts[0].strengths) == part["strengths"]
     assert load_method(spec, registry().model("embedded"), registry().bench("small"), registry().goals)

@@ -10,6 +10,7 @@
   direction has p <= .05 in at most 5 % of worlds; with fewer than 19 controls no p is that small.
 * `ratio_low`, `ratio_high`: of perplexity, geometric mean of steered / unsteered.
 * `asked_high`, `over_asked_high`, `wins_asked_high` ...: the vector beside asking for the same (`beside_asking`).
+* `transfer`, `seeds_high` ...: whether it holds for other items and for other seeds of the fit (`reliability`).
 * `selectivity`: share of all that moves from end to end that is the behavior itself (see `side_effects.selectivity`).
 
 Items are the unit: samples and seeds of an item are averaged first, intervals are over items: t for means (of logs for
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from schemas.sweeps import SweepFindings
 from steer_core.evaluation.behaviors.beside_asking import beside_asking
+from steer_core.evaluation.behaviors.reliability import seed_spread, transfer
 from steer_core.evaluation.behaviors.side_effects import JUDGED, OTHER, selectivity
 from steer_core.statistics import clustered_mean, clustered_share, expanded_interval, rank_p, resample_counts
 
@@ -36,8 +38,8 @@ Row = dict[str, Any]
 
 #: Measures of the behavior itself: what a vector is meant to move, upwards with strength.
 TARGETS = frozenset({JUDGED, "propensity", "propensity_per_token", "p_positive", "refused"})
-#: Group of items that is there to see what else breaks.
-NEUTRAL = "neutral"
+#: Group of items that is there to see what else breaks, and the one that a behavior is about.
+NEUTRAL, MAIN = "neutral", "main"
 #: Columns of arms that asking in words is told from.
 ASKED = ("side", "turns", "interventions")
 #: Strengths from which a rank correlation says something.
@@ -94,7 +96,10 @@ def find(arms: pl.DataFrame, scores: pl.DataFrame, off: Mapping[str, str], *, dr
                 | ((pl.col("layers") == layers) & (pl.col("positions") == positions))
             )
         )
-        for (group,), in_group in here.partition_by(["group"], as_dict=True, maintain_order=True).items():
+        parts = here.partition_by(["group"], as_dict=True, maintain_order=True)
+        # the main set first: others are held against it
+        slopes: dict[str, Floats] = {}
+        for (group,), in_group in sorted(parts.items(), key=lambda part: part[0][0] != MAIN):
             curves = dict(_curves(in_group, draws, seed))
             head = {"behavior": behavior, "layers": layers, "positions": positions, "group": group}
             for measure, curve in curves.items():
@@ -106,7 +111,17 @@ def find(arms: pl.DataFrame, scores: pl.DataFrame, off: Mapping[str, str], *, dr
                 )
                 both = pl.concat([in_group, asked])
                 for measure in sorted(TARGETS & set(both["measure"])):
-                    found = beside_asking(both, off[behavior], measure)
+                    found = [
+                        *beside_asking(both, off[behavior], measure),
+                        *seed_spread(in_group, off[behavior], measure),
+                    ]
+                    own = curves.get(measure)
+                    if own is not None and len(own.strengths) > 1:
+                        mine = item_slopes(own.strengths, own.values)
+                        if group == MAIN:
+                            slopes[measure] = mine
+                        elif measure in slopes:
+                            found += transfer(mine, slopes[measure], measure, str(group))
                     rows += [{**head, "measure": measure, **row} for row in found]
     return pl.DataFrame(rows, schema=SweepFindings.empty().schema, orient="row")
 
