@@ -14,7 +14,9 @@ class AmplifyPart(PartSpec):
     """How much the other parts' steering counts for in what is written, against the model without it."""
 
     kind: Literal["amplify"] = "amplify"
-    scale: float = Field(1.5, ge=0.0, description="1: the steering as it is; 0: none; above 1: more than it gives")
+    scale: float = Field(
+        1.5, ge=0.0, description="1: the steering as it is; below: less of it; above: more than it gives"
+    )
     alpha: float = Field(
         0.1, ge=0.0, le=1.0, description="Tokens less likely than this share of the likeliest, steered, are not written"
     )

@@ -63,6 +63,10 @@ class PreferenceRecipe(InheritanceRecipe):
         """As inheritance; none where pairs are given."""
         return (0, 0) if self.pairs is not None else super().draws(requests)
 
+    def draws_answers(self) -> bool:
+        """Unless pairs are given."""
+        return self.pairs is None
+
     @model_validator(mode="after")
     def _pairs_can_be_made(self) -> PreferenceRecipe:
         if own := sorted(set(self.trl) & OWN):

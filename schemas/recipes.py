@@ -198,6 +198,10 @@ class InheritanceRecipe(TuningRecipe):
         """`samples` answers of each request."""
         return self.samples * requests, self.samples * requests * self.max_new_tokens
 
+    def draws_answers(self) -> bool:
+        """Whether it trains on answers that are drawn."""
+        return True
+
     @model_validator(mode="after")
     def _can_be_run(self) -> InheritanceRecipe:
         metrics = [o.metric for o in self.objectives]
@@ -210,9 +214,10 @@ class InheritanceRecipe(TuningRecipe):
             raise ValueError(f"`scorers` has options of {', '.join(unused)}, which no objective or floor names")
         if self.prompts is not None and (odd := [name for _, name in self.named() if name in OF_REQUESTS]):
             raise ValueError(f"{odd[0]!r} is of an answer to a request, and `prompts` are none: take another metric")
-        if self.files() and not self.files()[0].startswith(("/", "~")):
-            raise ValueError(f"the path of `prompts`, {self.files()[0]!r}, is relative, and to what is not said")
-        if self.select == "best" and self.samples == 1 and len(self.models) < 2:
+        place = None if self.prompts is None else self.prompts.path
+        if place is not None and not place.startswith(("/", "~")):
+            raise ValueError(f"the path of `prompts`, {place!r}, is relative, and to what is not said")
+        if self.draws_answers() and self.select == "best" and self.samples == 1 and len(self.models) < 2:
             raise ValueError("samples = 1 leaves nothing to choose from: draw more, or `select: random`")
         return self
 

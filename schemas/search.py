@@ -32,13 +32,14 @@ class SearchResults(Contract, table="search_results", key=("behavior", "name")):
     study: str = column(description="Study, in `trials`")
     number: int = column(ge=0, description="Trial, in `trials`")
     role: str = column(
-        isin=["chosen", "front", "random"],
-        description="`chosen`: best on the first objective; `front`: none beats it on all; `random`: what chance chose",
+        isin=["chosen", "front", "random", "none"],
+        description="`chosen`: best on the first objective; `front`: none beats it on all; `random`: what chance "
+        "chose; `none`: no trial was complete, and `label` says why",
     )
     label: str = column(description="The setting in words")
     part: str = column(description="Settings of a vector part that is this setting, as JSON; `{}` where it is not one")
     objective: str = column(description="The first objective")
-    validation: float = column(description="Its mean where the setting was chosen: too good")
+    validation: float = column(nullable=True, description="Its mean where the setting was chosen: too good")
     test: float = column(nullable=True, description="Its mean on test items")
     low: float = column(nullable=True, description="Lower end of its 95 % interval, by item")
     high: float = column(nullable=True, description="Upper end")
@@ -54,6 +55,9 @@ class SearchResults(Contract, table="search_results", key=("behavior", "name")):
     )
     over_random_low: float = column(nullable=True, description="Lower end of its 95 % interval")
     over_random_high: float = column(nullable=True, description="Upper end")
+    missing: float = column(
+        ge=0.0, le=1.0, description="Share of test answers without a verdict, which count as the worst"
+    )
     others: str = column(description="Further objectives on test items, as JSON: measure -> mean")
     n: int = column(ge=0, description="Test items with a value")
     trials: int = column(ge=0, description="Trials of the study")

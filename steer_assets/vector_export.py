@@ -15,6 +15,7 @@ from steer_assets.settings import registry, storage_root
 from steer_assets.status import node_is_current
 from steer_assets.steps import placed
 from steer_assets.tables import Work
+from steer_core.models.info import layers_of
 from steer_core.reports.vector_card import VectorFacts, vector_card
 from steer_core.steering.exchange import export_safetensors
 from steer_core.steering.vector import from_tables
@@ -23,9 +24,10 @@ from steer_core.tables.files import write_bytes
 from steer_core.tables.folders import new_folder
 from steer_core.tables.snapshot import table_exists
 from steer_core.vectors.estimators.imported import FILE
+from steer_core.vectors.layers import resolve_layers
 
 #: Tables whose digests the card names, those that are there.
-NAMED = ("vectors", "vector_tensors", "contrast_examples", "sweep_findings", "dose_response")
+NAMED = ("vectors", "vector_tensors", "contrast_examples", "sweep_findings")
 
 
 def export_vectors(cell: Cell, folder: str | Path, concepts: tuple[str, ...] = ()) -> tuple[Path, tuple[str, ...]]:
@@ -60,13 +62,18 @@ def export_vectors(cell: Cell, folder: str | Path, concepts: tuple[str, ...] = (
     vectors, tensors = read("vectors"), read("vector_tensors")
     if vectors is None or tensors is None:
         raise SteerworksError(f"{cell.key} has no vectors to export yet: steerworks run {cell.method.name}")
-    own = vectors.filter(pl.col("control") == "")
+    label = next(n for n, p in zip(cell.method.labels(), cell.method.parts, strict=True) if p.kind == "vector")
+    own = vectors.filter(pl.col("control") == "", pl.col("part") == label)
+    own = _of_the_part(own, cell, label)
     known = own["concept"].unique(maintain_order=True).to_list()
     if wrong := [c for c in concepts if c not in known]:
         raise ConfigError(f"{cell.key} has no vector of {wrong[0]!r}; it has {', '.join(known)}")
     if concepts:
         own = own.filter(pl.col("concept").is_in(list(concepts)))
     findings = read("sweep_findings")
+    if not node_is_current(next(n for n in nodes.all if n.name == "behaviors"), work, nodes):
+        # figures of other vectors than those in the file are none
+        findings = None
     if findings is not None and concepts:
         findings = findings.filter(pl.col("behavior").is_in(list(concepts)))
     footers = {name: footer_of(url(name)) for name in NAMED if table_exists(url(name))}
@@ -75,18 +82,28 @@ def export_vectors(cell: Cell, folder: str | Path, concepts: tuple[str, ...] = (
         base=cell.model,
         fingerprint=str(own["model"][0]),
         method=cell.method,
+        part=label,
         vectors=own,
         findings=findings,
         behaviors=registry().behaviors_of(cell.bench),
-        doses=read("dose_response"),
         digests={name: footer.content for name, footer in footers.items() if footer is not None},
         version=importlib.metadata.version("steerworks"),
     )
     with new_folder(Path(folder), "the vectors") as aside:
         export_safetensors(from_tables(own, tensors.join(own, on="vector_id", how="semi")), aside / FILE)
         write_bytes(str(aside / "README.md"), vector_card(facts).encode("utf-8"))
-    current = node_is_current(next(n for n in nodes.all if n.name == "vectors"), work, nodes)
-    notes = () if current else (f"{cell.key} has changed since its vectors were fitted: they are those",)
+    notes = []
+    if not node_is_current(next(n for n in nodes.all if n.name == "vectors"), work, nodes):
+        notes.append(f"{cell.key} has changed since its vectors were fitted: they are those")
     if findings is None:
-        notes = (*notes, "its card says that nothing was measured: no behavior was swept yet")
-    return Path(folder), notes
+        notes.append("its card says that nothing was measured on behaviors: none was swept, or not with these vectors")
+    return Path(folder), tuple(notes)
+
+
+def _of_the_part(vectors: pl.DataFrame, cell: Cell, label: str) -> pl.DataFrame:
+    """Vectors that the part itself steers by: its layers and seed, not those that a sweep or a search has besides."""
+    part = dict(zip(cell.method.labels(), cell.method.parts, strict=True))[label].model_dump(mode="json")
+    own = vectors.filter(pl.col("seed") == part["seed"])
+    n_layers = layers_of(cell.model)
+    layers = part["layers"] if n_layers is None else resolve_layers(part["layers"], n_layers)
+    return own if isinstance(layers, str) else own.filter(pl.col("layer").is_in(list(layers)))

@@ -33,8 +33,13 @@ from steer_core.tables.folders import Folders
 
 
 def swept_part(work: Work) -> Part | None:
-    """The part whose settings behaviors are swept over: the first that can be."""
-    return next((p for p in own_parts(work) if p.sweeps), None)
+    """The part whose settings behaviors are swept over: the first that can be.
+
+    None where a part acts on what all others do: an arm of a sweep has no place for it, and its figures would be those
+    of the method without it.
+    """
+    parts = own_parts(work)
+    return None if any(p.last for p in parts) else next((p for p in parts if p.sweeps), None)
 
 
 def fit_context(work: Work) -> FitContext:

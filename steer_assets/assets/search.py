@@ -56,7 +56,7 @@ def _follows(work: Work) -> list[Any]:
     assert part is not None
     decoding = [sweep.max_new_tokens, sweep.temperature, work.bench.seed]
     return [_wanted(work).model_dump(mode="json"), decoding, judged_by(work, searched(work)),
-            part.spec.model_dump(mode="json"), model_digest(work.here.model)]  # fmt: skip
+            part.spec.model_dump(mode="json"), model_digest(work.here.model), core.versions()]  # fmt: skip
 
 
 def _cost(work: Work, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
    and prepares nothing.
 2. No row is cut: a pair that does not fit the context is left out and counted.
 3. The order of pairs is drawn once for the whole run, which is one epoch of the trainer's, as in `sft`.
-4. A step of KTO has the better answers of its pairs first, then the worse: trl holds each prompt against the answer of
-   the row before it, which then belongs to another prompt.
+4. KTO holds each prompt against an answer to another one. trl takes that of the row before, whoever's it is; here it is
+   the nearest before, in the same pass, that belongs to another prompt and fits. Better answers of a pass come first.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ def fitting_pairs(rows: Sequence[PairRow], training: Training, loaded: LoadedMod
     return fit
 
 
+def steps_of(recipe: PreferenceRecipe, pairs: int) -> int:
+    """Optimiser steps over so many pairs; the last one may have fewer than a whole batch."""
+    return -(-recipe.epochs * pairs // recipe.batch)
+
+
 def prefer(
     recipe: PreferenceRecipe,
     rows: Sequence[PairRow],
@@ -81,10 +86,7 @@ def prefer(
         ConfigError: an option that trl does not have, or that contradicts the recipe.
     """
     places = order(len(rows), recipe.epochs * len(rows), recipe.seed)
-    # a lone pair of kto would be held against itself
-    if recipe.loss == "kto" and len(places) % recipe.batch == 1:
-        places = places[:-1]
-    run, steps = training.run, -(-len(places) // recipe.batch)
+    run, steps = training.run, steps_of(recipe, len(rows))
     kept = kept_steps(steps, recipe.checkpoints)
     done = max(run.checkpoints(), default=0)
     if done:
@@ -128,26 +130,33 @@ def trainer_of(
         args = config(**settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"recipe {recipe.kind!r}: trl refuses its settings: {error}") from error
-    laid = laid_out(rows, recipe.loss, recipe.batch // parts)
+    laid = laid_out(rows, recipe.loss, recipe.batch // parts, loaded.info.max_context)
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
-        return _token_by_token(base, recipe)(
-            args=args,
-            model=loaded.model,
-            peft_config=lora_config(recipe.lora, loaded.model),
-            train_dataset=Dataset.from_list(laid),
-            processing_class=loaded.tokenizer,
-            callbacks=list(callbacks),
-        )
+        try:
+            return _token_by_token(base, recipe)(
+                args=args,
+                model=loaded.model,
+                peft_config=lora_config(recipe.lora, loaded.model),
+                train_dataset=Dataset.from_list(laid),
+                processing_class=loaded.tokenizer,
+                callbacks=list(callbacks),
+            )
+        except ValueError as error:
+            raise ConfigError(f"recipe {recipe.kind!r}: trl refuses to train so: {error}") from error
 
 
-def laid_out(rows: Sequence[PairRow], loss: str, together: int) -> list[dict[str, Any]]:
+def laid_out(rows: Sequence[PairRow], loss: str, together: int, room: int | None = None) -> list[dict[str, Any]]:
     """Rows as the trainer's collator takes them.
 
     Args:
         rows: pairs in the order in which steps take them.
         loss: of the recipe.
         together: pairs of one pass.
+        room: most tokens of prompt and answer; None: not known.
+
+    Raises:
+        ConfigError: kto, and a prompt has no answer to another one that fits behind it.
     """
     if loss == "orpo":
         return [_labelled(r) for r in rows]
@@ -161,10 +170,29 @@ def laid_out(rows: Sequence[PairRow], loss: str, together: int) -> list[dict[str
             for better in (True, False)
             for r, answer in ((r, r.chosen if better else r.rejected) for r in some)
         ]
-        for k, row in enumerate(block):
-            row["KL_completion_ids"] = block[k - 1]["completion_ids"]
         found += block
+    size = 2 * together
+    for k, row in enumerate(found):
+        start = k - k % size
+        # the rows before it in its pass, then those behind, then any other: one of another prompt that fits
+        near = [*range(k - 1, start - 1, -1), *range(min(start + size, len(found)) - 1, k, -1)]
+        row["KL_completion_ids"] = _of_another(row, found, [*near, *range(len(found))], room)
     return found
+
+
+def _of_another(
+    row: dict[str, Any], rows: Sequence[dict[str, Any]], places: Sequence[int], room: int | None
+) -> list[int]:
+    for k in places:
+        other = rows[k]
+        if other["prompt_ids"] == row["prompt_ids"]:
+            continue
+        if room is None or len(row["prompt_ids"]) + len(other["completion_ids"]) <= room:
+            answer: list[int] = other["completion_ids"]
+            return answer
+    raise ConfigError(
+        "kto holds each prompt against an answer to another one, and there is none that fits: give two prompts or more"
+    )
 
 
 def _labelled(row: PairRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from schemas.vector_part import Unit
 from steer_core.front.arguments import instance, text
 from steer_core.steering.compose import interventions
 from steer_core.steering.intervention import Intervention
+from steer_core.steering.operators import load_operator
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -37,8 +38,12 @@ class Vector:
         for part in parts:
             instance("a part of a vector", part, SteeringVector, "a SteeringVector")
         self.parts = tuple(parts)
-        known = all("residual_norm" in p.scalars and p.norm for p in self.parts)
-        self.unit: Unit = unit or ("residual_fraction" if known else "raw")
+        known = all(
+            "residual_norm" in p.scalars and p.norm and "residual_fraction" in load_operator(p.operator).units
+            for p in self.parts
+        )
+        turned = all("angle" in load_operator(p.operator).units for p in self.parts)
+        self.unit: Unit = unit or ("residual_fraction" if known else "angle" if turned else "raw")
         if self.unit not in get_args(Unit):
             raise SteerworksError(f"unit {unit!r}: it is one of {', '.join(get_args(Unit))}")
 
@@ -170,15 +175,19 @@ def _check_model(model: Any) -> None:
         raise ConfigError(f"model is {type(model).__name__}, and must be what `steer_core.load` gives")
 
 
-def read_vector(path: str | Path, model: Model | None = None) -> Vector:
+def read_vector(
+    path: str | Path, model: Model | None = None, *, concept: str | None = None, unit: Unit | None = None
+) -> Vector:
     """The vector that `save` wrote.
 
     Args:
         path: the file.
         model: the model that it is meant for; one fitted on another is refused. None: not checked.
+        concept: of a file with several, the one that is wanted; None: all that it holds act together.
+        unit: of strengths; None: as `Vector` has it.
 
     Raises:
-        SteerworksError: no such file, not a vector, or for another model.
+        SteerworksError: no such file, not a vector, without the concept, or for another model.
     """
     from steer_core.steering.exchange import import_safetensors
 
@@ -186,4 +195,10 @@ def read_vector(path: str | Path, model: Model | None = None) -> Vector:
         raise SteerworksError(f"path is {path!r}, and must be a file")
     if model is not None:
         _check_model(model)
-    return Vector(import_safetensors(path, model=None if model is None else model.loaded.fingerprint))
+    found = import_safetensors(path, model=None if model is None else model.loaded.fingerprint)
+    own = [v for v in found if concept is None or v.concept == concept]
+    if not own:
+        raise SteerworksError(
+            f"{path} has no vector of {concept!r}; it has {', '.join(sorted({v.concept for v in found}))}"
+        )
+    return Vector(own, unit)

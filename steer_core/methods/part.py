@@ -90,6 +90,11 @@ class Part(Protocol):
         ...
 
     @property
+    def last(self) -> bool:
+        """Whether it acts on what all other parts do to the model, so that none of them may stand behind it."""
+        ...
+
+    @property
     def stands(self) -> bool:
         """Whether what it adds means something for any prompt, not only for one that asks to rewrite a text."""
         ...
@@ -185,6 +190,7 @@ class PlainPart:
     sweeps: bool = False
     searches: bool = False
     stands: bool = True
+    last: bool = False
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
         """It goes with every strategy and part."""
@@ -308,6 +314,9 @@ def compose(base: Method, parts: Sequence[Part]) -> Method:
         )
     for k, part in enumerate(parts):
         part.combine(base, parts[:k])
+        if not part.last and any(p.last for p in parts[:k]):
+            kind = next(p.spec.kind for p in parts[:k] if p.last)
+            raise ConfigError(f"a part of kind {kind!r} acts on all others: put it last")
     wanted = dict.fromkeys(s for s in (base.traits.fits_on, *(part.fits_on for part in parts)) if s is not None)
     if len(wanted) > 1:
         raise ConfigError(f"parts are fitted on answers of different strategies: {', '.join(wanted)}")

@@ -204,8 +204,17 @@ def _made(facts: CardFacts) -> Iterator[str]:
             f"bench `{facts.bench}` (hash of the data: `{row['data_hash']}`)."
         )
     yield from _picked(facts)
-    recipe = json.dumps(json.loads(row["recipe"]), indent=1, sort_keys=True, ensure_ascii=False)
+    recipe = json.dumps(_published(json.loads(row["recipe"])), indent=1, sort_keys=True, ensure_ascii=False)
     yield f"Recipe (hash: `{row['recipe_hash']}`):\n\n```json\n{recipe}\n```"
+
+
+def _published(value: Any) -> Any:
+    """Settings without the folders of the machine that they were used on: of a path its last name is left."""
+    if isinstance(value, Mapping):
+        return {name: _published(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_published(v) for v in value]
+    return value.rpartition("/")[2] if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def _picked(facts: CardFacts) -> Iterator[str]:

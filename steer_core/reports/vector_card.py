@@ -6,8 +6,10 @@ data, which is named.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -16,26 +18,30 @@ from steer_core.reports.behavior_ranking import behavior_table, verdict
 from steer_core.reports.numbers import number, plural, signed, slug_words, span
 from steer_core.reports.sweeps import measure_words
 
+#: A licence that nobody here knows.
+UNKNOWN = "not known here: name it before you publish"
 _LOADING = """```python
 import steer_core as steer
 
 model = steer.load({source})
-vector = steer.read_vector("vectors.safetensors", model)  # refused on another model
+vector = steer.read_vector("vectors.safetensors", model, concept="{concept}", unit="{unit}")  # refused on another model
 model.generate(["Write about a walk."], vector=vector, strength={strength})
 ```
 
-Several concepts in one file are a method of a bench:
+As a method of a bench:
 
 ```yaml
 borrowed:
   parts:
     - kind: vector
       estimator: imported
-      options: {{folder: {where}}}      # or {{hub: org/name, revision: COMMIT}}
+      options: {{folder: ~/vectors}}      # or {{hub: org/name, revision: COMMIT}}
       layers: {layers}
+      site: {site}
+      positions: {positions}
       unit: {unit}
       strengths: {strengths}
-```"""
+```{gated}"""
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,10 @@ class VectorFacts:
         base: the model that the vectors are of.
         fingerprint: of its files.
         method: the method of the cell.
-        vectors: rows of `vectors`, without controls.
+        part: label of the vector part that they are of.
+        vectors: rows of `vectors` of that part: its own layers and seed, without controls.
         findings: rows of `sweep_findings` of the cell; None where behaviors were not swept.
         behaviors: of the bench, by name.
-        doses: rows of `dose_response`; None where the probe was not run.
         digests: table -> digest of its rows.
         version: of this library.
     """
@@ -59,10 +65,10 @@ class VectorFacts:
     base: ModelSpec
     fingerprint: str
     method: MethodSpec
+    part: str
     vectors: pl.DataFrame
     findings: pl.DataFrame | None
     behaviors: Mapping[str, BehaviorSpec]
-    doses: pl.DataFrame | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -122,8 +128,7 @@ def _effects(facts: VectorFacts) -> str:
         "Differences to the unsteered model with 95 % intervals over test items. “Yes”: two-sided rank p among random "
         "directions of equal size is at most .05.",
     ]
-    asked = [_asked(str(b), own) for (b,), own in facts.findings.group_by("behavior", maintain_order=True)]
-    said += [s for s in asked if s]
+    said += [told for row in table.iter_rows(named=True) if (told := _asked(facts.findings, row))]
     return "\n\n".join(said)
 
 
@@ -133,13 +138,15 @@ def _end(row: Mapping[str, float | None], name: str) -> str:
     return f"{signed(row[name])} {span(row[f'{name}_from'], row[f'{name}_to'])}"
 
 
-def _asked(behavior: str, own: pl.DataFrame) -> str:
-    rows = own.filter(pl.col("finding") == "over_asked_high", pl.col("group") == "main", pl.col("low").is_not_null())
+def _asked(findings: pl.DataFrame, main: Mapping[str, Any]) -> str:
+    columns = ("behavior", "measure", "group", "layers", "positions")
+    rows = findings.filter(*(pl.col(c) == main[c] for c in columns), pl.col("finding") == "over_asked_high")
+    rows = rows.filter(pl.col("low").is_not_null())
     if not rows.height:
         return ""
     row = rows.row(0, named=True)
     return (
-        f"{slug_words(behavior).capitalize()}, beside a system prompt at equal KL: {signed(row['value'])} "
+        f"{slug_words(main['behavior']).capitalize()}, beside a system prompt at equal KL: {signed(row['value'])} "
         f"{span(row['low'], row['high'])} ({row['detail']})."
     )
 
@@ -148,36 +155,50 @@ def _data(facts: VectorFacts) -> str:
     lines = ["| concept | data | pairs, positive and negative | licence of the data |", "|---|---|---|---|"]
     for (concept,), own in facts.vectors.group_by("concept", maintain_order=True):
         row = own.row(0, named=True)
-        spec = facts.behaviors.get(str(concept))
-        if spec is None:
-            data, licence = "contrasts of a goal of the bench", "that of its corpus"
-        elif spec.source.kind in ("grammar", "described"):
-            data = {
-                "grammar": "the grammar that ships with Steerworks",
-                "described": "written by a model from a sentence",
-            }[spec.source.kind]
-            licence = "that of Steerworks" if spec.source.kind == "grammar" else "that of what the model writes"
+        lineage = json.loads(row["lineage"])
+        pairs = f"{row['n_positive']}, {row['n_negative']}"
+        if row["estimator"] == "imported":
+            data, licence, pairs = f"fitted elsewhere, by {lineage.get('estimator', '')}", UNKNOWN, "not known here"
         else:
-            data, licence = f"files of kind `{spec.source.kind}`", "not known here: name it before you publish"
-        lines.append(f"| {slug_words(str(concept))} | {data} | {row['n_positive']}, {row['n_negative']} | {licence} |")
+            data, licence = _source(facts.behaviors.get(str(concept)))
+        if (source := lineage.get("source", lineage.get("source_model"))) is not None:
+            data += f"; fitted on {source}, and carried over"
+        lines.append(f"| {slug_words(str(concept))} | {data} | {pairs} | {licence} |")
     return "\n".join(lines)
 
 
+def _source(behavior: BehaviorSpec | None) -> tuple[str, str]:
+    """What a concept was fitted on, and its licence."""
+    if behavior is None:
+        return "contrasts of a goal of the bench", "that of its corpus"
+    match behavior.source.kind:
+        case "grammar":
+            return "the grammar that ships with Steerworks", "that of Steerworks"
+        case "described":
+            return "written by a model from a sentence", "that of what the model writes"
+    return f"files of kind `{behavior.source.kind}`", UNKNOWN
+
+
 def _loading(facts: VectorFacts) -> str:
-    part = next(p for p in facts.method.parts if p.kind == "vector")
+    part = dict(zip(facts.method.labels(), facts.method.parts, strict=True))[facts.part]
     told = part.model_dump(mode="json")
-    strengths = told["strengths"]
     source = {"hub": f'"{facts.base.source}", revision="{facts.base.revision}"', "local": '"FOLDER"'}.get(
         facts.base.kind, f'"{facts.base.source}"'
     )
+    gated = ""
+    if told["gate"] is not None:
+        gated = (
+            f"\n\nIn the method they act only where a prompt resembles `{told['gate']['condition']}`; that gate is not "
+            "in this file, and the figures above are with it."
+        )
+    others = [label for label in facts.method.labels() if label != facts.part and not label.startswith("prompt")]
+    if others:
+        gated += f"\n\nThe method has further parts, {', '.join(others)}, which are not in this folder."
     return _LOADING.format(
-        source=source,
-        strength=max(strengths),
-        where="~/vectors",
-        layers=sorted(set(facts.vectors["layer"])),
-        unit=told["unit"],
-        strengths=strengths,
-    )
+        source=source, concept=facts.vectors["concept"][0], strength=max(told["strengths"]),
+        layers=sorted(set(facts.vectors["layer"])), site=told["site"], positions=told["positions"], unit=told["unit"],
+        strengths=told["strengths"], gated=gated,
+    )  # fmt: skip
 
 
 def _lineage(facts: VectorFacts) -> str:

@@ -3,8 +3,10 @@
 1. Ways are held against asking in a system prompt at equal KL from the model as it is (`beside_asking`), item by item.
    A vector is called better, or worse, where that interval, widened for the number of vectors that are held against it
    (Bonferroni; t of the items), excludes 0. One wrong call among all has at most a 5 % chance.
-2. A vector that random directions of its size keep up with is called neither: what it does, anything does.
-3. What tokens cost is not weighed against what KL costs: the table has both, and the sentence names them.
+2. A vector that random directions of its size keep up with at its highest strength is called neither, and so is one
+   that was not held against enough of them, or was not run where it costs as much as asking.
+3. "Use that" is said of a vector that moves the trait towards the behavior, not of the better of two that do not.
+4. What tokens cost is not weighed against what KL costs: the table has both, and the sentence names them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import polars as pl
 from steer_core.reports.behavior_ranking import behavior_table
 from steer_core.reports.numbers import plural, signed, slug_words, span
 from steer_core.reports.sweeps import measure_words
-from steer_core.statistics import LEVEL
+from steer_core.statistics import LEVEL, least_controls
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,14 @@ def _words(cell: Mapping[str, dict[str, Any]], how: str, said: str) -> dict[str,
 
 def _vector(name: str, cell: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     effect, over, wins = (cell.get(k, {}) for k in ("effect_high", "over_asked_high", "wins_asked_high"))
+    elsewhere, random = (cell.get(k, {}) for k in ("nearest_asked_high", "p_random_high"))
+    detail = (over or elsewhere).get("detail", "")
     return {
         "way": name, "kind": "vector", "effect": effect.get("value"), "effect_low": effect.get("low"),
         "effect_high": effect.get("high"), "tokens": 0.0, "over": over.get("value"), "over_low": over.get("low"),
         "over_high": over.get("high"), "n": over.get("n", 0), "wins": wins.get("value"),
-        "p_random": cell.get("p_random_high", {}).get("value"), "call": "", "detail": over.get("detail", ""),
-        "link": None,
+        "p_random": random.get("value"), "n_random": random.get("n", 0), "link": None, "detail": detail,
+        "call": "not run at that cost" if elsewhere else "",
     }  # fmt: skip
 
 
@@ -115,7 +119,7 @@ def called(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Vectors with intervals widened for their number, and what each may be called beside asking.
 
     Args:
-        rows: `over` with the ends of its own 95 % t interval and `n` items; `p_random`.
+        rows: `over` with the ends of its own 95 % t interval and `n` items; `p_random` of `n_random` directions.
     """
     from scipy.special import stdtrit
 
@@ -128,8 +132,11 @@ def called(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             wider = float(stdtrit(freedom, 1 - 0.025 / len(held)) / stdtrit(freedom, 0.975))
             half = wider * (row["over_high"] - row["over_low"]) / 2
             one |= {"over_low": row["over"] - half, "over_high": row["over"] + half}
-            beyond = row["p_random"] is not None and row["p_random"] <= LEVEL
-            if not beyond:
+            if row["p_random"] is None or not row["n_random"]:
+                one["call"] = "not held against random directions"
+            elif row["n_random"] < least_controls():
+                one["call"] = "too few random directions"
+            elif row["p_random"] > LEVEL:
                 one["call"] = "as random directions"
             elif one["over_low"] > 0.0:
                 one["call"] = "better"
@@ -155,22 +162,36 @@ def sentence(behavior: str, words: Sequence[Mapping[str, Any]], vectors: Sequenc
     cost = "" if asked["tokens"] is None else f" and adds {plural(round(asked['tokens']), 'token')} to each call"
     said = f"{slug_words(behavior)}: asking in a system prompt moves it by {signed(asked['effect'])}{ends}{cost}"
     said += "." if works else ", which is not known to be towards it."
-    held = [v for v in vectors if v["call"]]
-    better = [v for v in held if v["call"] == "better"]
+    held = [v for v in vectors if v["over_low"] is not None]
+    moves = [v for v in held if (v["effect_low"] or 0.0) > 0.0]
+    better = [v for v in moves if v["call"] == "better"]
+    shown = next((r for r in words if r["kind"] == "shown" and (r["effect_low"] or 0.0) > 0.0), None)
+    examples = "" if shown is None else _shown(shown)
     if better:
         best = max(better, key=lambda v: v["over"])
         more = f"{signed(best['over'])} {span(best['over_low'], best['over_high'])}"
-        said += f" At equal KL {best['way']} moves it by {more} more, and adds no token: use that."
-    elif held and works:
-        said += f" Of {plural(len(held), 'vector')} held against it at equal KL none is known to move it farther: ask."
-    elif held:
-        # one of several that random directions keep up with would pass for one in twenty too often
-        level = LEVEL / len(held)
-        able = [
-            v for v in held if v["p_random"] is not None and v["p_random"] <= level and (v["effect_low"] or 0.0) > 0
-        ]
-        names = ", ".join(v["way"] for v in able)
-        said += f" {names} moves it, beyond random directions." if able else " Nothing here is known to move it."
-    else:
-        said += " No vector was held against it at equal KL."
-    return said
+        return f"{said}{examples} At equal KL {best['way']} moves it by {more} more, and adds no token: use that."
+    if works:
+        if not held:
+            return f"{said}{examples} No vector was held against it at equal KL."
+        return (
+            f"{said}{examples} Of {plural(len(held), 'vector')} held against it at equal KL none is known to move it "
+            "farther: ask."
+        )
+    # one of several that random directions keep up with would pass for one in twenty too often
+    level = LEVEL / max(len(moves), 1)
+    able = [v for v in moves if v["p_random"] is not None and v["p_random"] <= level]
+    if able:
+        return f"{said}{examples} {', '.join(v['way'] for v in able)} moves it, beyond random directions."
+    few = [v["way"] for v in moves if v["n_random"] and v["n_random"] < least_controls(level)]
+    if few:
+        takes = f"to tell {plural(len(moves), 'vector')} from random directions takes {least_controls(level)} of them"
+        return f"{said}{examples} {', '.join(few)} may: {takes}."
+    return said + (examples or " Nothing here is known to move it.")
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    cost = "" if row["tokens"] is None else f", at {plural(round(row['tokens']), 'token')} more"
+    return (
+        f" Shown in examples it moves by {signed(row['effect'])} {span(row['effect_low'], row['effect_high'])}{cost}."
+    )

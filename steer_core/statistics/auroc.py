@@ -55,7 +55,9 @@ def auroc_interval(
         return None, None
     first = float(wins.flat[0])
     if first != 0.5 and (wins == first).all():
-        found = clustered_share(np.full(len(numbers), first), np.arange(len(numbers)), level=level)
+        # as many items as could have said otherwise: those of the rarer side
+        n = min(len(np.unique(owner[positive])), len(np.unique(owner[negative])))
+        found = clustered_share(np.full(n, first), np.arange(n), level=level)
         return found.low, found.high
     low, high = np.quantile(weights[pairs > 0] / pairs[pairs > 0], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -29,6 +29,7 @@ from steer_core.models.loading import LoadedModel
 from steer_core.models.quantization import is_quantized
 from steer_core.steering.folding import MANIFEST, logit_difference, refuse_difference, source_of, write_manifest
 from steer_core.steering.folding_families import Family, find_family
+from steer_core.steering.sites import find_sites
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.folders import new_folder
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 Sublayer = Literal["attention", "mlp"]
+#: Operators whose `direction` is that of the concept.
+DIRECTED = frozenset({"add", "add_norm_preserving", "ablate", "affine"})
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,15 @@ def edit_weights(
     directions = [vectors] if isinstance(vectors, SteeringVector) else list(vectors)
     _check(loaded, directions)
     config, family = loaded.model.config, find_family(loaded.model.config)
+    if not getattr(config, "do_layer_norm_before", True):
+        raise SteerworksError(
+            f"this {config.model_type} model cannot be edited: it normalises the stream behind each sublayer, which "
+            "brings the direction back. Steer it with hooks"
+        )
+    if loaded.model.get_input_embeddings().embedding_dim != find_sites(loaded.model).width:
+        raise SteerworksError(
+            f"this {config.model_type} model projects its embeddings into the stream: steer it with hooks"
+        )
     weights = {"attention": attention, "mlp": mlp}
     plan = [
         (site, layer, vector, weight)
@@ -178,7 +190,7 @@ def _check(loaded: LoadedModel, directions: Sequence[SteeringVector]) -> None:
     for v in directions:
         if v.model != loaded.fingerprint:
             raise SteerworksError(f"the vector of {v.concept!r} was fitted on another model: carry it over first")
-        if "direction" not in v.tensors or len(v.tensors["direction"]) != 1:
+        if v.operator not in DIRECTED or "direction" not in v.tensors or len(v.tensors["direction"]) != 1:
             raise SteerworksError(
                 f"the vector of {v.concept!r} ({v.estimator}) has no direction that could be taken out"
             )

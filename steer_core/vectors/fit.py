@@ -6,8 +6,9 @@ Estimators that train on the model take preference pairs instead, and run it the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,7 +297,15 @@ class _Run:
         if not task.estimator.trains:
             own = own.filter(pl.col("split") == "train")
         told = {"examples": digest_json(sorted(own["example_id"])), "part": task.job.part.spec_hash}
-        return told | {"options": dict(task.job.part.options), "seed": self._seed(task.job), **fit.lineage}
+        return told | {"options": _without_paths(task.job.part.options), "seed": self._seed(task.job), **fit.lineage}
 
     def _seed(self, job: Job) -> int:
         return job.part.seed if job.seed is None else job.seed
+
+
+def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a lineage keeps them: it travels with the vector, and a path means nothing elsewhere."""
+    return {
+        name: Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+        for name, value in options.items()
+    }

@@ -4,11 +4,12 @@ For each `prompt` arm, towards the end that it asks for (`high`: the behavior, `
 
 * `asked_high`, `shown_high`: paired difference of the prompt, or of the examples, to the unsteered arm.
 * `over_asked_high`, `over_shown_high`: the vector less that, item by item, at the strength where both are as many nats
-  away from the model as it is. Between two strengths that were run each item's score is interpolated in a line, by the
-  mean KL of the arms; the jackknife's interval moves that place along with the items. Where the vector never goes as
-  far, it stands at its strongest, and the words say so.
+  away from the model as it is. Between two strengths that were run each item's score is interpolated in a line over the
+  square root of the arms' mean KL, which for small steps grows with the strength; the jackknife's interval moves that
+  place along with the items. Items without a vector's answer are left out, and counted in words.
+* `nearest_asked_high`, ...: in its place where the vector was not run at that cost: the nearest that was.
 * `wins_asked_high`, ...: share of items on which the vector goes further that way, ties half, at the strongest
-  strength that costs no more.
+  strength that costs no more; none where all cost more.
 * `tokens_asked_high`, ...: tokens that the prompt adds to each call; a vector adds none.
 """
 
@@ -28,7 +29,7 @@ from steer_core.steering.operators import load_operator
 
 Floats = NDArray[np.float64]
 #: Findings that this makes, without their ends.
-FINDINGS = tuple(f"{what}{how}" for how in ("asked", "shown") for what in ("", "over_", "wins_", "tokens_"))
+FINDINGS = tuple(f"{what}{how}" for how in ("asked", "shown") for what in ("", "over_", "nearest_", "wins_", "tokens_"))
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,30 @@ class Ladder:
 
     def at(self, nats: float, rows: NDArray[np.int64]) -> tuple[Floats, float, bool]:
         """Scores of items where these items' mean KL is so much, the strength there, and whether it was reached."""
-        with np.errstate(invalid="ignore"):
-            means = np.array(
-                [np.nanmean(column) if np.isfinite(column).any() else np.nan for column in self.kl[rows].T]
-            )
+        means = np.sqrt([_mean(column) for column in self.kl[rows].T])
+        wanted = float(np.sqrt(nats))
         for j in range(len(means) - 1):
             low, high = means[j], means[j + 1]
-            if low <= nats <= high and high > low:
-                w = (nats - low) / (high - low)
+            if low <= wanted <= high and high > low:
+                w = (wanted - low) / (high - low)
                 found = (1.0 - w) * self.values[rows, j] + w * self.values[rows, j + 1]
                 return found, float((1.0 - w) * self.strengths[j] + w * self.strengths[j + 1]), True
         # cheaper than the weakest that was run, or dearer than the strongest
-        j = 0 if np.isfinite(means[0]) and nats < means[0] else int(np.nanargmax(means))
+        known = np.where(np.isfinite(means), np.abs(means - wanted), np.inf)
+        j = int(np.argmin(known))
         return self.values[rows, j], float(self.strengths[j]), False
 
-    def affordable(self, nats: float) -> int:
-        """The strongest arm whose mean KL is no more; the weakest steered one where all cost more."""
-        means = np.nanmean(self.kl, axis=0)
-        steered = [j for j, s in enumerate(self.strengths) if s != 0.0]
-        able = [j for j in steered if means[j] <= nats]
-        return able[-1] if able else steered[0]
+    def affordable(self, nats: float, rows: NDArray[np.int64]) -> int | None:
+        """The strongest steered arm whose mean KL over these items is no more; None where all cost more."""
+        means = [_mean(column) for column in self.kl[rows].T]
+        able = [j for j, s in enumerate(self.strengths) if s != 0.0 and means[j] <= nats]
+        return able[-1] if able else None
+
+
+def _mean(values: Floats) -> float:
+    """Mean of what is defined; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def beside_asking(rows: pl.DataFrame, off: str, measure: str) -> Iterator[dict[str, Any]]:
@@ -128,46 +133,68 @@ def _ladder(
     """The vector's arms towards a side; None where KL was not measured, or strengths have no sides."""
     own = rows.filter(pl.col("role") == "vector", pl.col("unit").is_in(["raw", "residual_fraction", "kl"]))
     own = own.filter(pl.col("strength").sign() == side).unique("arm_id", maintain_order=True)
-    # of several seeds the first
-    arms = own.sort(pl.col("strength").abs(), "seed").unique("strength", keep="first", maintain_order=True)
-    known = [a for a in arms.to_dicts() if (a["arm_id"], measure) in table and (a["arm_id"], "kl") in table]
-    if not known:
+    arms = own.select("arm_id", "strength", "interventions").unique("arm_id", maintain_order=True)
+    columns: list[tuple[float, Floats, Floats]] = []
+    idle = True
+    for (strength,), of in arms.sort(pl.col("strength").abs()).group_by("strength", maintain_order=True):
+        # seeds of the fit are averaged item by item, as everywhere
+        both = [
+            (table[a, measure], table[a, "kl"]) for a in of["arm_id"] if (a, measure) in table and (a, "kl") in table
+        ]
+        both = [(v, k) for v, k in both if np.isfinite(k).any() and np.isfinite(v).any()]
+        if both:
+            columns.append((float(strength), *(_over_seeds([pair[k] for pair in both]) for k in (0, 1))))  # type: ignore[arg-type]
+        steps = [i for text in of["interventions"] for i in json.loads(text)]
+        idle &= all(load_operator(i["operator"]).idle_at_zero or load_operator(i["operator"]).additive for i in steps)
+    if not columns:
         return None
-    columns = [(float(a["strength"]), table[a["arm_id"], measure], table[a["arm_id"], "kl"]) for a in known]
-    if all(load_operator(i["operator"]).idle_at_zero or load_operator(i["operator"]).additive
-           for a in known for i in json.loads(a["interventions"])):  # fmt: skip
+    if idle:
         columns.insert(0, (0.0, table[off, measure], np.zeros(len(columns[0][1]))))
-    return Ladder(*(np.array([c[0] for c in columns]),), *(np.column_stack([c[k] for c in columns]) for k in (1, 2)))
+    return Ladder(np.array([c[0] for c in columns]), *(np.column_stack([c[k] for c in columns]) for k in (1, 2)))
+
+
+def _over_seeds(values: Sequence[Floats]) -> Floats:
+    """Mean of each item over seeds that have it."""
+    table = np.vstack(values)
+    known = np.isfinite(table)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, table, 0.0).sum(axis=0) / known.sum(axis=0))
 
 
 def _compared(ladder: Ladder, own: Floats, nats: Floats, side: int, name: str, words: str) -> Iterator[dict[str, Any]]:
-    known = np.flatnonzero(np.isfinite(own) & np.isfinite(nats))
+    asked = np.flatnonzero(np.isfinite(own) & np.isfinite(nats))
+    if len(asked) < 2:
+        return
+    values, _, _ = ladder.at(float(nats[asked].mean()), asked)
+    known = asked[np.isfinite(values)]
     if len(known) < 2:
         return
     cost = float(nats[known].mean())
 
     def statistic(kept: NDArray[np.int64]) -> float:
-        values, _, _ = ladder.at(float(nats[kept].mean()), kept)
-        gaps = values - own[kept]
-        return float(np.nanmean(gaps)) if np.isfinite(gaps).any() else float("nan")
+        return _mean(ladder.at(float(nats[kept].mean()), kept)[0] - own[kept])
 
     value = statistic(known)
     _, strength, reached = ladder.at(cost, known)
     low, high = _jackknife(known, statistic, value)
     where = f"at {cost:.3g} nats a token, strength {strength:.3g}"
     if not reached:
-        where = f"it was not run at {cost:.3g} nats a token: strength {strength:.3g} stands for it"
+        where = f"which was not run at {cost:.3g} nats a token, at strength {strength:.3g}"
     detail = f"the vector less {words}, {where}: {_signed(value)}"
-    yield _finding(f"over_{name}", value, low, high, len(known), detail)
-    j = ladder.affordable(cost)
+    if lost := len(asked) - len(known):
+        detail += f"; {lost} items are left out, for the vector has no answer to them"
+    yield _finding(f"{'over' if reached else 'nearest'}_{name}", value, low, high, len(known), detail)
+    j = ladder.affordable(cost, known)
+    if j is None:
+        return
     gaps = side * (ladder.values[known, j] - own[known])
     won = np.where(np.isnan(gaps), np.nan, np.where(np.abs(gaps) < 1e-9, 0.5, (gaps > 0).astype(np.float64)))
     share = clustered_share(won, np.arange(len(won)))
     said = "-" if share.value is None else f"{share.value:.0%}"
-    detail = (
-        f"on {said} of the items the vector goes further than {words}, ties half, at strength {ladder.strengths[j]:.3g}"
+    at = f"strength {ladder.strengths[j]:.3g}"
+    yield _row(
+        f"wins_{name}", share, f"on {said} of the items the vector goes further than {words}, ties half, at {at}"
     )
-    yield _row(f"wins_{name}", share, detail)
 
 
 def _jackknife(rows: NDArray[np.int64], statistic: Any, value: float) -> tuple[float | None, float | None]:

@@ -61,21 +61,22 @@ def seed_spread(rows: pl.DataFrame, off: str, measure: str) -> Iterator[dict[str
         return
     plain = own.filter(pl.col("arm_id") == off).group_by("item_id").agg(pl.col("value").mean().alias("plain"))
     strengths = sorted(set(steered["strength"]))
-    for end, strength in (
-        (("low", strengths[0]), ("high", strengths[-1])) if len(strengths) > 1 else (("high", strengths[0]),)
-    ):
-        at = steered.filter(pl.col("strength") == strength).join(plain, on="item_id", how="inner")
-        effects = (
-            at.group_by("seed")
-            .agg((pl.col("value") - pl.col("plain")).mean().alias("effect"))
-            .drop_nulls()
-            .sort("seed")
-        )
-        if effects.height < 2:
+    ends = [("low", strengths[0]), ("high", strengths[-1])] if len(strengths) > 1 else [("high", strengths[0])]
+    for end, strength in ends:
+        at = steered.filter(pl.col("strength") == strength)
+        # samples of an item first, so that each item counts once with every seed
+        items = at.group_by("seed", "item_id").agg(pl.col("value").mean()).join(plain, on="item_id", how="inner")
+        effects = items.group_by("seed").agg((pl.col("value") - pl.col("plain")).mean().alias("effect")).sort("seed")
+        known = effects.drop_nulls()
+        if known.height < 2:
             continue
-        spread = float(effects["effect"].to_numpy().std(ddof=1))
-        told: Sequence[str] = [f"{e:+.3g} (seed {s})" for s, e in effects.iter_rows()]
+        told: Sequence[str] = [f"{_signed(e)} (seed {s})" for s, e in effects.select("seed", "effect").iter_rows()]
+        spread = float(known["effect"].to_numpy().std(ddof=1))
+        detail = f"effects of fits with other seeds at strength {strength:g}: {', '.join(told)}"
         yield {
-            "finding": f"seeds_{end}", "value": spread, "low": None, "high": None, "n": effects.height,
-            "detail": f"effects of fits with other seeds at strength {strength:g}: {', '.join(told)}",
+            "finding": f"seeds_{end}", "value": spread, "low": None, "high": None, "n": known.height, "detail": detail,
         }  # fmt: skip
+
+
+def _signed(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:+.3g}"

@@ -14,7 +14,7 @@ from steer_core.statistics import clustered_mean, paired_contrast
 from steer_core.tables.errors import SteerworksError
 
 #: Bumped when the same scores give other figures.
-VERSION = "3"
+VERSION = "4"
 _KEY = ["item_id", "sample_index"]
 _COPIED = ["arm_id", "behavior", "role", "strength", "unit", "layers", "positions", "seed"]
 

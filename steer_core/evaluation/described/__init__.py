@@ -9,6 +9,6 @@ from steer_core.evaluation.described.filtering import filter_answers
 from steer_core.evaluation.described.prompts import export_prompts, make_prompts
 
 #: Bumped when the same behavior and models give other rows.
-VERSION = "2"
+VERSION = "3"
 
 __all__ = ["VERSION", "export_prompts", "filter_answers", "make_prompts", "write_answers"]

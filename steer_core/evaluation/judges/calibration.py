@@ -17,7 +17,7 @@ from steer_core.statistics import auroc, auroc_interval
 from steer_core.steering.plan import messages_of
 
 #: Bumped when the same judge and items give other figures.
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
+import schemas.preference_recipe
+import schemas.recipes
+import schemas.steerlm_recipe  # noqa: F401  (the recipes that a job may name, in processes that load no part)
 from schemas.adapter_part import Recipe, read_recipe
 from schemas.digest import digest_json
 from schemas.spec import Spec

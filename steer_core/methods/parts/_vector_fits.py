@@ -129,7 +129,7 @@ def _fit(loaded: LoadedModel, part: Part, cell: FitContext, tables: Tables) -> C
         tables["goal_contrasts"],
         _spec(part),
         cell.bench.sweep,
-        condition=None if condition is None else build_contrasts(condition).examples,
+        condition=None if condition is None else _examples_of(condition, tables),
         log=cell.say,
         label=part.label,
         searched=()
@@ -157,6 +157,12 @@ def _detections(part: Part, cell: FitContext, tables: Tables) -> tuple[pl.DataFr
             except SteerworksError as error:
                 cell.warn(f"behavior {behavior.name!r} is not read off activations: {error}")
     return (pl.concat(found),)
+
+
+def _examples_of(condition: BehaviorSpec, tables: Tables) -> pl.DataFrame:
+    """Contrast examples of a gate's condition: the bench's where it has them; what a model wrote is nowhere else."""
+    own = tables["contrast_examples"].filter(pl.col("concept") == condition.name)
+    return own if own.height else build_contrasts(condition).examples
 
 
 def _vectors_follow(part: Part, cell: FitContext) -> Any:

@@ -35,13 +35,16 @@ class Amplify(PlainPart):
 
     spec: AmplifyPart
     label: str
+    last = True
 
     def combine(self, base: Method, before: Sequence[Part]) -> None:
-        """What is amplified stands before it.
+        """What is amplified stands before it, and guidance is another way to do the same to a prompt.
 
         Raises:
-            ConfigError: nothing that changes the model does.
+            ConfigError: nothing that changes the model does, or guidance does.
         """
+        if any(other.spec.kind == "guidance" for other in before):
+            raise ConfigError("`guidance` and `amplify` both weigh two passes, and would count each other's: take one")
         if not before:
             raise ConfigError(
                 "`amplify` stands before what it amplifies: put it behind the vector or adapter, whose doses are then "
@@ -49,8 +52,11 @@ class Amplify(PlainPart):
             )
 
     def apply(self, plan: Plan, request: Request, artifact: Artifact) -> Plan:
-        """The plan with the rule, and itself without steering as what is read along; as it is where nothing steers."""
-        if not plan.interventions and plan.adapter is None:
+        """The plan with the rule, and itself without steering as what is read along; as it is where nothing steers.
+
+        A gate that stays closed leaves both passes the same, and `alpha` still cuts what is unlikely.
+        """
+        if (not plan.interventions and plan.adapter is None) or self.spec.scale == 1.0:
             return plan
         settings: dict[str, Any] = {"beta": self.spec.scale - 1.0, "alpha": self.spec.alpha}
         settings |= {"interventions": []} if plan.interventions else {}

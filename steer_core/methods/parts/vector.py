@@ -194,6 +194,11 @@ class Doses(PlainPart):
             raise ConfigError(
                 f"bench {cell.bench.name!r} has no `search`, or the layers of {cell.model.name} are unknown"
             )
+        if self.spec.gate is not None:
+            raise ConfigError(
+                f"method {cell.spec.name!r}: a search steers every row, and its vector has a gate: search without the "
+                "gate, and give it to the method that the chosen setting becomes"
+            )
         if self.spec.unit == "kl":
             raise ConfigError(
                 f"method {cell.spec.name!r}: a KL budget is measured strength by strength, and a search has no list of "

@@ -14,10 +14,13 @@ from schemas.search import SearchResults, Trials
 from schemas.search_spec import SearchSpec
 from schemas.specs import BehaviorSpec, Decoding
 from schemas.vector_part import VectorPart
+from steer_core.evaluation.arms import measures
+from steer_core.evaluation.behaviors import as_items
+from steer_core.evaluation.judges import load as judges
 from steer_core.evaluation.judges.judge import Judge
 from steer_core.generation.run import Run
-from steer_core.methods.search.measuring import Measurer, validation_items
-from steer_core.methods.search.report import Searched, beside, search, tell, values_of
+from steer_core.methods.search.measuring import MISSING, Measurer, validation_items
+from steer_core.methods.search.report import STRETCHES, Searched, beside, search, tell, values_of
 from steer_core.methods.search.space import Setting, Space, params_of
 from steer_core.methods.search.study import Objective, Sampler, Study
 from steer_core.steering.vector import SteeringVector
@@ -25,7 +28,12 @@ from steer_core.tables.errors import ConfigError
 from steer_core.tables.journal import Journal
 
 #: Bumped when the same settings give other trials or results.
-VERSION = "2"
+VERSION = "3"
+
+
+def versions() -> list[str]:
+    """Versions of what trials and results follow from."""
+    return [VERSION, measures.VERSION, as_items.VERSION, judges.VERSION]
 
 
 def layer_sets(spec: SearchSpec, n_layers: int) -> tuple[tuple[int, ...], ...]:
@@ -122,14 +130,18 @@ def search_behavior(
     chosen_by = _questions(validation_items(behavior.name, preferences), spec)
     tested = items.filter(pl.col("behavior") == behavior.name, pl.col("group") == "main")
     measurers = [
-        Measurer(behavior.name, rows, asking.run, asking.decoding, wanted, asking.judge, asking.verdicts)
+        Measurer(
+            behavior.name, rows, asking.run, asking.decoding, wanted, asking.judge, asking.verdicts,
+            {o.name: o.better for o in objectives},
+        )
         for rows in (chosen_by, tested)
-    ]
+    ]  # fmt: skip
     follows = [asking.model, sorted(chosen_by["item_id"]), asking.decoding.model_dump(mode="json")]
     follows += [sorted(v.id for v in own), None if asking.judge is None else asking.judge.judge_id]
+    follows += [asking.run.seed, list(STRETCHES), *versions()]
 
     def study(sampler: Sampler) -> Study:
-        return Study(space, objectives, asking.trials, sampler, spec.seed, follows)
+        return Study(space, objectives, asking.trials, sampler, spec.seed, follows, spec.trials)
 
     told = _Told(behavior.name, spec, part, measurers[1], own)
     made = search(study(spec.sampler), measurers[0], own, spec.trials, progress=asking.progress)
@@ -165,8 +177,7 @@ class _Told:
             params = params_of(by_chance["params"])
             beside_it = values_of(chance, self.tested, self.vectors, params)
             rows.append(self._row(chance, by_chance, "random", None))
-        if best is not None:
-            rows.insert(0, self._row(study, best, "chosen", beside_it))
+        rows.insert(0, self._nothing(study) if best is None else self._row(study, best, "chosen", beside_it))
         if len(study.objectives) > 1 and best is not None:
             front = [r for r in study.front().to_dicts() if r["number"] != best["number"]]
             # spread over the first objective
@@ -174,6 +185,17 @@ class _Told:
             step = max(1, -(-len(front) // max(1, self.spec.told - 1)))
             rows += [self._row(study, r, "front", None) for r in front[::step][: self.spec.told - 1]]
         return pl.DataFrame(rows, schema=SearchResults.dtypes(), orient="row")
+
+    def _nothing(self, study: Study) -> dict[str, Any]:
+        """That no trial was complete."""
+        notes = study.trials["note"].value_counts(sort=True)["note"].to_list()
+        return dict.fromkeys(SearchResults.names()) | {
+            "behavior": self.behavior, "name": f"{self.behavior}:none", "study": study.name, "number": 0,
+            "role": "none",
+            "label": notes[0] if notes and notes[0] else "no trial was complete", "part": "{}",
+            "objective": study.objectives[0].name, "n_random": 0, "missing": 0.0, "others": "{}", "n": 0,
+            "trials": len(study), "answers": int(study.trials["answers"].sum()),
+        }  # fmt: skip
 
     def _row(self, study: Study, trial: Mapping[str, Any], role: str, beside_it: pl.DataFrame | None) -> dict[str, Any]:
         params, values = params_of(trial["params"]), json.loads(trial["values"])
@@ -198,7 +220,8 @@ class _Told:
             "over_random": None if over is None else over.difference,
             "over_random_low": None if over is None else over.low,
             "over_random_high": None if over is None else over.high,
-            "others": canonical_json(others), "n": found.test.n, "trials": len(study),
+            "missing": whole.mean(MISSING) or 0.0, "others": canonical_json(others), "n": found.test.n,
+            "trials": len(study),
             "answers": int(study.trials["answers"].sum()),
         }  # fmt: skip
 

@@ -26,6 +26,8 @@ from steer_core.tables.journal import Journal
 
 #: Measures of a setting, and which way is better where that is not a matter of taste.
 MEASURES = ("judged", "propensity", "kl", "perplexity", "refused", "length")
+#: 1 where an answer has no verdict, and counts as the worst.
+MISSING = "no_verdict"
 #: What an answer has to be written for.
 WRITTEN = frozenset(MEASURES) - {"propensity"}
 
@@ -60,6 +62,7 @@ class Measurer:
         wanted: measures.
         judge: of open answers, for `judged`.
         verdicts: journal of `judgements`; None keeps none.
+        better: measure -> -1 where less of it is wanted: an answer without a verdict counts as the worst there is.
     """
 
     behavior: str
@@ -69,6 +72,7 @@ class Measurer:
     wanted: tuple[str, ...]
     judge: Judge | None = None
     verdicts: Journal | None = None
+    better: Mapping[str, int] = field(default_factory=dict)
     _scored: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +80,11 @@ class Measurer:
             raise ConfigError(f"a search knows no measure {odd[0]!r}; it has {', '.join(MEASURES)}")
         if "judged" in self.wanted and self.judge is None:
             raise ConfigError(f"behavior {self.behavior!r}: `judged` needs a judge")
+        able = self.run.asking.capabilities
+        if "kl" in self.wanted and not able.diverges:
+            raise ConfigError(f"{able.name} backend cannot hold steered against unsteered: search without `kl`")
+        if {"perplexity", "propensity"} & set(self.wanted) and not able.scores:
+            raise ConfigError(f"{able.name} backend cannot score: search without `perplexity` and `propensity`")
         forms = set(self.items["form"])
         if not self.items.height or ("propensity" in self.wanted and forms == {"open"}):
             raise ConfigError(f"behavior {self.behavior!r}: no items for {', '.join(self.wanted)}")
@@ -104,7 +113,7 @@ class Measurer:
             found += self._of_answers(wrote, opened, rows)
         if "propensity" in self.wanted:
             found.append(choices.score(asked, self.run, self.decoding, as_items.choice_measures))
-        scores = pl.concat(found).filter(pl.col("measure").is_in(list(self.wanted)))
+        scores = pl.concat(found).filter(pl.col("measure").is_in([*self.wanted, MISSING]))
         return Measured(scores.select("item_id", "measure", "value"), n)
 
     def _of_answers(self, wrote: answers.Written, opened: list[Asked], rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -126,7 +135,15 @@ class Measurer:
         verdicts = judge_cases(self.judge, cases_of(wrote.answers, rows), done, keep=keep)
         means = dict(verdicts.group_by("response_id").agg(pl.col("value").mean()).iter_rows())
         found = measures.answers_of(wrote, opened)
-        return measures.score_rows([a.row("judged", means.get(a.response_id)) for a in found])
+        low, high = self.judge.scale
+        # what broke an answer must not be better for it
+        worst = low if self.better.get("judged", 1) > 0 else high
+        told: list[measures.ScoreRow] = []
+        for answer in found:
+            value = means.get(answer.response_id)
+            told.append(answer.row("judged", worst if value is None else value))
+            told.append(answer.row(MISSING, float(value is None)))
+        return measures.score_rows(told)
 
 
 def validation_items(behavior: str, preferences: pl.DataFrame) -> pl.DataFrame:

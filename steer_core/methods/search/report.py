@@ -24,6 +24,7 @@ from steer_core.methods.search.space import Setting, params_of
 from steer_core.methods.search.study import Study
 from steer_core.statistics import Estimate, PairedContrast, clustered_mean, paired_contrast
 from steer_core.steering.intervention import Intervention
+from steer_core.steering.random_vectors import random_like
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import SteerworksError
 
@@ -90,7 +91,8 @@ def search(
         progress: told trials done and wanted.
 
     Raises:
-        SteerworksError: a setting's vector is missing.
+        SteerworksError: a setting's vector is missing, or what has nothing to do with a setting: a judge that cannot be
+            reached, a full disk. The trials so far are kept.
     """
     questions = measurer.places
     counts = sorted({max(1, round(share * len(questions))) for share in stretches} | {len(questions)})
@@ -111,6 +113,9 @@ def search(
                     pruned = True
                     break
         except SteerworksError as error:
+            # of the setting itself; an endpoint, a budget, a disk or a configuration is nothing that it did
+            if type(error) is not SteerworksError:
+                raise
             note = str(error)
         whole = _together(found)
         values = {} if note else {o.name: whole.mean(o.name) for o in study.objectives}
@@ -202,18 +207,13 @@ def _of_items(found: Measured, measure: str) -> pl.DataFrame:
 def _random(
     steps: Sequence[Intervention], vectors: Sequence[SteeringVector], measurer: Measurer, n: int, seed: int
 ) -> list[tuple[Intervention, ...]]:
-    """The same steps along random directions of the vectors' norm."""
+    """The same steps with random edits of equal size in the vectors' place, as sweeps have them."""
     known = {v.id: v for v in vectors}
     found = []
     for k in range(n):
-        rng = np.random.default_rng([seed, k])
         own = []
         for step in steps:
-            vector = known[step.vector]
-            known_as = vector.tensors["direction"]
-            drawn = rng.standard_normal(known_as.shape).astype(np.float32)
-            drawn *= np.linalg.norm(known_as) / np.linalg.norm(drawn)
-            made = replace(vector, tensors={**vector.tensors, "direction": drawn}, control=f"random:{k}")
+            made = random_like(known[step.vector], seed + k)
             measurer.run.asking.add_vectors([made])
             own.append(replace(step, vector=made.id))
         found.append(tuple(own))

@@ -54,6 +54,7 @@ class Study:
         sampler: who proposes.
         seed: of the proposals.
         measured: what the values follow from besides: model, items, measures; another one is another study.
+        most: trials that are looked at; the journal may have more, of a time when more were asked for. None: all.
     """
 
     space: Space
@@ -62,6 +63,7 @@ class Study:
     sampler: Sampler = "tpe"
     seed: int = 0
     measured: Any = None
+    most: int | None = None
     _study: Any = field(default=None, repr=False)
     _rows: list[dict[str, Any]] | None = field(default=None, repr=False)
     _asked: Any = field(default=None, repr=False)
@@ -88,7 +90,8 @@ class Study:
     def _known(self) -> list[dict[str, Any]]:
         # read once: what this process adds it knows
         if self._rows is None:
-            self._rows = self.journal.read().filter(pl.col("study") == self.name).sort("number").to_dicts()
+            own = self.journal.read().filter(pl.col("study") == self.name).sort("number")
+            self._rows = (own if self.most is None else own.head(self.most)).to_dicts()
         return self._rows
 
     def __len__(self) -> int:

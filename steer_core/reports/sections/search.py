@@ -11,11 +11,11 @@ import polars as pl
 
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, GOOD, Figure, Panel
 from steer_core.reports.inputs import CellTables, filled
-from steer_core.reports.numbers import number, p_value, plural, signed, slug_words, span
+from steer_core.reports.numbers import number, p_value, percent, plural, signed, slug_words, span
 from steer_core.reports.sections import Section
 from steer_core.reports.sweeps import Sweep, measure_words
 
-ROLES = {"chosen": "chosen", "front": "on the front", "random": "chosen by chance"}
+ROLES = {"chosen": "chosen", "front": "on the front", "random": "chosen by chance", "none": "nothing was chosen"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def sentences(own: pl.DataFrame) -> tuple[str, ...]:
     """
     chosen = own.filter(pl.col("role") == "chosen")
     if not chosen.height:
-        return (f"{slug_words(own['behavior'][0])}: no trial was complete, so nothing was chosen.",)
+        why = own.filter(pl.col("role") == "none")["label"].to_list()
+        because = f": {why[0]}" if why and why[0] != "no trial was complete" else ""
+        return (f"{slug_words(own['behavior'][0])}: no trial was complete, so nothing was chosen{because}.",)
     row = chosen.row(0, named=True)
     what, items = measure_words(row["objective"]), plural(row["n"], "test item")
     said = [f"{slug_words(row['behavior'])}: of {plural(row['trials'], 'trial')}, {row['label']}."]
@@ -69,6 +71,8 @@ def sentences(own: pl.DataFrame) -> tuple[str, ...]:
         said.append(f"On {items} it was not seen to move the {what} ({signed(row['effect'])} {ends}).")
     else:
         said.append(f"On {items} it moves the {what} by {signed(row['effect'])} {ends}.")
+    if row["missing"]:
+        said.append(f"{percent(row['missing'])} of its test answers have no verdict, and count as the worst.")
     if row["test"] is not None:
         gap = row["validation"] - row["test"]
         said.append(

@@ -218,7 +218,7 @@ def test_chance_makes_other_pairs_of_the_same_answers(whole, tmp_path):
 
 def test_pairs_of_a_file_are_trained_on_but_not_those_that_test(tmp_path):
     file = tmp_path / "pairs.jsonl"
-    splits = ["train", "train", "validation", "test"]
+    splits = ["train", "train", "train", "test"]
     lines = [
         {"prompt": f"Write about {what}.", "positive": f"The {what} was good.", "negative": f"The {what} was bad.", "split": s}
         for what, s in zip(("tea", "milk", "bread", "soup"), splits, strict=True)
@@ -232,13 +232,41 @@ def test_pairs_of_a_file_are_trained_on_but_not_those_that_test(tmp_path):
     assert not RunFolder(tmp_path / "run").rows("candidates")
 
 
+def test_kto_never_holds_a_prompt_against_its_own_answers():
+    rows = [
+        PairRow((1,), (2, 9), (3, 9)),
+        PairRow((1,), (4, 9), (5, 9)),
+        PairRow((6,), (7, 9), (8, 9)),
+        PairRow((6,), (2, 9), (7, 9)),
+    ]
+    laid = laid_out(rows, "kto", 2)
+    for row in laid:
+        theirs = {a for r in rows if [*r.prompt] != row["prompt_ids"] for a in (r.chosen, r.rejected)}
+        assert tuple(row["KL_completion_ids"]) in theirs
+    # an answer that does not fit behind a prompt is not taken
+    long = [PairRow((1,) * 4, (2,), (3,)), PairRow((6,), (7,) * 5, (8,))]
+    assert laid_out(long, "kto", 2, room=6)[0]["KL_completion_ids"] == [8]
+    with pytest.raises(ConfigError, match="give two prompts or more"):
+        laid_out(rows[:2], "kto", 2)
+
+
+def test_the_processes_that_train_know_the_recipe():
+    code = (
+        "from steer_core.methods.parts import _adapter_job; from schemas.adapter_part import Recipe; "
+        "print(sorted(Recipe.KINDS))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "'preference'" in said
+    assert "'steerlm'" in said
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"samples": 1}, "samples = 1 leaves nothing to choose from"),
         ({"samples": 1, "select": "random"}, "samples = 1 makes no pair"),
         ({"loss": "kto", "batch": 1}, "`batch` is at least 2"),
-        ({"pairs": {"path": "pairs.jsonl"}}, "is relative"),
+        ({"pairs": {"path": "pairs.jsonl"}}, "the path of `pairs`, 'pairs.jsonl', is relative"),
         ({"pairs": {"path": "/pairs.jsonl"}, "models": ["a", "b"]}, "leave `prompts` and `models` out"),
         ({"trl": {"loss_type": "hinge"}}, "`trl` may not set loss_type"),
         ({"loss": "simpo"}, "Input should be"),
@@ -252,6 +280,9 @@ def test_settings_that_make_no_sense_are_refused(settings, said):
 def test_what_cannot_be_trained_on_is_said(tmp_path):
     with pytest.raises(ConfigError, match="trl refuses its settings"):
         train(recipe(trl={"magic": 1}), training(tmp_path / "trl"))
+    assert recipe(pairs={"path": "/pairs.jsonl"}, samples=1).draws_answers() is False
+    with pytest.raises(ConfigError, match="trl refuses to train so: .*lm_head"):
+        train(recipe(lora={"rank": 4, "modules": ["lm_head"]}), training(tmp_path / "head"))
     with pytest.raises(
         ConfigError, match="cannot be cut into gradient_accumulation_steps = 2 equal parts of two pairs"
     ):

@@ -28,6 +28,10 @@ def rows_of(arms):
     return pl.DataFrame(found, schema_overrides=kinds)
 
 
+#: Place of 1.5 between 1 and 2 nats.
+W = (1.5**0.5 - 1) / (2**0.5 - 1)
+
+
 def world(vector_at_two=(6.0, 7.0, 8.0), asked=(5.0, 5.0, 5.0), asked_kl=1.5, turns=None, side=1):
     return rows_of(
         [
@@ -48,10 +52,10 @@ def test_figures_are_those_by_hand():
     rows = found(world())
     assert rows["asked_high"]["value"] == pytest.approx(3.0)  # 5 less 1, 2, 3
     assert rows["tokens_asked_high"]["value"] == pytest.approx(16.0)
-    # at 1.5 nats halfway from (3, 4, 5) to (6, 7, 8): 4.5, 5.5, 6.5 less 5
+    # at 1.5 nats a share w from (3, 4, 5) to (6, 7, 8), along the root of the nats; less 5
     over = rows["over_asked_high"]
-    assert over["value"] == pytest.approx(0.5)
-    assert "at 1.5 nats a token, strength 1.5" in over["detail"]
+    assert over["value"] == pytest.approx(4 + 3 * W - 5)
+    assert f"at 1.5 nats a token, strength {1 + W:.3g}" in over["detail"]
     # the strongest that costs no more is strength 1: 3, 4 and 5 against 5 each
     assert rows["wins_asked_high"]["value"] == pytest.approx((0 + 0 + 0.5) / 3)
     assert "strength 1" in rows["wins_asked_high"]["detail"]
@@ -62,15 +66,48 @@ def test_examples_and_the_other_end_have_names_of_their_own():
     assert set(found(world(turns=turns))) == {"shown_high", "over_shown_high", "wins_shown_high", "tokens_shown_high"}
     low = found(world((-6.0, -7.0, -8.0), (-5.0, -5.0, -5.0), side=-1))
     # further down is further that way
-    assert low["over_asked_low"]["value"] == pytest.approx((-1.5 + 5 - 1.5 + 5 - 1.5 + 5) / 3)
+    assert low["over_asked_low"]["value"] == pytest.approx((1 - W) * 4 - W * 7 + 5)
 
 
-@pytest.mark.parametrize(("kl", "said"), [(9.0, "strength 2 stands for it"), (0.4, "strength 0.4")])
-def test_a_cost_that_the_vector_was_not_run_at_is_said(kl, said):
-    over = found(world(asked_kl=kl))["over_asked_high"]
-    assert said in over["detail"]
-    expected = {9.0: np.mean([6, 7, 8]) - 5, 0.4: np.mean([1, 2, 3]) + 0.4 * 2 - 5}[kl]
-    assert over["value"] == pytest.approx(expected)
+def test_a_cost_that_the_vector_was_not_run_at_has_another_name_and_is_said():
+    rows = found(world(asked_kl=9.0))
+    assert "over_asked_high" not in rows
+    nearest = rows["nearest_asked_high"]
+    assert "was not run at 9 nats a token, at strength 2" in nearest["detail"]
+    assert nearest["value"] == pytest.approx(np.mean([6, 7, 8]) - 5)
+    # the strongest that costs no more is its strongest
+    assert "strength 2" in rows["wins_asked_high"]["detail"]
+    # between the model as it is and the weakest: .4 nats are .63 of the way
+    cheap = found(world(asked_kl=0.4))["over_asked_high"]
+    assert cheap["value"] == pytest.approx(2 + 0.4**0.5 * 2 - 5)
+    # an edit that is never idle has no arm as cheap as that, and wins nothing
+    dear = world(asked_kl=0.4).with_columns(pl.col("interventions").str.replace("add", "rotate"))
+    assert {n for n in found(dear) if "over" in n or "wins" in n} == set()
+    assert "nearest_asked_high" in found(dear)
+
+
+def test_where_effects_grow_with_the_root_of_kl_as_steps_do_a_vector_like_asking_is_not_worse():
+    """KL grows with the square of a small step and effects with the step: between two arms the line is over its root."""
+    rows = found(world((5.0, 6.0, 7.0), asked=(2.0, 3.0, 4.0), asked_kl=0.25))
+    # 1 nat moves by 2, a quarter of one by 1
+    assert rows["over_asked_high"]["value"] == pytest.approx(0.0)
+
+
+def test_seeds_of_the_fit_are_averaged_and_arms_without_kl_are_no_rungs():
+    other = world().filter(pl.col("arm_id") == "v1").with_columns(
+        pl.lit("v1b").alias("arm_id"), pl.lit(7, pl.Int64).alias("seed"),
+        pl.when(pl.col("measure") == "judged").then(pl.col("value") + 2).otherwise(pl.col("value")).alias("value"),
+    )  # fmt: skip
+    both = found(pl.concat([world(), other.select(world().columns)]))["over_asked_high"]["value"]
+    assert both == pytest.approx((1 - W) * 5 + W * 7 - 5)
+    lost = world().with_columns(
+        value=pl.when((pl.col("arm_id") == "v1") & (pl.col("measure") == "kl")).then(None).otherwise(pl.col("value"))
+    )
+    # from the model as it is to strength 2
+    share = (1.5 / 2) ** 0.5
+    assert found(lost)["over_asked_high"]["value"] == pytest.approx((1 - share) * 2 + share * 7 - 5)
+    none = world().filter(~((pl.col("role") == "vector") & (pl.col("measure") == "kl")))
+    assert set(found(none)) == {"asked_high", "tokens_asked_high"}
 
 
 def test_without_kl_there_is_the_effect_alone_and_without_prompts_nothing():
@@ -82,7 +119,11 @@ def test_without_kl_there_is_the_effect_alone_and_without_prompts_nothing():
 def test_items_without_a_value_are_left_out_pair_by_pair():
     rows = found(world(asked=(5.0, None, 5.0)))
     assert rows["over_asked_high"]["n"] == 2
-    assert rows["over_asked_high"]["value"] == pytest.approx((4.5 - 5 + 6.5 - 5) / 2)
+    assert rows["over_asked_high"]["value"] == pytest.approx(4 + 3 * W - 5)
+    # what the vector has no answer to is counted in words, and not among the items
+    rows = found(world(vector_at_two=(6.0, None, 8.0)))
+    assert rows["over_asked_high"]["n"] == 2
+    assert "1 items are left out, for the vector has no answer to them" in rows["over_asked_high"]["detail"]
 
 
 def test_where_vector_and_prompt_do_the_same_an_interval_without_0_is_rare():
@@ -92,11 +133,12 @@ def test_where_vector_and_prompt_do_the_same_an_interval_without_0_is_rare():
         n = 24
         base = rng.normal(5, 2, n)
         cost = np.abs(rng.normal(1.0, 0.3, n))
+        # a step of s costs about its square, and moves by s
         kl = np.column_stack([np.zeros(n), cost * 0.5, cost * 2.0])
-        values = base[:, None] + kl * 1.0 + rng.normal(0, 0.5, (n, 3))
-        # the prompt costs what its items cost, and moves them by as much a nat
+        values = base[:, None] + np.array([0.0, 0.5**0.5, 2.0**0.5]) + rng.normal(0, 0.5, (n, 3))
+        # the prompt costs what its items cost, and moves them by as much
         asked_kl = np.abs(rng.normal(1.0, 0.3, n))
-        asked = base + asked_kl + rng.normal(0, 0.5, n)
+        asked = base + 1.0 + rng.normal(0, 0.5, n)
         rows = rows_of(
             [
                 ("off", "off", None, None, None, {"judged": values[:, 0], "kl": kl[:, 0]}),
@@ -114,5 +156,7 @@ def test_where_vector_and_prompt_do_the_same_an_interval_without_0_is_rare():
 def test_a_ladder_takes_the_first_crossing():
     ladder = Ladder(np.array([1.0, 2.0, 3.0]), np.array([[1.0, 2.0, 3.0]] * 2), np.array([[1.0, 3.0, 2.0]] * 2))
     values, strength, reached = ladder.at(2.0, np.arange(2))
-    assert (values.tolist(), strength, reached) == ([1.5, 1.5], 1.5, True)
-    assert ladder.affordable(2.5) == 2
+    share = (2**0.5 - 1) / (3**0.5 - 1)
+    assert (values.tolist(), strength, reached) == (pytest.approx([1 + share] * 2), pytest.approx(1 + share), True)
+    assert ladder.affordable(2.5, np.arange(2)) == 2
+    assert ladder.affordable(0.5, np.arange(2)) is None

@@ -67,7 +67,9 @@ def test_on_the_embedded_model_scale_1_is_the_vector_and_more_is_more_of_it():
     asked = Message("user", "Write about the gardener and the lamp.")
     plan = Plan(loaded.spec.identity, Decoding(max_new_tokens=24), (asked,))
     pushed = replace(plan, interventions=(Intervention("add", vector.id, 1, 1.0),))
-    some = [pushed, amplified(pushed, scale=1.0, alpha=0.0), amplified(pushed, scale=0.0, alpha=0.0), plan]
+    assert amplified(pushed, scale=1.0) == pushed
+    nearly = amplified(pushed, scale=1.0 + 1e-9, alpha=0.0)
+    some = [pushed, nearly, amplified(pushed, scale=0.0, alpha=0.0), plan]
     answers = [a.raw for a in answer_all(backend, [Call(p, 0, 0) for p in some])]
     assert answers[0] == answers[1]
     assert answers[2] == answers[3]
@@ -89,6 +91,10 @@ def test_it_stands_behind_what_it_amplifies_and_engines_may_refuse():
     assert [p.label for p in method(vector, {"kind": "amplify"}).parts] == ["vector", "amplify"]
     with pytest.raises(ConfigError, match="put it behind the vector or adapter"):
         method({"kind": "amplify"}, vector)
+    with pytest.raises(ConfigError, match="a part of kind 'amplify' acts on all others: put it last"):
+        method(vector, {"kind": "amplify"}, vector)
+    with pytest.raises(ConfigError, match="take one"):
+        method({"kind": "prompt", "strategy": "direct"}, {"kind": "guidance"}, {"kind": "amplify"}, vector)
     with pytest.raises(ValidationError, match="there is nothing to amplify"):
         method({"kind": "amplify"})
     able = Capabilities("vllm", None, True, extensions=("contrastive",))

@@ -11,7 +11,7 @@ from steer_core.reports.which_way import called, sentence, which_ways
 
 def row(way="v", over=0.5, low=0.2, high=0.8, n=30, p=0.05, **more):
     return {"way": way, "over": over, "over_low": low, "over_high": high, "n": n, "p_random": p, "call": "",
-            "effect": 2.0, "effect_low": 1.0, "effect_high": 3.0, "tokens": 0.0, "wins": 0.6, **more}  # fmt: skip
+            "effect": 2.0, "effect_low": 1.0, "effect_high": 3.0, "tokens": 0.0, "wins": 0.6, "n_random": 20, **more}  # fmt: skip
 
 
 ASKED = {
@@ -39,7 +39,10 @@ def test_what_random_directions_do_is_neither_better_nor_worse():
     found = called(
         [row(p=0.3), row("w", p=None), row("x", over=-0.5, low=-0.8, high=-0.2), row("y", low=-0.1, high=1.1)]
     )
-    assert [r["call"] for r in found] == ["as random directions", "as random directions", "worse", "no difference seen"]
+    assert [r["call"] for r in found] == [
+        "as random directions", "not held against random directions", "worse", "no difference seen",
+    ]  # fmt: skip
+    assert called([row(p=0.25, n_random=3)])[0]["call"] == "too few random directions"
 
 
 def test_of_vectors_that_do_what_asking_does_one_is_called_other_in_few_worlds():
@@ -72,10 +75,23 @@ def test_the_sentence_names_what_to_use_or_says_that_it_is_not_known():
     )
     # of two vectors one passes for beyond random directions twice as often
     assert sentence("glad", [deaf], called([row(low=-1), row("w", low=-1)])).endswith(
-        "Nothing here is known to move it."
+        "v, w may: to tell 2 vectors from random directions takes 39 of them."
     )
     assert sentence("glad", [deaf], called([row(p=0.5)])).endswith("Nothing here is known to move it.")
     assert sentence("glad", [ASKED], []).endswith("No vector was held against it at equal KL.")
+
+
+def test_the_better_of_two_that_do_not_help_is_not_recommended_and_examples_are_named():
+    harm = {**ASKED, "effect": -2.0, "effect_low": -3.0, "effect_high": -1.0}
+    idle = row(over=1.5, low=1.0, high=2.0, effect=-0.5, effect_low=-1.0, effect_high=0.1)
+    assert sentence("glad", [harm], called([idle])).endswith("Nothing here is known to move it.")
+    shown = {"kind": "shown", "way": "examples", "effect": 2.0, "effect_low": 1.0, "effect_high": 3.0, "tokens": 80.0}
+    said = sentence("glad", [harm, shown], called([idle]))
+    assert said.endswith("Shown in examples it moves by +2.00 [1.00 to 3.00], at 80 tokens more.")
+    # one that was not run at that cost is neither, and counts among none
+    nearest = row(over=None, low=None, high=None, call="not run at that cost")
+    assert called([nearest, row("w")])[1]["over_low"] == pytest.approx(0.2)
+    assert "Of 1 vector held against it" in sentence("glad", [ASKED], called([nearest, row("w", low=-0.2)]))
 
 
 def findings(method, **values):

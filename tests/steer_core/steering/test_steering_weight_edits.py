@@ -129,6 +129,11 @@ def test_what_cannot_be_edited_is_refused(tmp_path):
     ]:
         with pytest.raises(SteerworksError, match=said):
             edit_weights(loaded, vectors, tmp_path / "edited", **options)
+    tensors = {"left": np.ones((1, WIDTH), np.float32), "right": np.ones((1, WIDTH), np.float32)}
+    with pytest.raises(SteerworksError, match="has no direction that could be taken out"):
+        edit_weights(loaded, vector(0, operator="low_rank", **tensors), tmp_path / "edited")
+    with pytest.raises(SteerworksError, match="normalises the stream behind each sublayer"):
+        edit_weights(made("opt_post_norm"), vector(0), tmp_path / "edited")
     for family in EXPERTS:
         with pytest.raises(SteerworksError, match=f"of this {family} model writes at its mlp through experts"):
             edit_weights(made(family), vector(0), tmp_path / "edited")
