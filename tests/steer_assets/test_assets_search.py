@@ -75,6 +75,7 @@ def configure(workplace, **changes):
 
 
 def test_a_search_is_told_goes_on_and_becomes_a_method(workplace, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("steer_core.methods.parts._vector_fits.DOSE_TEXTS", 8)
     configure(workplace)
     workplace.materialize("group:small_shared")
     # what it costs is planned before it runs: 2 x 6 trials of 6 questions, and 6 test items in 7 settings
