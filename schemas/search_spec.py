@@ -13,6 +13,9 @@ from schemas.vector_part import PositionSelector
 #: What can be looked for; `judged` by the behavior's judge, the rest on the same answers.
 SearchMeasure = Literal["judged", "propensity", "kl", "perplexity", "refused", "length"]
 
+#: Of an activation with the condition vector of a gate.
+Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
+
 
 def _judged_most() -> dict[SearchMeasure, Literal["max", "min"]]:
     return {"judged": "max"}
@@ -37,6 +40,12 @@ class SearchSpec(Spec):
     profiles: Annotated[tuple[Literal["flat", "peaked"], ...], EACH_ONCE] = Field(
         ("flat",), min_length=1, description="How the strength is spread over several layers, to choose from"
     )
+    operators: Annotated[tuple[Slug, ...], EACH_ONCE] = Field(
+        (), description="Modules of `steer_core.steering.operators` to choose from; none: the part's"
+    )
+    thresholds: tuple[Cosine, Cosine] | None = Field(
+        None, description="Lower and upper cosine of the part's gate; null: as it was fitted"
+    )
     sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna's estimators, or chance")
     questions: int = Field(24, gt=1, description="Validation questions that settings are chosen by, at most")
     behaviors: Annotated[tuple[Slug, ...] | None, EACH_ONCE] = Field(None, description="Of the bench's; null: all")
@@ -49,6 +58,8 @@ class SearchSpec(Spec):
     def _has_something_to_search(self) -> SearchSpec:
         if not self.strength[0] < self.strength[1]:
             raise ValueError(f"strengths from {self.strength[0]:g} to {self.strength[1]:g}: the lower end comes first")
+        if self.thresholds is not None and not self.thresholds[0] < self.thresholds[1]:
+            raise ValueError(f"`thresholds` of a search, {list(self.thresholds)}: the lower end comes first")
         if not isinstance(self.layers, str) and (not self.layers or not all(self.layers)):
             raise ValueError("`layers` of a search: at least one set, and none of them empty")
         return self

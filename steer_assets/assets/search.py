@@ -109,7 +109,7 @@ def search(
     """
     part, context, wanted = swept_part(work), fit_context(work), _wanted(work)
     assert part is not None
-    space = part.search_space(context)
+    space = part.search_space(context, fitted)
     trials, results = (list(rows) for rows in zip(core.no_trials(), strict=True))
     open_ones = behavior_items.filter(pl.col("form") == "open")["behavior"].unique().to_list()
     for behavior in searched(work):

@@ -164,7 +164,7 @@ class Part(Protocol):
         """Hand the engine what the arms of `sweep` refer to, controls included."""
         ...
 
-    def search_space(self, cell: FitContext) -> Space:
+    def search_space(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> Space:
         """What the bench's search may try; asked only where it `searches`.
 
         Raises:
@@ -237,7 +237,7 @@ class PlainPart:
     def give_sweep(self, backend: Backend, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> None:
         """Nothing."""
 
-    def search_space(self, cell: FitContext) -> Space:
+    def search_space(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> Space:
         """Nothing can be searched.
 
         Raises:

@@ -25,6 +25,7 @@ SEARCH = {
     "strength": [0.1, 0.6],
     "positions": ["all"],
     "profiles": ["flat", "peaked"],
+    "operators": ["add", "add_norm_preserving"],
     "questions": 6,
     "random_directions": 2,
     "told": 3,

@@ -183,8 +183,8 @@ class Doses(PlainPart):
             found = with_random(found, name, cell.bench.sweep, layers=layers, seed=self.spec.seed)
         return found
 
-    def search_space(self, cell: FitContext) -> Space:
-        """What the bench's search may try with this part.
+    def search_space(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> Space:
+        """What the bench's search may try with this part; its gate goes along.
 
         Raises:
             ConfigError: the bench has no search, or the part's unit is a budget, measured for each strength.
@@ -194,17 +194,12 @@ class Doses(PlainPart):
             raise ConfigError(
                 f"bench {cell.bench.name!r} has no `search`, or the layers of {cell.model.name} are unknown"
             )
-        if self.spec.gate is not None:
-            raise ConfigError(
-                f"method {cell.spec.name!r}: a search steers every row, and its vector has a gate: search without the "
-                "gate, and give it to the method that the chosen setting becomes"
-            )
         if self.spec.unit == "kl":
             raise ConfigError(
                 f"method {cell.spec.name!r}: a KL budget is measured strength by strength, and a search has no list of "
                 "them: give the vector another `unit`, and `kl` among the search's objectives"
             )
-        return space_of(wanted, self.spec, n_layers)
+        return space_of(wanted, self.spec, n_layers, gate_of_part(tables, self.label))
 
     def searched(self, cell: FitContext, tables: Mapping[str, pl.DataFrame]) -> list[SteeringVector]:
         """The behaviors' vectors at every layer that a search steers; no controls, and no further seeds."""

@@ -23,6 +23,7 @@ from steer_core.methods.search.measuring import MISSING, Measurer, validation_it
 from steer_core.methods.search.report import STRETCHES, Searched, beside, search, tell, values_of
 from steer_core.methods.search.space import Setting, Space, params_of
 from steer_core.methods.search.study import Objective, Sampler, Study
+from steer_core.steering.intervention import Gate
 from steer_core.steering.vector import SteeringVector
 from steer_core.tables.errors import ConfigError
 from steer_core.tables.journal import Journal
@@ -55,11 +56,18 @@ def every_layer(spec: SearchSpec, n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({k for own in layer_sets(spec, n_layers) for k in own}))
 
 
-def space_of(spec: SearchSpec, part: VectorPart, n_layers: int) -> Space:
+def space_of(spec: SearchSpec, part: VectorPart, n_layers: int, gate: Gate | None = None) -> Space:
     """What may be tried with a vector part.
 
+    Args:
+        spec: the search.
+        part: the part.
+        n_layers: of the model.
+        gate: of the part, fitted; None: it has none.
+
     Raises:
-        ConfigError: the model has no such layer.
+        ConfigError: the model has no such layer, an operator does not know the part's unit, or there are thresholds
+            and no gate.
     """
     return Space(
         layer_sets(spec, n_layers),
@@ -69,6 +77,9 @@ def space_of(spec: SearchSpec, part: VectorPart, n_layers: int) -> Space:
         estimators=(part.estimator.replace("-", "_"),),
         unit=part.unit,
         profiles=spec.profiles,
+        operators=tuple(name.replace("-", "_") for name in spec.operators),
+        gate=gate,
+        thresholds=spec.thresholds,
     )
 
 
@@ -121,12 +132,13 @@ def search_behavior(
         Rows of `trials` and of `search_results`.
 
     Raises:
-        ConfigError: a measure that the items do not have.
+        ConfigError: a measure that the items do not have, or an operator that cannot apply a vector.
         SteerworksError: no pair is kept for validation, no trial is complete, or the engine cannot do what is tried.
     """
     objectives = tuple(Objective(name, 1 if better == "max" else -1) for name, better in spec.objectives.items())
     wanted = tuple(o.name for o in objectives)
     own = [v for v in vectors if v.concept == behavior.name]
+    space.check(own)
     chosen_by = _questions(validation_items(behavior.name, preferences), spec)
     tested = items.filter(pl.col("behavior") == behavior.name, pl.col("group") == "main")
     measurers = [
@@ -233,6 +245,10 @@ def part_of(part: VectorPart, setting: Setting) -> dict[str, Any]:
         return {}
     told = part.model_dump(mode="json", exclude_defaults=True)
     strength = setting.strength * weights.pop()
+    if setting.operator:
+        told["operator"] = setting.operator
+    if setting.gate is not None:
+        told["gate"] = {**told["gate"], "layer": setting.gate.layer, "threshold": round(setting.gate.threshold, 6)}
     return {
         **told, "kind": "vector", "layers": list(setting.layers), "positions": setting.positions, "unit": part.unit,
         "strengths": [round(strength, 6)], "doses": None, "on_probe": [],

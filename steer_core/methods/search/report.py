@@ -213,7 +213,8 @@ def _random(
     for k in range(n):
         own = []
         for step in steps:
-            made = random_like(known[step.vector], seed + k)
+            # of what is done with it: operators differ in what of an edit is turned at random
+            made = random_like(replace(known[step.vector], operator=step.operator), seed + k)
             measurer.run.asking.add_vectors([made])
             own.append(replace(step, vector=made.id))
         found.append(tuple(own))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from schemas.vector_part import Unit
 from steer_core.steering.compose import interventions
-from steer_core.steering.intervention import Intervention
+from steer_core.steering.intervention import Gate, Intervention
+from steer_core.steering.operators import load_operator
 from steer_core.steering.strength import Strength
 from steer_core.steering.vector import SteeringVector
-from steer_core.tables.errors import ConfigError
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -29,6 +30,8 @@ class Setting:
         site: where in the layer.
         estimator: how the vector was fitted.
         profile: how the strength is spread over several layers.
+        operator: what is done with the vector; empty: what its estimator fitted it for.
+        gate: condition under which a row is steered; None: always.
     """
 
     layers: tuple[int, ...]
@@ -37,6 +40,8 @@ class Setting:
     site: str
     estimator: str
     profile: str = "flat"
+    operator: str = ""
+    gate: Gate | None = None
 
     @property
     def label(self) -> str:
@@ -44,6 +49,11 @@ class Setting:
         where = ", ".join(map(str, self.layers))
         spread = f", {self.profile}" if self.profile != "flat" else ""
         said = f"{self.site}, {self.positions}{spread}"
+        if self.operator:
+            said += f", {self.operator.replace('_', ' ')}"
+        if self.gate is not None:
+            side = "at least" if self.gate.above else "below"
+            said += f", where the gate's cosine is {side} {self.gate.threshold:.2f}"
         return f"{self.estimator.replace('_', ' ')} at layer {where} ({said}), strength {self.strength:+.3g}"
 
     @property
@@ -69,6 +79,9 @@ class Space:
         shared: divide the strength among the layers, so that all settings push about as far; otherwise the layer with
             most of it has all of it.
         profiles: to choose from: `flat`, `peaked`.
+        operators: to choose from; none: what each vector was fitted for.
+        gate: condition under which rows are steered; None: always.
+        thresholds: lower and upper end of the gate's threshold; None: its own.
     """
 
     layers: tuple[tuple[int, ...], ...]
@@ -79,6 +92,9 @@ class Space:
     unit: Unit = "residual_fraction"
     shared: bool = True
     profiles: tuple[str, ...] = ("flat",)
+    operators: tuple[str, ...] = ()
+    gate: Gate | None = None
+    thresholds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         low, high = self.strength
@@ -86,6 +102,18 @@ class Space:
             raise ConfigError(f"a profile over layers is flat or peaked; got {odd[0]!r}")
         if not low < high:
             raise ConfigError(f"strengths from {low:g} to {high:g}: the lower end comes first")
+        if self.thresholds is not None and self.gate is None:
+            raise ConfigError("a search has thresholds, and its vector no gate that they could be of")
+        if self.thresholds is not None and not self.thresholds[0] < self.thresholds[1]:
+            raise ConfigError(f"thresholds {self.thresholds}: the lower end comes first")
+        if len(set(self.operators)) < len(self.operators):
+            raise ConfigError(f"operators of a search: each once; got {self.operators}")
+        for name in self.operators:
+            if self.unit not in load_operator(name).units:
+                raise ConfigError(
+                    f"a search tries operator {name!r}, to which the unit {self.unit!r} means nothing: it knows "
+                    f"{', '.join(sorted(load_operator(name).units))}"
+                )
         for name in ("layers", "positions", "sites", "estimators", "profiles"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -103,12 +131,18 @@ class Space:
             "site": self.sites,
             "estimator": self.estimators,
             "profile": self.profiles,
+            "operator": self.operators,
         }
+        if self.thresholds is not None:
+            found["threshold"] = FloatDistribution(*self.thresholds)
         return found | {name: CategoricalDistribution(list(own)) for name, own in choices.items() if len(own) > 1}
 
     def setting(self, params: Mapping[str, Any]) -> Setting:
         """A point from its parameters."""
         layers = params.get("layers", ",".join(map(str, self.layers[0])))
+        gate = self.gate
+        if gate is not None and self.thresholds is not None:
+            gate = replace(gate, threshold=float(params["threshold"]))
         return Setting(
             tuple(int(k) for k in str(layers).split(",")),
             float(params["strength"]),
@@ -116,11 +150,20 @@ class Space:
             str(params.get("site", self.sites[0])),
             str(params.get("estimator", self.estimators[0])),
             str(params.get("profile", self.profiles[0])),
+            str(params.get("operator", self.operators[0] if self.operators else "")),
+            gate,
         )
 
     def grid(self, strengths: Sequence[float]) -> list[dict[str, Any]]:
-        """Parameters of every point at these strengths: what a sweep would try."""
+        """Parameters of every point at these strengths: what a sweep would try.
+
+        Raises:
+            ConfigError: the space has thresholds, which are no list.
+        """
         from itertools import product
+
+        if self.thresholds is not None:
+            raise ConfigError("a space with thresholds has no grid: give it one gate")
 
         names = [name for name in self.distributions if name != "strength"]
         choices = [self.distributions[name].choices for name in names]  # type: ignore[attr-defined]  # categorical
@@ -151,20 +194,42 @@ class Space:
                 raise ConfigError(f"no vector of {setting.estimator} at layer {layer} ({setting.site}): fit it first")
             chosen.append(own[0])
         most = 1.0 if self.shared else max(setting.weights)
-        return tuple(
+        steps = tuple(
             step
             for vector, weight in zip(chosen, setting.weights, strict=True)
             for step in interventions(
-                [vector], Strength(setting.strength * weight / most, self.unit), positions=setting.positions
+                [vector],
+                Strength(setting.strength * weight / most, self.unit),
+                positions=setting.positions,
+                gate=setting.gate,
             )
         )
+        return tuple(replace(step, operator=setting.operator) for step in steps) if setting.operator else steps
+
+    def check(self, vectors: Sequence[SteeringVector]) -> None:
+        """Refuse vectors that an operator of the space cannot apply, before anything is tried.
+
+        Raises:
+            ConfigError: names the operator, the vector, and what it lacks.
+        """
+        for name in self.operators:
+            for vector in vectors:
+                try:
+                    load_operator(name).check(vector)
+                except SteerworksError as error:
+                    raise ConfigError(f"a search tries operators {', '.join(self.operators)}: {error}") from error
 
     @property
     def digest(self) -> list[Any]:
         """What tells it from another one."""
         choices = [list(own) for own in (self.positions, self.sites, self.estimators)]
         told = [list(map(list, self.layers)), list(self.strength), choices, self.unit, self.shared]
-        return told if self.profiles == ("flat",) else [*told, list(self.profiles)]
+        # named, so that what was searched before there was a further choice is what it was
+        more: dict[str, Any] = {"operators": list(self.operators)} if self.operators else {}
+        if self.gate is not None:
+            more["gate"] = [self.gate.vector, self.gate.layer, self.gate.threshold, self.gate.above, self.thresholds]
+        told = told if self.profiles == ("flat",) else [*told, list(self.profiles)]
+        return [*told, more] if more else told
 
 
 def params_of(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from schemas import Responses, Trials
+from schemas.search_spec import SearchSpec
 from schemas.specs import BehaviorSpec, Decoding, ModelSpec
 from schemas.vector_part import VectorPart
 from steer_core.corpus.contrasts import build_contrasts
@@ -14,8 +15,10 @@ from steer_core.evaluation.judges.load import load_judge
 from steer_core.generation.engines.transformers import TransformersBackend
 from steer_core.generation.run import Run
 from steer_core.methods.search import Measured, Measurer, Objective, Space, Study, search, tell, validation_items
+from steer_core.methods.search.cell import part_of, space_of
 from steer_core.methods.search.report import beside, values_of
 from steer_core.models.loading import load_model
+from steer_core.steering.intervention import Gate
 from steer_core.tables import Journal, check
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.vectors.fit import Job, fit_many
@@ -280,6 +283,93 @@ def test_several_layers_share_the_strength(world):
     assert [s.layer for s in both] == [1, 2]
     assert both[1].coefficient == pytest.approx(alone[0].coefficient)
     assert {s.positions for s in both} == {"completion"}
+
+
+def test_operators_are_searched_and_each_keeps_what_it_says(world, tmp_path):
+    vectors, measurer, chosen_by, tested = world
+    operators = ("add", "add_norm_preserving")
+    space = Space(((2,),), (0.2, 0.9), unit="residual_fraction", operators=operators)
+    study = search(study_of(tmp_path, space, sampler="random"), measurer(chosen_by), vectors, 6)
+    tried = {json.loads(p)["operator"] for p in study.trials["params"]}
+    assert tried == set(operators)
+    # the same strength under two operators is two edits
+    values = [
+        measurer(chosen_by, "kl")
+        .measure(space.steps(space.setting({"strength": 0.6, "operator": o}), vectors))
+        .mean("kl")
+        for o in operators
+    ]
+    assert values[0] != pytest.approx(values[1])
+    # random directions go through the chosen operator as well
+    found = tell(study, measurer(tested), vectors, random_directions=2)
+    assert found.n_random == 2
+    assert found.setting.operator.replace("_", " ") in str(found)
+    # none named: what was searched before there was a choice is the same study
+    assert study_of(tmp_path).name == study_of(tmp_path, Space(SPACE.layers, SPACE.strength, SPACE.positions)).name
+    assert study_of(tmp_path, space).name != study_of(tmp_path, Space(((2,),), (0.2, 0.9), unit=space.unit)).name
+
+
+def test_a_gate_goes_along_and_its_threshold_is_searched(world, tmp_path):
+    vectors, measurer, chosen_by, _ = world
+    condition = Gate(vectors[1].id, vectors[1].layer, 0.0)
+    space = Space(((2,),), (0.3, 0.9), gate=condition, thresholds=(-1.0, 1.0))
+    with pytest.raises(ConfigError, match="has no grid"):
+        space.grid([0.5])
+    params = {"strength": 0.8}
+    plain = measurer(chosen_by).measure(())
+    values = {}
+    for threshold in (-1.0, 1.0):
+        (step,) = space.steps(space.setting({**params, "threshold": threshold}), vectors)
+        assert step.gate == Gate(condition.vector, condition.layer, threshold)
+        values[threshold] = measurer(chosen_by).measure((step,)).mean("judged")
+    # no cosine reaches 1: the model as it is; each reaches -1: as if there were no gate
+    bare = Space(((2,),), (0.3, 0.9))
+    always = measurer(chosen_by).measure(bare.steps(bare.setting(params), vectors)).mean("judged")
+    assert values[1.0] == plain.mean("judged")
+    assert values[-1.0] == always
+    assert always > plain.mean("judged")
+    study = search(study_of(tmp_path, space, sampler="random"), measurer(chosen_by), vectors, 4)
+    assert len({round(json.loads(p)["threshold"], 6) for p in study.trials["params"]}) == 4
+    assert "where the gate's cosine is at least" in tell(study, measurer(chosen_by), vectors).setting.label
+
+
+def test_a_chosen_operator_and_threshold_become_settings_of_a_method(world):
+    vectors, *_ = world
+    part = VectorPart.model_validate(
+        {
+            "estimator": "mean-difference",
+            "layers": [2],
+            "gate": {"condition": "glad", "above": False},
+            "strengths": [0.5],
+        }
+    )
+    spec = SearchSpec.model_validate(
+        {"layers": [[1], [2]], "operators": ["add", "add_norm_preserving"], "thresholds": [-0.5, 0.5]}
+    )
+    space = space_of(spec, part, 4, Gate(vectors[1].id, 1, 0.1, above=False))
+    chosen = {"layers": "1", "strength": 0.4, "operator": "add_norm_preserving", "threshold": 0.25, "positions": "all"}
+    written = VectorPart.model_validate(part_of(part, space.setting(chosen)))
+    assert (written.operator, written.layers, written.strengths) == ("add_norm_preserving", (1,), (0.4,))
+    assert written.gate.model_dump() == {"condition": "glad", "layer": 1, "threshold": 0.25, "above": False}
+    # one threshold that was fitted stays
+    fitted = space_of(SearchSpec.model_validate({"layers": [[1]]}), part, 4, Gate(vectors[1].id, 1, 0.1, above=False))
+    assert VectorPart.model_validate(part_of(part, fitted.setting({"strength": 0.4}))).gate.threshold == 0.1
+
+
+def test_what_an_operator_or_a_gate_cannot_do_is_said_before_anything_is_tried(world):
+    vectors, *_ = world
+    with pytest.raises(
+        ConfigError, match="tries operator 'rotate', to which the unit 'raw' means nothing: it knows angle"
+    ):
+        Space(((2,),), (0.0, 1.0), unit="raw", operators=("add", "rotate"))
+    with pytest.raises(ConfigError, match=r"search tries operators rotate: .*lacks plane"):
+        Space(((2,),), (0.0, 90.0), unit="angle", operators=("rotate",)).check(vectors)
+    with pytest.raises(SteerworksError, match="unknown operator 'subtract'"):
+        Space(((2,),), (0.0, 1.0), operators=("subtract",))
+    with pytest.raises(ConfigError, match="its vector no gate"):
+        Space(((2,),), (0.0, 1.0), thresholds=(0.0, 1.0))
+    with pytest.raises(ValueError, match="the lower end comes first"):
+        SearchSpec.model_validate({"thresholds": [0.5, 0.5]})
 
 
 def test_what_makes_no_sense_is_refused(world, tmp_path):
