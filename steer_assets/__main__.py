@@ -18,6 +18,7 @@ steerworks batch submit direct --models far   send it through a batch API; then 
 steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks parity                      published numbers beside ours, and what the others would need
+steerworks merge OTHER                 take what another storage root has; conflicts are named
 steerworks clean                       merge journals, drop what killed writers left behind
 """
 
@@ -30,7 +31,7 @@ from pathlib import Path
 
 from schemas.parity import FAMILIES
 from schemas.specs import BenchSpec
-from steer_assets.commands import making, pages, results, searched
+from steer_assets.commands import making, merging, pages, results, searched
 from steer_assets.demo import guarded
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
@@ -143,13 +144,18 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--prompts", type=int, default=16, help="prompts, from the bench's corpus (default: 16)")
     added = command("parity", results.parity, "published numbers beside what this code makes of the same inputs")
     added.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES, help="families (default: all)")
+    added = command(
+        "merge", merging.merge, "take what another storage root has; what both have, and not alike, is named"
+    )
+    added.add_argument("root", help="the other storage root: a folder, or a URL")
+    added.add_argument("--dry-run", action="store_true", help="only say what would be taken")
     command("clean", making.clean, "merge small files of the journals and drop what killed writers left behind")
     return parser
 
 
 def _bench_of(options: argparse.Namespace) -> BenchSpec | None:
-    """The bench of a command; published numbers are of none."""
-    return None if options.command is results.parity else _bench(options.bench)
+    """The bench of a command; published numbers, and what lies in a storage root, are of none."""
+    return None if options.command in (results.parity, merging.merge) else _bench(options.bench)
 
 
 def _bench(name: str | None) -> BenchSpec:

@@ -13,6 +13,7 @@ from steer_core.tables.errors import TableError
 from steer_core.tables.files import join, open_file
 from steer_core.tables.footer import Footer
 from steer_core.tables.snapshot import changed, content_digest, read_footer, read_table
+from steer_core.tables.survey import TABLE
 
 
 def table_url(root: str, bench: str, table: str, cell: str | None) -> str:
@@ -21,7 +22,7 @@ def table_url(root: str, bench: str, table: str, cell: str | None) -> str:
     if cell:
         method, model = cell.split("|")
         parts += [f"model={model}", f"method={method}"]
-    return join(root, *parts, "part.parquet")
+    return join(root, *parts, TABLE)
 
 
 def read_published(url: str, contract: type[Contract]) -> pl.DataFrame:

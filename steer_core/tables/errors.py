@@ -15,5 +15,9 @@ class TableError(SteerworksError):
     """A table's file is missing, damaged, or from another contract."""
 
 
+class NotPublishedError(TableError):
+    """A Parquet file that Steerworks did not publish."""
+
+
 class ConfigError(SteerworksError):
     """A configured name or setting is unknown or makes no sense."""

@@ -68,7 +68,7 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *(p.strip("/") for p in parts)])
 
 
-def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True) -> None:
+def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True, replace: bool = True) -> None:
     """Write a file so that readers see the old one or the new one, never half of one.
 
     Locally the bytes go to a hidden file beside the target, are synced to disk, and are renamed into place.
@@ -78,11 +78,15 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
         url: where the file ends up.
         write: called with a binary file to write to.
         sweep: remove what killed writers of this file left; a look at the whole folder, so left out in large ones.
+        replace: False: a file that stands there stays, whoever wrote it, and whenever; on an object store one that came
+            between the look and the request is replaced.
 
     Raises:
         TableError: the disk is full or not writable; the old file, if any, is untouched.
     """
     fs, path = filesystem(url)
+    if not replace and fs.exists(path):
+        return
     if not is_local(fs):
         whole = io.BytesIO()
         write(whole)
@@ -104,7 +108,7 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
                 raise counted.refused
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        _put(aside, target, replace)
         _sync_folder(target.parent)
     except Exception as error:
         reason = _REASONS.get(_errno(error))
@@ -118,6 +122,22 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
         # on a read-only disk removing fails too, and would hide why
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def _put(aside: Path, target: Path, replace: bool) -> None:
+    """Put a whole file in its place; unless it may replace one, only where none stands."""
+    if replace:
+        aside.replace(target)
+        return
+    try:
+        # unlike a rename a link never takes the place of a file
+        target.hardlink_to(aside)
+    except FileExistsError:
+        return
+    except OSError:
+        # a file system without links
+        if not target.exists():
+            aside.replace(target)
 
 
 def write_bytes(url: str, data: bytes, *, sweep: bool = True) -> None:

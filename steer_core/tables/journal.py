@@ -104,6 +104,22 @@ class Journal:
         except ContractError as error:
             raise ContractError(f"{error}\n(A file was changed after it was written: move it away.)") from error
 
+    def batches(self) -> Iterator[pl.DataFrame | TableError]:
+        """Rows file by file, a segment in memory at most; a row that stands in two files comes twice.
+
+        A file that is damaged or was changed gives its error in the place of rows, and the next one follows.
+
+        Raises:
+            FileNotFoundError: another writer merged a file meanwhile: begin again (`listing.steadily`).
+        """
+        fs, path = filesystem(self.url)
+        listing = list_journal(fs, path)
+        for name in listing.files:
+            try:
+                yield self._whole(fs, path, listing, name)
+            except (TableError, ContractError) as error:
+                yield error if isinstance(error, TableError) else TableError(str(error))
+
     def contains(self, keys: Collection[Key]) -> set[Key]:
         """Those of the keys that the journal holds, from its indexes; a part without a line in the log is opened."""
         fs, path = filesystem(self.url)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steer_core.tables.damage import reading
-from steer_core.tables.errors import ContractError, TableError
+from steer_core.tables.errors import ContractError, NotPublishedError, TableError
 from steer_core.tables.files import filesystem, open_file, write_file
 from steer_core.tables.footer import METADATA_KEY, Footer
 from steer_core.tables.validation import check
@@ -70,7 +70,7 @@ def read_footer(url: str) -> Footer:
         metadata = (file.schema_arrow.metadata or {}) | (file.metadata.metadata or {})
     entry = metadata.get(METADATA_KEY.encode())
     if entry is None:
-        raise TableError(
+        raise NotPublishedError(
             f"{url} is Parquet, but has no Steerworks footer: it is not a published table. "
             "Import foreign data through a corpus source, or move the file away and materialize the asset again."
         )
