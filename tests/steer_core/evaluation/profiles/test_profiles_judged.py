@@ -169,8 +169,9 @@ def wants(prompt):
 
 
 def test_a_judge_that_guesses_is_said_to_be_none_and_its_figures_say_so():
-    spec = profile(concept={"trait": "glad", "shown": ["I am glad.", "So glad!"] * 4, "absent": ["I see.", "No."] * 4},
-                   rubrics=["concept"])  # fmt: skip
+    things = ("rain", "snow", "bread", "tea", "books", "trees", "songs", "stars")
+    known = {"shown": [f"I am glad of {w}." for w in things], "absent": [f"I see {w}." for w in things]}
+    spec = profile(concept={"trait": "glad", **known}, rubrics=["concept"])
     found = answered(spec, lambda *_: "I am glad to help.")
     good, _ = judge(spec, found, judged.panel(spec, Scripted(wants), "m"))
     blind, _ = judge(spec, found, judged.panel(spec, Scripted(lambda _: sure("1")), "m"))
@@ -178,9 +179,13 @@ def test_a_judge_that_guesses_is_said_to_be_none_and_its_figures_say_so():
     assert good.judges["auroc"].to_list() == [1.0]
     assert blind.judges.select("tells", "auroc").row(0) == (False, 0.5)
     (told,) = judged.figures(spec, good, judged.measure(spec, good), kind.How())
-    assert told.why == "judge of concept: AUROC 1.00 [1.00, 1.00] on 16 known answers"
+    assert told.why == "judge of concept: AUROC 1.00 [0.63, 1.00] on 16 known answers"
     (told,) = judged.figures(spec, blind, judged.measure(spec, blind), kind.How())
     assert told.why.startswith("no judge of concept: it cannot tell known answers apart (AUROC 0.50")
+    # two answers of a kind, told apart four times each, are four known answers and tell nothing
+    few = profile(concept={"trait": "glad", **{k: own[:2] * 4 for k, own in known.items()}}, rubrics=["concept"])
+    found, _ = judge(few, answered(few, lambda *_: "I am glad to help."), judged.panel(few, Scripted(wants), "m"))
+    assert found.judges.select("tells", "auroc").row(0) == (False, 1.0)
     untried = profile(concept={"trait": "glad"}, rubrics=["concept"])
     found, _ = judge(untried, answered(untried, lambda *_: "Yes."), judged.panel(untried, Scripted(wants), "m"))
     assert "is not known" in judging.worth(found.judges, "concept")
