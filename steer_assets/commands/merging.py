@@ -27,14 +27,14 @@ def told(found: Merged, root: str, other: str, *, dry: bool) -> str:
         f"{found.same:,} were there already."
     ]
     lines += [f"  {path}: {plural(rows, 'row')}" for path, rows in found.rows.items()]
-    conflicts = found.conflicts
-    others = [d for d in found.differences if not d.conflict]
-    if conflicts:
-        lines += ["", f"In conflict, and as they were here ({len(conflicts)}):"]
-        lines += [f"  {d.path}: {d.said}" for d in conflicts]
-    if others:
-        lines += ["", f"Made otherwise there, and as they were here ({len(others)}):"]
-        lines += [f"  {d.path}: {d.said}" for d in others]
+    unreadable = [d for d in found.conflicts if d.kind == "unreadable"]
+    for said, own in (
+        ("Could not be read, and was not taken", unreadable),
+        ("In conflict, and as they were here", [d for d in found.conflicts if d not in unreadable]),
+        ("Made otherwise there, and as they were here", [d for d in found.differences if not d.conflict]),
+    ):
+        if own:
+            lines += ["", f"{said} ({len(own)}):", *(f"  {d.path}: {d.said}" for d in own)]
     if not dry and (found.rows or found.tables):
         lines += ["", "`steerworks cells` says what is out of date by it; `steerworks run` makes that again."]
     return "\n".join(lines)

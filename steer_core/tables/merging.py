@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from schemas.contract import CONTRACTS
-from steer_core.tables.errors import ConfigError, TableError
+from steer_core.tables.errors import ConfigError, ContractError, TableError
 from steer_core.tables.files import filesystem, is_local, join, open_file, write_file
 from steer_core.tables.journal import Journal, Key
 from steer_core.tables.listing import steadily
@@ -141,7 +141,7 @@ def _merge_journal(path: str, table: str, root: str, other: str, merged: Merged,
                 both = pl.concat(
                     [mine.read(common), rows.filter(pl.Series([k in held for k in keys], dtype=pl.Boolean))]
                 )
-            except TableError as error:
+            except (ContractError, TableError) as error:
                 # what stands here cannot be read: nothing is put beside it unseen
                 damaged[str(error)] = None
                 continue
@@ -187,7 +187,7 @@ def _merge_table(path: str, beside: list[str], root: str, other: str, merged: Me
         if not table_exists(here):
             # what it says of itself is verified before it is taken
             read_table(there, contract)
-    except TableError as error:
+    except (ContractError, TableError) as error:
         merged.differences.append(Difference(path, "unreadable", str(error)))
         return
     if not table_exists(here):

@@ -37,6 +37,12 @@ def test_cells_of_two_machines_become_one_bench_and_nothing_is_asked_again(workp
     page = one / "small/report/model=embedded/method=direct/report.html"
     assert page.read_bytes() == (two / page.relative_to(one)).read_bytes()
 
+    # what cannot be read is said, and the command ends with 1
+    (two / "small/responses/model=embedded/method=odd").mkdir()
+    (two / "small/responses/model=embedded/method=odd/part.parquet").write_bytes(b"rubble")
+    assert main(["merge", str(two)]) == 1
+    assert "Could not be read, and was not taken (1):" in capsys.readouterr().out
+
     # every table of the other machine's cell is up to date here; its page now has a method beside it
     status, _ = workplace.materialize("group:small_cells", "direct|embedded")
     assert {n for n, s in status.items() if s == "written"} <= {"report", *ACROSS}
