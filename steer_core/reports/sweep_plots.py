@@ -177,9 +177,11 @@ def _column(rows: pl.DataFrame, *names: str) -> list[float]:
 
 
 def _limits(values: list[float], log: bool = False) -> tuple[float, float]:
-    low, high = min(values, default=0.0), max(values, default=1.0)
     if log:
-        return low / 1.25, high * 1.25
+        # an interval may reach below 0, where a logarithm has nothing to show
+        shown = [v for v in values if v > 0.0]
+        return min(shown, default=0.1) / 1.25, max(shown, default=1.0) * 1.25
+    low, high = min(values, default=0.0), max(values, default=1.0)
     pad = 0.06 * (high - low) or 0.5 * max(abs(high), 0.1)
     # a measure that cannot be negative has no ticks below 0
     return (max(0.0, low - pad) if low >= 0 else low - pad), high + pad

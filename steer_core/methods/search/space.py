@@ -47,7 +47,7 @@ class Setting:
     def label(self) -> str:
         """What it is, in words."""
         where = ", ".join(map(str, self.layers))
-        spread = f", {self.profile}" if self.profile != "flat" else ""
+        spread = f", {self.profile}" if self.profile != "flat" and len(self.layers) > 1 else ""
         said = f"{self.site}, {self.positions}{spread}"
         if self.operator:
             said += f", {self.operator.replace('_', ' ')}"

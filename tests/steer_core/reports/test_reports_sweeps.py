@@ -18,7 +18,7 @@ from steer_core.reports.sections.vector import vector_section
 from steer_core.reports.sweep_costs import costs_figure, frontier_table
 from steer_core.reports.sweep_examples import sweep_examples
 from steer_core.reports.sweep_headline import sentences
-from steer_core.reports.sweep_plots import propensity_figure, settings_figure, strength_figure
+from steer_core.reports.sweep_plots import _limits, propensity_figure, settings_figure, strength_figure
 from steer_core.reports.sweep_section import sweep_sections
 from steer_core.reports.sweeps import layer_words, position_words, strength_words, sweeps
 from steer_core.reports.text import visible
@@ -413,3 +413,9 @@ def test_findings_of_an_older_version_are_said_to_lack_the_rank(plain):
     findings = plain["sweep_findings"].filter(~pl.col("finding").str.starts_with("p_"))
     said = " ".join(sentences(one({**plain, "sweep_findings": findings})))
     assert "Its rank among the random directions is not in the findings" in said
+
+
+def test_on_a_logarithmic_scale_an_interval_that_reaches_below_0_has_its_end_left_off():
+    bottom, top = _limits([-0.5, 0.0, 2.0, 40.0], log=True)
+    assert (bottom, top) == (2.0 / 1.25, 50.0)
+    assert _limits([-1.0], log=True)[0] > 0.0
