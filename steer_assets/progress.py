@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from steer_assets import interrupts
+
 #: Seconds between two lines of the log: each is a row in Dagster's database.
 EVERY = 15.0
 #: Steps of training between two lines.
@@ -41,7 +43,8 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def begins(what: str) -> None:
-    """Tell listeners that a table is being made."""
+    """Tell listeners that a table is being made; with Ctrl-C pressed it is not."""
+    interrupts.check()
     for listener in _listeners:
         listener.begins(what)
 
@@ -94,6 +97,7 @@ class Reporter:
 
     def __call__(self, done: int, total: int) -> None:
         """Pass it on; the log gets the end, and a line each `EVERY` seconds, with what is left at this rate."""
+        interrupts.check()
         for listener in _listeners:
             listener.counts(self.what, done, total)
         now = time.monotonic()

@@ -14,6 +14,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from schemas.specs import BenchSpec
+from steer_assets import interrupts
 from steer_assets.bar import Bar
 from steer_assets.io import table_url
 from steer_assets.partitions import Cell
@@ -101,7 +102,7 @@ class Runner:
     def run(self, title: str, names: list[str], cell: Cell | None) -> set[str]:
         """Materialize nodes; returns the names of those that failed."""
         start = time.monotonic()
-        with Bar(title) as bar, listening(bar):
+        with Bar(title) as bar, listening(bar), interrupts.counting():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[dg.AssetKey([self.bench, name]) for name in names],
@@ -109,9 +110,10 @@ class Runner:
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
+            stopped = interrupts.pressed()
         seconds = time.monotonic() - start
         failures = [e for e in result.all_events if e.is_step_failure]
-        if any(_interrupted(e) for e in failures) or (not result.success and not failures):
+        if stopped or any(_interrupted(e) for e in failures) or (not result.success and not failures):
             raise StoppedError
         records = [
             r.data["status"]

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
-from steer_assets import bar
+from steer_assets import bar, interrupts
 from steer_assets.demo import main
 
 
@@ -138,12 +138,48 @@ def test_ctrl_c_ends_the_demo_at_once_with_one_line_and_starts_no_further_cell(w
     # as a terminal does: to all processes of the group
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, out
     assert "Traceback" not in out
     assert out.splitlines()[-1] == "Stopped. What was written so far is kept: run it again to go on."
     assert "consensus-of-8" not in out
     # the cell that ran was left in its midst
     assert "tables written" not in out.split("best-of-8")[1]
+
+
+def test_an_interrupt_that_is_swallowed_on_the_way_ends_the_demo_all_the_same(workplace, home, monkeypatch, capsys):
+    begun = []
+
+    def swallows(self, what):
+        # as an import with a bare `except` does, or a destructor
+        begun.append(what)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        except BaseException:
+            return
+
+    monkeypatch.setattr(bar.Bar, "begins", swallows)
+    assert main(bench_with(workplace)) == 130
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "Stopped. What was written so far is kept: run it again to go on."
+    assert len(begun) == 1
+    assert "[2/" not in said.out
+
+
+def test_interrupts_are_counted_whatever_handles_them():
+    earlier = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        with interrupts.counting():
+            interrupts.check()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interrupts.pressed()
+            assert interrupts.pressed()
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.check()
+        assert not interrupts.pressed()
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 def test_progress_is_a_line_now_and_then_where_no_terminal_is(monkeypatch):
