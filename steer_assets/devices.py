@@ -118,6 +118,11 @@ class Devices:
         for device in list(self.held):
             self._free(device)
 
+    def free_kept(self) -> None:
+        """Free what is held between two steps, and go on keeping what comes: this process is about to wait."""
+        for device in list(self.held):
+            self._free(device)
+
     def _wait(self, wanted: Sequence[str], n: int = 1) -> tuple[str, ...]:
         """The first n that are free, all at once."""
         begun, said = time.monotonic(), 0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,17 +14,24 @@ import polars as pl
 from schemas.contract import Contract
 from schemas.digest import digest_json
 from steer_assets import progress
+from steer_assets.compute import drop_weights
+from steer_assets.devices import DEVICES
 from steer_assets.io import Part, Snapshot, footer_of, read_published, table_url
 from steer_assets.partitions import Cell, all_cells, held_against
 from steer_assets.settings import registry
 from steer_assets.tables import TableSpec, Work
+from steer_core.tables.conditional import stamp
 from steer_core.tables.errors import ContractError, SteerworksError, TableError
 from steer_core.tables.footer import Footer
+from steer_core.tables.leases import Held, lease
 from steer_core.tables.snapshot import publish_table, table_exists
 from steer_core.tables.validation import check
 
 #: Set while everything is made anew, whether or not it is up to date: see `making_anew`.
 _anew: list[bool] = []
+
+#: Folder below a bench's, hidden, in which it is agreed who makes a table.
+LEASES = ".leases"
 
 WRITTEN, UNCHANGED, NOT_HERE = "written", "unchanged", "not here"
 
@@ -79,15 +88,43 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
         footers = _footers(spec, work, inputs)
         frames = None if _anew else _published(spec, work, footers, urls)
         if frames is not None:
-            found = [Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()]
-            return Done(tuple(found), frames)
-        progress.begins(spec.name)
-        frames_in = {a: placed(s.frame(cells=a in spec.fan_in), s.contract, work) for a, s in inputs.items()}
-        made = spec.body(work, **frames_in)
+            return _unchanged(frames, urls)
+        with _lease(spec, work) as held:
+            if not _anew and (frames := _published(spec, work, footers, urls)) is not None:
+                # who was faster has done it
+                return _unchanged(frames, urls)
+            stamps = {name: stamp(url) for name, url in urls.items()}
+            progress.begins(spec.name)
+            frames_in = {a: placed(s.frame(cells=a in spec.fan_in), s.contract, work) for a, s in inputs.items()}
+            made = spec.body(work, **frames_in)
+            frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+            held.check()
+            return Done(tuple(_publish(spec, frames, footers, urls, stamps)), frames)
+    except BrokenContractError:
+        raise
     except SteerworksError as error:
         raise SteerworksError(f"{spec.name}: {error}") from error
-    frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
-    return Done(tuple(_publish(spec, frames, footers, urls)), frames)
+
+
+def _unchanged(frames: Mapping[str, pl.DataFrame], urls: Mapping[str, str]) -> Done:
+    return Done(tuple(Fact(n, UNCHANGED, f.height, urls[n], _content(urls[n])) for n, f in frames.items()), frames)
+
+
+def _lease(spec: TableSpec, work: Work) -> contextlib.AbstractContextManager[Held]:
+    """Of all processes that want this table of this cell, on whatever machine, one makes it."""
+    cell = [f"model={work.cell.model.name}", f"method={work.cell.method.name}"] if work.cell else []
+
+    def say(line: str) -> None:
+        work.log.info("%s: %s", spec.name, line)
+        progress.says(f"{spec.name}: {line}")
+
+    def waiting() -> None:
+        # who is waited for may want the device that is kept here
+        drop_weights()
+        DEVICES.free_kept()
+
+    who = f"{DEVICES.who} (process {os.getpid()} of {socket.gethostname()})"
+    return lease(work.url(LEASES, spec.name, *cell), who, say=say, waiting=waiting)
 
 
 def placed(rows: pl.DataFrame, contract: type[Contract], work: Work) -> pl.DataFrame:
@@ -224,7 +261,11 @@ def _published(
 
 
 def _publish(
-    spec: TableSpec, frames: Mapping[str, pl.DataFrame], footers: Mapping[str, Footer], urls: Mapping[str, str]
+    spec: TableSpec,
+    frames: Mapping[str, pl.DataFrame],
+    footers: Mapping[str, Footer],
+    urls: Mapping[str, str],
+    stamps: Mapping[str, str],
 ) -> list[Fact]:
     first = next(iter(spec.outputs))
     for name, contract in spec.outputs.items():
@@ -234,7 +275,7 @@ def _publish(
     facts = []
     for name, contract in spec.outputs.items():
         try:
-            footer = publish_table(frames[name], contract, urls[name], footers[name])
+            footer = publish_table(frames[name], contract, urls[name], footers[name], stamps[name])
         except ContractError as error:
             raise BrokenContractError(name, error) from error
         facts.append(Fact(name, WRITTEN, frames[name].height, urls[name], footer.content))

@@ -20,6 +20,7 @@ from steer_core.tables import key_index
 from steer_core.tables.errors import ContractError, TableError
 from steer_core.tables.files import is_local, join, sweep_folder, write_bytes
 from steer_core.tables.key_index import HEADER, LOG, RECORD, SIDECAR, Digests
+from steer_core.tables.leases import try_lease
 from steer_core.tables.listing import PART, SEGMENT, Listing, list_journal
 from steer_core.tables.parts import part_bytes, read_part, row_digests, rows_digest
 
@@ -50,8 +51,15 @@ def compact(url: str, fs: Any, path: str, contract: type[Contract], at_least: in
     if len(list_journal(fs, path).parts) < at_least:
         return False
     if not is_local(fs):
-        # no lock there, and none needed: without one, nothing is dropped because it stands in another's file
-        return _compact(url, fs, path, contract, locked=False)
+        held = try_lease(join(url, ".compact"), "a compaction")
+        if held is None:
+            return False
+        held.begin()
+        try:
+            # a lease may be lost on the way: nothing is dropped because it stands in another's file
+            return _compact(url, fs, path, contract, locked=False)
+        finally:
+            held.end()
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(filelock.FileLock(Path(path) / ".compact.lock", timeout=0))

@@ -19,5 +19,9 @@ class NotPublishedError(TableError):
     """A Parquet file that Steerworks did not publish."""
 
 
+class OvertakenError(SteerworksError):
+    """Another process has taken this work over, or done it already; nothing was published here."""
+
+
 class ConfigError(SteerworksError):
     """A configured name or setting is unknown or makes no sense."""

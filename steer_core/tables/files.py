@@ -41,6 +41,9 @@ def filesystem(url: str) -> tuple[Any, str]:
     """
     try:
         fs, path = fsspec.core.url_to_fs(url)
+        if not is_local(fs):
+            # other machines write there: a listing that this process remembers would hide their files
+            fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         raise TableError(f"{url} cannot be reached: {error}, then run again") from error
     except ValueError as error:
@@ -54,13 +57,21 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 def is_object_store(fs: Any) -> bool:
     """True where there are keys and no folders: making a folder there could make a bucket."""
-    protocols = fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,)
-    return bool({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl"} & set(protocols))
+    return bool({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl"} & set(_protocols(fs)))
+
+
+def is_s3(fs: Any) -> bool:
+    """True where a write can bear a condition on what it replaces."""
+    return bool({"s3", "s3a"} & set(_protocols(fs)))
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return tuple(fs.protocol) if isinstance(fs.protocol, tuple | list) else (str(fs.protocol),)
 
 
 def is_local(fs: Any) -> bool:
     """True for the local disk, where a rename is atomic and a PUT is not."""
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,))
+    return "file" in _protocols(fs)
 
 
 def join(root: str, *parts: str) -> str:
@@ -143,6 +154,12 @@ def _put(aside: Path, target: Path, replace: bool) -> None:
 def write_bytes(url: str, data: bytes, *, sweep: bool = True) -> None:
     """`write_file` for bytes in hand."""
     write_file(url, lambda file: file.write(data), sweep=sweep)
+
+
+def read_bytes(fs: Any, path: str) -> bytes:
+    """A whole file in one request, of one state of it: in pieces, a writer could come between two of them."""
+    one = {"max_concurrency": 1} if is_s3(fs) else {}
+    return cast("bytes", fs.cat_file(path, **one))
 
 
 @contextlib.contextmanager

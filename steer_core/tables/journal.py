@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from schemas.digest import digest_json
-from steer_core.tables import compaction, key_index
+from steer_core.tables import compaction, conditional, key_index
 from steer_core.tables.errors import ContractError, TableError
 from steer_core.tables.files import filesystem, is_local, join, write_bytes
 from steer_core.tables.key_index import LOG, SIDECAR, Digests
@@ -62,16 +62,20 @@ class Journal:
         keys = rows.select(self.contract.key()).rows()
         # parts of one key column keep the names that they had before there were others
         name = digest_json([k[0] for k in keys] if len(self.contract.key()) == 1 else [list(k) for k in keys])
+        data = part_bytes(rows, self.contract)
+        fs, path = filesystem(self.url)
+        if not is_local(fs):
+            # one request where all goes well: the store says whether a part of this name stands
+            if not conditional.create(join(self.url, f"{name}{PART}"), data) and not self._holds(name, rows):
+                conditional.create(join(self.url, f"{self._beside(name, rows)}{PART}"), data)
+            return
         if (stands := self._standing(name)) is not None:
             if stands.equals(self._timeless(rows)):
                 return
-            # what stands is never replaced: reading both is the error that names the key
-            name = digest_json([name, [list(map(str, r)) for r in rows.rows()]])
+            name = self._beside(name, rows)
         # a compaction sweeps: a look at the whole folder is too much for every append
-        write_bytes(join(self.url, f"{name}{PART}"), part_bytes(rows, self.contract), sweep=False)
-        fs, path = filesystem(self.url)
-        if is_local(fs):
-            key_index.note_part(Path(path), name, key_index.frame_digests(rows, self.contract.key()))
+        write_bytes(join(self.url, f"{name}{PART}"), data, sweep=False)
+        key_index.note_part(Path(path), name, key_index.frame_digests(rows, self.contract.key()))
 
     def parts(self) -> list[str]:
         """URLs of the files, parts and segments, sorted."""
@@ -247,6 +251,17 @@ class Journal:
         except (TableError, FileNotFoundError):
             # the rows in hand take the place of rubble, and of what is in a segment by now
             return None
+
+    def _holds(self, name: str, rows: pl.DataFrame) -> bool:
+        """Whether the part of this name holds these rows; rubble holds none, and makes way for them."""
+        stands = self._standing(name)
+        if stands is None:
+            write_bytes(join(self.url, f"{name}{PART}"), part_bytes(rows, self.contract))
+        return stands is None or stands.equals(self._timeless(rows))
+
+    def _beside(self, name: str, rows: pl.DataFrame) -> str:
+        """Another name: what stands is never replaced, and reading both is the error that names the key."""
+        return digest_json([name, [list(map(str, r)) for r in rows.rows()]])
 
     def _timeless(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.drop("seconds", strict=False)

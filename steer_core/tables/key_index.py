@@ -23,6 +23,7 @@ import numpy as np
 
 from schemas.digest import digest_json, digest_text
 from steer_core.tables.errors import TableError
+from steer_core.tables.files import read_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,7 +91,7 @@ def read_sidecar(fs: Any, path: str) -> Digests:
         FileNotFoundError: another writer has merged the segment.
         TableError: its checksum is not that of its records.
     """
-    data = fs.cat_file(path)
+    data = read_bytes(fs, path)
     body = data[_CHECKSUM:]
     if _digest(body) != data[:_CHECKSUM] or (len(data) - HEADER) % RECORD.itemsize:
         raise TableError(f"{path} is damaged: delete it; the segment is then read without it, and nothing is lost")
@@ -117,7 +118,7 @@ def note_part(folder: Path, name: str, keys: Digests) -> None:
 def read_log(fs: Any, path: str) -> dict[str, Digests]:
     """Part name -> digests of its keys, for parts with a whole line."""
     try:
-        data = fs.cat_file(path)
+        data = read_bytes(fs, path)
     except FileNotFoundError:
         return {}
     found = {}

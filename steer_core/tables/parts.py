@@ -18,7 +18,7 @@ import polars.exceptions
 
 from steer_core.tables import key_index
 from steer_core.tables.errors import TableError
-from steer_core.tables.files import is_local
+from steer_core.tables.files import is_local, read_bytes
 from steer_core.tables.footer import METADATA_KEY, Footer
 from steer_core.tables.snapshot import content_digest, damaged, migrated
 
@@ -87,7 +87,7 @@ def read_part(
         FileNotFoundError: another writer has merged the file into a segment.
         TableError: damaged, of another contract, or of a version that cannot be read.
     """
-    data: bytes = _decoded(path, lambda: fs.cat_file(path))
+    data: bytes = _decoded(path, lambda: read_bytes(fs, path))
     if sidecar is not None and not key_index.vouches(fs, sidecar, data):
         # an index that is itself damaged is told by its own name
         key_index.read_sidecar(fs, sidecar)
@@ -159,7 +159,7 @@ def _source(fs: Any, path: str) -> Any:
         if not fs.exists(path):
             raise FileNotFoundError(path)
         return path
-    return io.BytesIO(fs.cat_file(path))
+    return io.BytesIO(read_bytes(fs, path))
 
 
 def _version(metadata: dict[str, str], contract: type[Contract], path: str) -> int:

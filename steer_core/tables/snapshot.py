@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import polars as pl
 import polars.exceptions
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from steer_core.tables import conditional
 from steer_core.tables.damage import reading
-from steer_core.tables.errors import ContractError, NotPublishedError, TableError
-from steer_core.tables.files import filesystem, open_file, write_file
+from steer_core.tables.errors import ContractError, NotPublishedError, OvertakenError, TableError
+from steer_core.tables.files import filesystem, is_local, open_file, write_file
 from steer_core.tables.footer import METADATA_KEY, Footer
 from steer_core.tables.validation import check
 
 if TYPE_CHECKING:
     from schemas.contract import Contract
+
+#: Bytes of a file's end that are asked for first: they hold most footers.
+FOOTER_BYTES = 1 << 16
 
 
 def content_digest(frame: pl.DataFrame) -> str:
@@ -33,7 +38,9 @@ def content_digest(frame: pl.DataFrame) -> str:
     return total.hexdigest()
 
 
-def publish_table(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], url: str, footer: Footer) -> Footer:
+def publish_table(
+    frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], url: str, footer: Footer, seen: str | None = None
+) -> Footer:
     """Check the rows and put them in place as one Parquet file.
 
     Args:
@@ -41,11 +48,14 @@ def publish_table(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], 
         contract: the table's model.
         url: path or fsspec URL of the file.
         footer: provenance; name, version and content digest are filled in here.
+        seen: `conditional.stamp` of what stood there when the rows were begun: if that has changed since, they are not
+            written. None: they are, whatever stands there.
 
     Returns:
         The footer as written.
 
     Raises:
+        OvertakenError: somebody else published this table meanwhile; theirs stays.
         ContractError: the rows break the contract; nothing is written.
         TableError: the disk is full or not writable; an earlier file is intact.
     """
@@ -56,7 +66,17 @@ def publish_table(frame: pl.DataFrame | pl.LazyFrame, contract: type[Contract], 
     footer = replace(
         footer, contract=contract.table(), contract_version=contract.version(), content=content_digest(rows)
     )
-    write_file(url, lambda file: rows.write_parquet(file, metadata={METADATA_KEY: footer.to_json()}))
+
+    def write(file: IO[bytes]) -> None:
+        rows.write_parquet(file, metadata={METADATA_KEY: footer.to_json()})
+
+    if seen is None:
+        write_file(url, write)
+    elif not conditional.put(url, write, seen):
+        raise OvertakenError(
+            f"{url} was published by another process while this one worked: theirs stays, nothing was written here. "
+            "Run it again: what is done is not done twice"
+        )
     return footer
 
 
@@ -66,16 +86,14 @@ def read_footer(url: str) -> Footer:
     Raises:
         TableError: no file, not Parquet, damaged, or not written by Steerworks.
     """
-    with _parquet(url) as file:
-        metadata = (file.schema_arrow.metadata or {}) | (file.metadata.metadata or {})
-    entry = metadata.get(METADATA_KEY.encode())
+    entry = _metadata(url).get(METADATA_KEY.encode())
     if entry is None:
         raise NotPublishedError(
             f"{url} is Parquet, but has no Steerworks footer: it is not a published table. "
             "Import foreign data through a corpus source, or move the file away and materialize the asset again."
         )
     with reading(f"the footer of {url}", TableError):
-        return Footer.from_json(entry)
+        return Footer.from_json(entry.decode())
 
 
 def table_exists(url: str) -> bool:
@@ -129,10 +147,19 @@ def migrated(rows: pl.DataFrame, version: int, contract: type[Contract], url: st
     return moved
 
 
-def _parquet(url: str) -> pq.ParquetFile:
+def _metadata(url: str) -> dict[bytes, bytes]:
+    """The key-value metadata of a Parquet file; of an object store its end is asked for."""
     fs, path = filesystem(url)
     try:
-        return pq.ParquetFile(fs.open(path, "rb"))
+        if is_local(fs):
+            found = pq.read_metadata(path)
+        else:
+            end = fs.cat_file(path, start=-FOOTER_BYTES)
+            # length of the footer, then the magic word
+            if (needed := int.from_bytes(end[-8:-4], "little") + 8) > len(end) == FOOTER_BYTES:
+                end = fs.cat_file(path, start=-needed)
+            found = pq.read_metadata(io.BytesIO(end))
+        return dict(found.schema.to_arrow_schema().metadata or {}) | dict(found.metadata or {})
     except FileNotFoundError as error:
         raise TableError(f"no table at {url}: materialize the asset that writes it first") from error
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:

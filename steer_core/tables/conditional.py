@@ -1,0 +1,125 @@
+"""Writes that a store does only if nothing came between: what several machines agree by, without a rename.
+
+On the local disk a hard link takes no other file's place. On an object store the condition goes with the request
+(`If-None-Match`, `If-Match`), so that the store itself decides between two writers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from steer_core.tables.files import filesystem, is_local, is_object_store, is_s3, read_bytes, write_bytes, write_file
+
+
+def create(url: str, data: bytes) -> bool:
+    """Write a whole file where none stands; False where one does, which stays as it is.
+
+    A request that the store carried out and whose answer was lost is recognized by what stands there.
+
+    Raises:
+        TableError: the disk is full or not writable.
+    """
+    fs, path = filesystem(url)
+    if is_local(fs):
+        return _link(Path(path), data)
+    if not is_object_store(fs):
+        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except OSError as error:
+        if not (isinstance(error, FileExistsError) or _refused(error)):
+            raise
+        return _stands(fs, path, data)
+    return True
+
+
+def stamp(url: str) -> str:
+    """What tells one state of a file from another: its ETag, or time and size; empty where no file stands."""
+    fs, path = filesystem(url)
+    try:
+        info = fs.info(path)
+    except FileNotFoundError:
+        return ""
+    return str(info.get("ETag") or info.get("etag") or (info.get("mtime") or info.get("created"), info.get("size")))
+
+
+def put(url: str, write: Callable[[IO[bytes]], object], seen: str) -> bool:
+    """Write a whole file if what stands there is still what was seen; False where it is not.
+
+    S3 compares as it writes. Elsewhere the file is looked at just before: a writer that is stopped between the look and
+    the write is not noticed.
+
+    Args:
+        url: where.
+        write: called with a binary file to write to.
+        seen: its `stamp`; empty where there was none.
+
+    Raises:
+        TableError: the disk is full or not writable; the old file is intact.
+    """
+    fs, path = filesystem(url)
+    if not is_s3(fs):
+        if stamp(url) != seen:
+            return False
+        write_file(url, write)
+        return True
+    whole = io.BytesIO()
+    write(whole)
+    data = whole.getvalue()
+    if not seen:
+        return create(url, data)
+    try:
+        # in one request: of a file in pieces only the last would bear the condition
+        fs.pipe_file(path, data, chunksize=max(len(data), 1), IfMatch=seen)
+    except OSError as error:
+        if not _refused(error):
+            raise
+        return _stands(fs, path, data)
+    return True
+
+
+def _link(target: Path, data: bytes) -> bool:
+    aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    # the folder is made, and a full disk said, as for every file
+    write_bytes(str(aside), data, sweep=False)
+    try:
+        target.hardlink_to(aside)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _exclusively(target, data)
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def _exclusively(target: Path, data: bytes) -> bool:
+    """On a file system without hard links one writer is chosen all the same; a kill may leave its file unfinished."""
+    try:
+        with target.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _stands(fs: Any, path: str, data: bytes) -> bool:
+    """Whether a refused write is our own, sent twice: an answer of the store was lost on the way."""
+    try:
+        return hashlib.sha256(read_bytes(fs, path)).digest() == hashlib.sha256(data).digest()
+    except FileNotFoundError:
+        return False
+
+
+def _refused(error: OSError) -> bool:
+    """A condition that did not hold (412), or that another write of this moment would break (409)."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in (409, 412) or (error.errno == errno.EINVAL and "pre-condition" in str(error).lower())
