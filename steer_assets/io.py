@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -95,18 +96,25 @@ class Snapshot:
         nothing = _digest_of_nothing(self.contract)
         return {p.cell: p.content for p in self.parts if p.content != nothing}
 
-    def frame(self, *, cells: bool = False) -> pl.DataFrame:
-        """The rows; with `cells`, columns `method` and `model` say which cell a row is of."""
+    def frame(
+        self, *, cells: bool = False, narrow: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows
+    ) -> pl.DataFrame:
+        """The rows; with `cells`, columns `method` and `model` say which cell a row is of.
+
+        Args:
+            cells: see above.
+            narrow: what is kept of each part, once its rows are verified: one part at a time is in memory whole.
+        """
         frames = []
         for part in self.parts:
-            rows = self.contract.empty() if part.url is None else read_published(part.url, self.contract)
+            rows = narrow(self.contract.empty() if part.url is None else read_published(part.url, self.contract))
             if cells:
                 method, model = part.cell.split("|")
                 rows = rows.with_columns(method=pl.lit(method), model=pl.lit(model))
             frames.append(rows)
         if frames:
             return pl.concat(frames)
-        nothing = self.contract.empty()
+        nothing = narrow(self.contract.empty())
         return nothing.with_columns(method=pl.lit(""), model=pl.lit("")) if cells else nothing
 
 

@@ -95,7 +95,10 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
                 return _unchanged(frames, urls)
             stamps = {name: stamp(url) for name, url in urls.items()}
             progress.begins(spec.name)
-            frames_in = {a: placed(s.frame(cells=a in spec.fan_in), s.contract, work) for a, s in inputs.items()}
+            frames_in = {
+                a: placed(s.frame(cells=a in spec.fan_in, narrow=spec.narrow.get(a, _whole)), s.contract, work)
+                for a, s in inputs.items()
+            }
             made = spec.body(work, **frames_in)
             frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
             held.check()
@@ -104,6 +107,10 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
         raise
     except SteerworksError as error:
         raise SteerworksError(f"{spec.name}: {error}") from error
+
+
+def _whole(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows
 
 
 def _unchanged(frames: Mapping[str, pl.DataFrame], urls: Mapping[str, str]) -> Done:

@@ -93,6 +93,7 @@ class TableSpec:
     gpu: bool
     kinds: frozenset[str]
     fan_in: Mapping[str, str]
+    narrow: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]]
     lenient: frozenset[str]
     applies: Callable[[Work], bool]
     science: tuple[Science, ...]
@@ -115,6 +116,7 @@ def table(
     gpu: bool = False,
     kinds: tuple[str, ...] = (),
     fan_in: Mapping[str, str] | None = None,
+    narrow: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] | None = None,
     lenient: tuple[str, ...] = (),
     applies: Callable[[Work], bool] = lambda work: True,
     science: tuple[Science, ...] = (),
@@ -134,6 +136,7 @@ def table(
         kinds: further Dagster kinds.
         fan_in: argument -> `controls` (own cell and controls), `compared` (own cell and those that a judge compares it
             with) or `grid` (all cells); missing cells are left out, and the frame has columns method and model.
+        narrow: argument -> what the body needs of each cell's rows: of all cells of a large bench nothing else is kept.
         lenient: arguments that may be missing altogether: the body then gets no rows.
         applies: whether this cell has such a table at all; where not, nothing is written, and whoever reads it gets no
             rows.
@@ -157,6 +160,7 @@ def table(
             gpu=gpu,
             kinds=frozenset(kinds),
             fan_in=fan_in or {},
+            narrow=narrow or {},
             lenient=frozenset(lenient),
             applies=applies,
             science=science,

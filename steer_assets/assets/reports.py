@@ -208,11 +208,19 @@ def _of_valid_cells(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.format("{}|{}", "method", "model").is_in(_cells(work)))
 
 
+def _answered(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """What the leaderboard needs of a cell's answers; words that come in every row take four bytes."""
+    return outcomes.filter(pl.col("arm_id") == HEADLINE).select(
+        pl.col("request_id", "probe").cast(pl.Categorical), "completion_tokens"
+    )
+
+
 @table(
     Leaderboard,
     version=evaluation.VERSION,
     spec=lambda work: [_cells(work), controls(work.bench)],
     fan_in={"steerability_summary": "grid", "steerability": "grid", "outcomes": "grid"},
+    narrow={"steerability": evaluation.for_the_board, "outcomes": _answered},
 )
 def leaderboard(
     work: Work,
@@ -225,21 +233,21 @@ def leaderboard(
 
     Cells that answered an earlier draw of a probe are left out until they are materialized again.
     """
-    answered = (
-        _of_valid_cells(work, outcomes)
-        .filter(pl.col("arm_id") == HEADLINE)
-        .with_columns(current=pl.col("request_id").is_in(requests["request_id"].implode()))
+    answered = _of_valid_cells(work, outcomes).with_columns(
+        current=pl.col("request_id").cast(pl.String).is_in(requests["request_id"].implode())
     )
     costs = answered.group_by("model", "method", "probe", maintain_order=True).agg(
         pl.col("completion_tokens").mean(), pl.col("current").all()
     )
     for row in costs.filter(~pl.col("current")).iter_rows(named=True):
         work.log.warning("%(method)s|%(model)s answered another draw of probe %(probe)s: left out", row)
-    costs = costs.filter("current").drop("current")
+    costs = costs.filter("current").drop("current").with_columns(pl.col("probe").cast(pl.String))
     if not costs.height:
         raise SteerworksError(f"no cell of bench {work.bench.name!r} has answers on its probes yet: run one first")
     of_current = [
-        _of_valid_cells(work, rows).join(costs, on=["model", "method", "probe"], how="semi")
+        _of_valid_cells(work, rows).join(
+            costs.with_columns(pl.col("probe").cast(rows.schema["probe"])), on=["model", "method", "probe"], how="semi"
+        )
         for rows in (steerability_summary, steerability)
     ]
     return evaluation.leaderboard(of_current[0], costs, of_current[1], controls(work.bench))

@@ -2,7 +2,7 @@
 
 from steer_core.evaluation.comparison import compare
 from steer_core.evaluation.controls import closed_form_of_copy
-from steer_core.evaluation.ranking import leaderboard
+from steer_core.evaluation.ranking import for_the_board, leaderboard
 from steer_core.evaluation.scoring import evaluate
 from steer_core.evaluation.side_effect_matrix import side_effects
 from steer_core.evaluation.summary import summarise
@@ -10,4 +10,13 @@ from steer_core.evaluation.summary import summarise
 #: Bumped when the same responses give other scores.
 VERSION = "3"
 
-__all__ = ["VERSION", "closed_form_of_copy", "compare", "evaluate", "leaderboard", "side_effects", "summarise"]
+__all__ = [
+    "VERSION",
+    "closed_form_of_copy",
+    "compare",
+    "evaluate",
+    "for_the_board",
+    "leaderboard",
+    "side_effects",
+    "summarise",
+]

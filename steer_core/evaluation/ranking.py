@@ -40,6 +40,16 @@ _FIGURES = {
 }
 
 
+def for_the_board(steerability: pl.DataFrame) -> pl.DataFrame:
+    """What a leaderboard needs of one cell's `schemas.Steerability`.
+
+    Of all cells of a large bench the whole would not fit: words that come in every row, and requests that come in every
+    cell, take four bytes.
+    """
+    words = pl.col("arm_id", "goal_space_id", "probe", "request_id", "text_id").cast(pl.Categorical)
+    return steerability.filter(pl.col("arm_id") == HEADLINE).select(words, "error_worst")
+
+
 def leaderboard(
     summaries: pl.DataFrame, costs: pl.DataFrame, steerability: pl.DataFrame, controls: Collection[str]
 ) -> pl.DataFrame:
@@ -48,8 +58,8 @@ def leaderboard(
     Args:
         summaries: rows of `schemas.SteerabilitySummary` with columns `model` and `method`.
         costs: columns `model`, `method`, `probe`, `completion_tokens` (tokens written per request, all attempts).
-        steerability: rows of `schemas.Steerability` of the same cells with columns `model` and `method`; without those
-            of `copy` on its model a cell has a null `vs_copy`.
+        steerability: rows of `schemas.Steerability` of the same cells, or what `for_the_board` keeps of them, with
+            columns `model` and `method`; without those of `copy` on its model a cell has a null `vs_copy`.
         controls: methods that are controls: ranked, and never the `best` that others are held against.
 
     Returns:
@@ -126,4 +136,6 @@ def _paired(own: pl.DataFrame | None, other: pl.DataFrame | None) -> PairedContr
     if own is None or other is None:
         return None
     paired = own.join(other.select("request_id", other="error_worst"), on="request_id", maintain_order="left")
-    return paired_contrast(to_array(paired["error_worst"]), to_array(paired["other"]), paired["text_id"].to_numpy())
+    return paired_contrast(
+        to_array(paired["error_worst"]), to_array(paired["other"]), paired["text_id"].cast(pl.String).to_numpy()
+    )

@@ -1,0 +1,214 @@
+"""Time and memory of 10^5, 10^6 and 10^7 rows: `python -m benchmarks.scale [--sizes 100000 1000000 10000000]`.
+
+Each stage is a process of its own, whose peak memory is its own:
+
+* `append`: a journal of answers as a run writes it (`benchmarks.journal`), 1,024 at a time, compacted on the way;
+* `keys`: a thousand of its rows by key, ten thousand keys looked for, its totals;
+* `values`: texts measured through the cache (their length: what scorers cost is in `goal_scoring.txt`), then once more;
+* `snapshot`: a table of goal values checked, published, read again and verified;
+* `board`: scores of cells of 100,000 requests read, verified and ranked as the leaderboard does.
+
+Results are checked before times are printed. `x` is the time over that of the size before, by rows: 1 is linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.journal import Answers, _hex
+from schemas import GoalValues, Leaderboard, Responses, Steerability, SteerabilitySummary
+from schemas.evaluation import HEADLINE
+from steer_core.evaluation import for_the_board, leaderboard
+from steer_core.evaluation.ranking import _FIGURES
+from steer_core.goals.cache import GoalCache
+from steer_core.goals.measure import measure_stream
+from steer_core.goals.scorer import load_scorer
+from steer_core.registry import load_registry, shipped_config
+from steer_core.tables import Journal
+from steer_core.tables.footer import Footer
+from steer_core.tables.snapshot import publish_table, read_table
+
+STAGES = ("append", "keys", "values", "snapshot", "board")
+PART, COMPACT_EVERY, CELL = 1024, 256, 100_000
+
+
+def append(folder: Path, size: int) -> dict[str, float]:
+    """Seconds of `Journal.append` and compactions, the making of rows aside."""
+    journal, answers, spent = Journal(str(folder / "journal"), Responses), Answers(0), 0.0
+    for n, done in enumerate(range(0, size, PART), start=1):
+        rows = answers.rows(min(PART, size - done))
+        began = time.perf_counter()
+        journal.append(rows)
+        if n % COMPACT_EVERY == 0:
+            journal.compact()
+        spent += time.perf_counter() - began
+    began = time.perf_counter()
+    journal.compact(1)
+    files = list((folder / "journal").iterdir())
+    return {
+        "append": spent + time.perf_counter() - began,
+        "MB on disk": sum(f.stat().st_size for f in files) / 1e6,
+        "files": len(journal.parts()),
+    }
+
+
+def keys(folder: Path, size: int) -> dict[str, float]:
+    """Looking things up in that journal."""
+    journal, rng = Journal(str(folder / "journal"), Responses), np.random.default_rng(1)
+    wanted = [_hex(f"r{i}") for i in rng.choice(size, 1000, replace=False)]
+    found = {}
+    began = time.perf_counter()
+    rows = journal.read(wanted)
+    found["1,000 rows by key"] = time.perf_counter() - began
+    assert set(rows["response_id"]) == set(wanted)
+    asked = [_hex(f"r{i}") for i in range(size - 5000, size + 5000)]
+    began = time.perf_counter()
+    held = journal.contains(asked)
+    found["10,000 keys held"] = time.perf_counter() - began
+    assert held == set(asked[:5000])
+    began = time.perf_counter()
+    journal.totals("completion_tokens")
+    found["totals"] = time.perf_counter() - began
+    return found
+
+
+def values(folder: Path, size: int) -> dict[str, float]:
+    """Measuring distinct texts through the cache, twice."""
+    scorer = load_scorer(load_registry([shipped_config()]).goals["text_length"])
+    cache = GoalCache(str(folder / "cache"))
+
+    def batches():
+        for start in range(0, size, 50_000):
+            texts = [f"text number {i} of many" for i in range(start, min(start + 50_000, size))]
+            yield pl.DataFrame({"text_id": [str(i) for i in range(start, start + len(texts))], "text": texts})
+
+    found = {}
+    for what in ("measured", "from the cache"):
+        began, n = time.perf_counter(), 0
+        for rows in measure_stream(batches(), [scorer], cache=cache, chunk_size=50_000):
+            n += rows.height
+        found[what] = time.perf_counter() - began
+        assert n == size
+    return found
+
+
+def snapshot(folder: Path, size: int) -> dict[str, float]:
+    """A table of goal values, four goals a text."""
+    rng = np.random.default_rng(2)
+    ids = pl.DataFrame({"text_id": [_hex(f"t{i}") for i in range(size // 4)]})
+    rows = ids.join(pl.DataFrame({"scorer_id": [f"goal_{n}@1" for n in range(4)]}), how="cross").with_columns(
+        value=pl.Series(rng.random(size // 4 * 4)), state=pl.lit("ok")
+    )
+    url, found = str(folder / "values" / "part.parquet"), {}
+    began = time.perf_counter()
+    footer = publish_table(rows, GoalValues, url, Footer("goal_values", 1))
+    found["check and publish"] = time.perf_counter() - began
+    total = rows["value"].sum()
+    del rows
+    began = time.perf_counter()
+    again = read_table(url, GoalValues)
+    found["read, verify, check"] = time.perf_counter() - began
+    assert again["value"].sum() == total
+    assert footer.content
+    return found
+
+
+def board(folder: Path, size: int) -> dict[str, float]:
+    """Cells of `CELL` requests each, published, then read and ranked."""
+    cells = size // CELL
+    summary = {m: v for v in _FIGURES.values() for m in [v[:3]]}
+    parts = []
+    for n in range(cells):
+        method = "copy" if n == 0 else f"method-{n}"
+        scores = _scores(n)
+        url = str(folder / "board" / f"method={method}" / "part.parquet")
+        publish_table(scores, Steerability, url, Footer("steerability", 2))
+        mean = scores["error_worst"].mean()
+        parts.append((method, url, mean))
+    began = time.perf_counter()
+    frames, summaries = [], []
+    for method, url, mean in parts:
+        cell = [pl.lit(method).alias("method"), pl.lit("embedded").alias("model")]
+        frames.append(for_the_board(read_table(url, Steerability)).with_columns(cell))
+        rows = pl.DataFrame(
+            [
+                dict(zip(SteerabilitySummary.names(), row, strict=True))
+                for row in (
+                    (HEADLINE, "main", "space", m, "overall", r, s, mean, mean, mean, CELL, CELL // 4)
+                    for m, r, s in summary
+                )
+            ],
+            schema=SteerabilitySummary.empty().schema,
+        )
+        summaries.append(rows.with_columns(cell))
+    scored = pl.concat(frames)
+    frames.clear()
+    costs = pl.DataFrame(
+        [{"model": "embedded", "method": m, "probe": "main", "completion_tokens": 1.0} for m, *_ in parts]
+    )
+    ranked = leaderboard(pl.concat(summaries), costs, scored, {"copy"})
+    spent = time.perf_counter() - began
+    assert ranked.select(Leaderboard.names()).height == cells
+    assert ranked["method"][0] == min(parts, key=lambda p: p[2])[0]
+    return {"read, verify, rank": spent}
+
+
+def _scores(seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    ids = pl.Series([f"request-{i:032d}" for i in range(CELL)])
+    columns = {
+        "arm_id": HEADLINE,
+        "request_id": ids,
+        "probe": "main",
+        "goal_space_id": "space",
+        "text_id": pl.Series([f"text-{i // 4:032d}" for i in range(CELL)]),
+        "failure": None,
+        "copied": False,
+    }
+    figures = {n: rng.random(CELL) for n in Steerability.names() if n not in columns}
+    schema = Steerability.empty().schema
+    return pl.DataFrame({**columns, **figures}).select(pl.col(c).cast(t) for c, t in schema.items())
+
+
+def main() -> None:
+    """Every stage at every size; with `--stage` one of them, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--stage", choices=STAGES)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    if options.stage:
+        found = globals()[options.stage](options.folder, options.sizes[0])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(found | {"peak MB": peak}))
+        return
+    earlier: dict[str, tuple[int, float]] = {}
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{size:,} rows")
+            for stage in options.stages:
+                command = [sys.executable, "-m", "benchmarks.scale", "--stage", stage, "--folder", folder]
+                out = subprocess.run([*command, "--sizes", str(size)], capture_output=True, text=True, check=False)
+                if out.returncode:
+                    raise SystemExit(out.stderr)
+                for what, figure in json.loads(out.stdout.splitlines()[-1]).items():
+                    name = f"{stage}: {what}"
+                    before = earlier.get(name)
+                    rate = f"  x {figure / before[1] / (size / before[0]):.2f}" if before else ""
+                    print(f"  {name:32} {figure:12,.2f}{rate}", flush=True)
+                    earlier[name] = (size, figure)
+
+
+if __name__ == "__main__":
+    main()
