@@ -168,6 +168,7 @@ def _declared(step: FitStep, kind: str) -> TableSpec:
         gpu=step.calls_model,
         kinds=frozenset(step.kinds),
         fan_in={},
+        narrow={},
         lenient=frozenset(),
         applies=lambda work: bool(own(work)),
         science=tuple(map(_science, step.checks)),
