@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from schemas.specs import BenchSpec
+from steer_assets.compute import gpu_tags
 from steer_assets.io import table_url
 from steer_assets.nodes import Node
 from steer_assets.partitions import valid_cells
@@ -31,6 +32,8 @@ def cell_job(bench: BenchSpec, nodes: list[Node], *, with_controls: bool = False
         selection=dg.AssetSelection.assets(*(dg.AssetKey([bench.name, n.name]) for n in grid)),
         description=f"{said}. What is up to date is skipped",
         config=config if with_controls else None,
+        # a queue counts the accelerators that runs want by this
+        tags=gpu_tags(),
     )
 
 
