@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 
-def follows(*, all_cells: bool = False) -> dg.AutomationCondition:
+def follows(*, all_cells: bool = False, besides: Sequence[dg.AssetKey] = ()) -> dg.AutomationCondition:
     """Run when a dependency's data version or the code version changed.
 
     Dagster's `eager` fires on every new materialization, also on one that says "unchanged"; this one looks at the data
@@ -13,8 +15,12 @@ def follows(*, all_cells: bool = False) -> dg.AutomationCondition:
 
     Args:
         all_cells: the node reads every cell that is there; those that are not must not hold it back.
+        besides: dependencies whose change alone starts nothing: with other requests, scores wait for their answers,
+            which are asked of a model, and come with the schedule.
     """
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+    if besides:
+        changed = changed.ignore(dg.AssetSelection.assets(*besides))
     eager = dg.AutomationCondition.eager().replace("any_deps_updated", changed)
     if all_cells:
         eager = eager.without(~dg.AutomationCondition.any_deps_missing())

@@ -8,8 +8,9 @@ from schemas.specs import BenchSpec
 from steer_assets.compute import gpu_tags
 from steer_assets.io import table_url
 from steer_assets.nodes import Node
-from steer_assets.partitions import valid_cells
+from steer_assets.partitions import Cell, valid_cells
 from steer_assets.settings import storage_root
+from steer_assets.status import State, status_of
 from steer_core.tables.snapshot import table_exists
 
 
@@ -38,21 +39,56 @@ def cell_job(bench: BenchSpec, nodes: list[Node], *, with_controls: bool = False
 
 
 def weekly_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    """One run a week for each valid cell; off until switched on."""
+    """One run for each valid cell that is not up to date, within the bench's budget; off until switched on."""
+    limit = bench.weekly.max_new_tokens
+    within = f", until they may write {limit:,} tokens: others wait for the next time" if limit else ""
 
     @dg.schedule(
         job=job,
-        cron_schedule="0 5 * * 1",
+        cron_schedule=bench.weekly.cron,
         name=f"{_slug(bench)}_weekly",
         execution_timezone="UTC",
-        description=f"Mondays at 5: one run for each possible cell of bench {bench.name}, controls first. "
-        "What is up to date is skipped",
+        description=f"At {bench.weekly.cron} (UTC): one run for each possible cell of bench {bench.name} that is not "
+        f"up to date, controls first{within}",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         when = context.scheduled_execution_time.date().isoformat()
-        return [dg.RunRequest(run_key=f"{when}:{c.key}", partition_key=c.key) for c in valid_cells(bench)]
+        due, waiting = due_cells(bench, storage_root())
+        if waiting:
+            context.log.info(
+                "%d cells wait for the next time, their tokens are beyond the budget of %s: %s",
+                len(waiting), f"{limit:,}", ", ".join(c.key for c in waiting),
+            )  # fmt: skip
+        if not due:
+            return dg.SkipReason(
+                f"beyond the budget of {limit:,} tokens: {', '.join(c.key for c in waiting)}"
+                if waiting
+                else "every cell is up to date"
+            )
+        return [dg.RunRequest(run_key=f"{when}:{c.key}", partition_key=c.key) for c in due]
 
     return schedule
+
+
+def due_cells(bench: BenchSpec, root: str) -> tuple[list[Cell], list[Cell]]:
+    """Valid cells that are not up to date: those within the bench's budget, and those that wait.
+
+    A cell counts with the tokens that it stands on; one that was never run, with the most that its probes may take. The
+    first that does not fit ends the list: a small cell does not overtake a control that others are held against.
+    """
+    from steer_assets.assets import nodes_of
+
+    nodes, limit, spent = nodes_of(bench), bench.weekly.max_new_tokens, 0
+    most = sum(p.n_texts * p.n_goals_per_text for p in bench.probes) * bench.decoding.max_new_tokens
+    due: list[Cell] = []
+    waiting: list[Cell] = []
+    for cell in valid_cells(bench):
+        status = status_of(cell, nodes, root)
+        if status.state is State.CURRENT:
+            continue
+        spent += status.tokens or most
+        (waiting if waiting or (limit is not None and spent > limit) else due).append(cell)
+    return due, waiting
 
 
 def missing_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:

@@ -157,7 +157,9 @@ def build_asset(node: Node, bench: BenchSpec, nodes: Nodes) -> dg.AssetsDefiniti
         "output_required": False,
         "config_schema": WITH_CONTROLS if node.controls else None,
         # what calls a model costs money and time: that is asked for, or scheduled
-        "automation_condition": None if node.calls_model else follows(all_cells=node.group == BOARD),
+        "automation_condition": None
+        if node.calls_model
+        else follows(all_cells=node.group == BOARD, besides=[] if node.group == SHARED else _shared(nodes, bench)),
         "tags": gpu_tags() if node.calls_model else None,
         # what calls the model goes first, so that the device is let go before scores and pages
         "op_tags": {**gpu_tags(), "dagster/priority": str(nodes.priority(node))} if node.calls_model else None,
@@ -169,6 +171,10 @@ def build_asset(node: Node, bench: BenchSpec, nodes: Nodes) -> dg.AssetsDefiniti
         yield from _materialize(node, bench, nodes, context, with_controls=config.get("with_controls", False))
 
     return asset
+
+
+def _shared(nodes: Nodes, bench: BenchSpec) -> list[dg.AssetKey]:
+    return [dg.AssetKey([bench.name, n.name]) for n in nodes.all if n.group == SHARED]
 
 
 def _slug(name: str) -> str:
