@@ -118,7 +118,9 @@ def snapshot(folder: Path, size: int) -> dict[str, float]:
     began = time.perf_counter()
     again = read_table(url, GoalValues)
     found["read, verify, check"] = time.perf_counter() - began
-    assert again["value"].sum() == total
+    # the same numbers in other chunks add up to another last digit
+    assert again.height == size // 4 * 4
+    assert abs(again["value"].sum() / total - 1) < 1e-12
     assert footer.content
     return found
 

@@ -76,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         added = command(name, run, said)
         added.add_argument("methods", nargs="+", metavar="METHOD", help="methods, or `all`")
         added.add_argument("--models", nargs="+", default=["all"], metavar="MODEL", help="models (default: all)")
+        if name == "run":
+            added.add_argument("--ray", metavar="HOST:PORT", help="spread them over this head's Ray cluster, or `auto`")
+            added.add_argument(
+                "--per-worker",
+                default="GPU=1",
+                metavar="RESOURCES",
+                help="what a worker takes there (default: %(default)s)",
+            )
     added = command("compare", results.compare, "compare two cells, paired by request")
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("other", help="method, or method|model")

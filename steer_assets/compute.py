@@ -7,16 +7,18 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from schemas.specs import ModelSpec
 from steer_assets.devices import DEVICES, device_lease, device_of
+from steer_assets.on_ray.preflight import parse_wants
 from steer_core.generation.backend import Backend
 from steer_core.generation.engines import is_remote, load_engine
 from steer_core.tables.errors import ConfigError
 
-__all__ = ["backend_for", "device_lease", "device_of", "gpu_executor", "gpu_tags", "let_go"]
+__all__ = ["backend_for", "device_lease", "device_of", "gpu_executor", "gpu_marks", "gpu_tags", "let_go"]
 
 
 def gpu_tags() -> dict[str, str]:
@@ -24,17 +26,34 @@ def gpu_tags() -> dict[str, str]:
     return {"steerworks/compute": "gpu"}
 
 
+def gpu_marks() -> dict[str, Any]:
+    """The same for executors, as op tags: each reads its own."""
+    wants = parse_wants(os.environ.get("STEERWORKS_RAY_WORKER", "GPU=1"))
+    own = {name: amount for name, amount in wants.items() if name not in ("CPU", "GPU")}
+    asked = {"num_cpus": wants.get("CPU", 0), "num_gpus": wants.get("GPU", 0)} | ({"resources": own} if own else {})
+    container = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    return gpu_tags() | {
+        "dagster-ray/config": asked,
+        "dagster-k8s/config": {"container_config": container},
+    }
+
+
 def gpu_executor() -> dg.ExecutorDefinition:
     """Executor of the gpu location, by `STEERWORKS_GPU_EXECUTOR`.
 
     `local` runs a whole cell in the run's own process: weights are loaded once, and memory is given back when it ends.
+    `ray` makes each step a job of the cluster at `RAY_ADDRESS`.
 
     Raises:
         ConfigError: another name.
     """
     name = os.environ.get("STEERWORKS_GPU_EXECUTOR", "local")
+    if name == "ray":
+        from steer_assets.on_ray.executor import ray_executor
+
+        return ray_executor()
     if name != "local":
-        raise ConfigError(f"STEERWORKS_GPU_EXECUTOR={name!r}: expected `local`")
+        raise ConfigError(f"STEERWORKS_GPU_EXECUTOR={name!r}: expected `local` or `ray`")
     return dg.in_process_executor
 
 
@@ -119,8 +138,19 @@ def beside_training(model: ModelSpec) -> Iterator[Backend]:
             drop_weights()
 
 
+#: Set in a process that has its device for itself, and runs one cell after the other.
+_holding_on: list[bool] = []
+
+
+def hold_on() -> None:
+    """Keep weights and device beyond the cell from now on: the next one may be of the same model."""
+    _holding_on.append(True)
+
+
 def let_go() -> None:
     """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
+    if _holding_on:
+        return
     drop_weights()
     DEVICES.let_go()
 

@@ -13,7 +13,7 @@ import dagster as dg
 from schemas.digest import digest_json
 from schemas.specs import BenchSpec
 from steer_assets.automation import follows
-from steer_assets.compute import gpu_tags, let_go
+from steer_assets.compute import gpu_marks, gpu_tags, let_go
 from steer_assets.contracts import table_schema
 from steer_assets.devices import DEVICES
 from steer_assets.partitions import Cell, cell_partitions, read_key
@@ -162,7 +162,7 @@ def build_asset(node: Node, bench: BenchSpec, nodes: Nodes) -> dg.AssetsDefiniti
         else follows(all_cells=node.group == BOARD, besides=[] if node.group == SHARED else _shared(nodes, bench)),
         "tags": gpu_tags() if node.calls_model else None,
         # what calls the model goes first, so that the device is let go before scores and pages
-        "op_tags": {**gpu_tags(), "dagster/priority": str(nodes.priority(node))} if node.calls_model else None,
+        "op_tags": {**gpu_marks(), "dagster/priority": str(nodes.priority(node))} if node.calls_model else None,
     }
 
     @dg.asset(**settings)

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -49,10 +50,9 @@ def run_cells(
         StoppedError: Ctrl-C.
     """
     check_bench(bench, cells, reach=True)
-    from steer_assets.assets import nodes_of
     from steer_assets.nodes import BOARD, CELLS, SHARED
 
-    groups = {g: [n.name for n in nodes_of(bench).all if n.group == g] for g in (SHARED, CELLS, BOARD)}
+    groups = groups_of(bench)
     start = time.monotonic()
     runner = Runner(bench.name)
     steps = 2 + len(cells)
@@ -66,12 +66,27 @@ def run_cells(
             # one red cell does not keep the others from being measured
             with around_cells():
                 ok = not runner.run(f"[{n}/{steps}] {cell.key}", groups[CELLS], cell) and ok
+    return 0 if close(bench, cells, runner, groups[BOARD], f"[{steps}/{steps}] leaderboard", ok, start) else 1
+
+
+def groups_of(bench: BenchSpec) -> dict[str, list[str]]:
+    """Names of the nodes of each group."""
+    from steer_assets.assets import nodes_of
+    from steer_assets.nodes import BOARD, CELLS, SHARED
+
+    return {g: [n.name for n in nodes_of(bench).all if n.group == g] for g in (SHARED, CELLS, BOARD)}
+
+
+def close(
+    bench: BenchSpec, cells: Sequence[Cell], runner: Runner, board: list[str], title: str, ok: bool, start: float
+) -> bool:
+    """After the cells: the leaderboard, and where the pages lie; whether all came out."""
     if table_exists(table_url(storage_root(), bench.name, "requests", None)):
-        ok = not runner.run(f"[{steps}/{steps}] leaderboard", groups[BOARD], None) and ok
+        ok = not runner.run(title, board, None) and ok
     if ok:
         print(f"\nDone in {time.monotonic() - start:.0f} s.")
     _list_pages(bench.name, cells)
-    return 0 if ok else 1
+    return ok
 
 
 def page_of(bench: str, cell: Cell | None) -> str:
@@ -84,6 +99,25 @@ def _list_pages(bench: str, cells: Sequence[Cell]) -> None:
     pages = {c.key: page_of(bench, c) for c in cells} | {"leaderboard": page_of(bench, None)}
     there = {k: page for k, page in pages.items() if table_exists(page)}
     print("\n".join(["", "Reports:", *(f"  {k:32} {page}" for k, page in there.items())]) if there else "", flush=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        failed: nodes that failed.
+        written: tables.
+        unchanged: tables.
+        seconds: the run's.
+        messages: of the failures, a line each.
+    """
+
+    failed: frozenset[str]
+    written: int
+    unchanged: int
+    seconds: float
+    messages: tuple[str, ...]
 
 
 class Runner:
@@ -100,9 +134,23 @@ class Runner:
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
 
     def run(self, title: str, names: list[str], cell: Cell | None) -> set[str]:
-        """Materialize nodes; returns the names of those that failed."""
+        """Materialize nodes and print what came of it; returns the names of those that failed."""
+        with Bar(title) as bar, listening(bar):
+            found = self.execute(names, cell)
+        counts = f"{found.written} tables written, {found.unchanged} unchanged ({found.seconds:.1f} s)"
+        bar.ends(f"FAILED after {found.seconds:.1f} s; {counts}" if found.failed else counts)
+        for line in found.messages:
+            print(f"  {line}", flush=True)
+        return set(found.failed)
+
+    def execute(self, names: list[str], cell: Cell | None) -> Outcome:
+        """Materialize nodes.
+
+        Raises:
+            StoppedError: Ctrl-C.
+        """
         start = time.monotonic()
-        with Bar(title) as bar, listening(bar), interrupts.counting():
+        with interrupts.counting():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[dg.AssetKey([self.bench, name]) for name in names],
@@ -111,7 +159,6 @@ class Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             stopped = interrupts.pressed()
-        seconds = time.monotonic() - start
         failures = [e for e in result.all_events if e.is_step_failure]
         if stopped or any(_interrupted(e) for e in failures) or (not result.success and not failures):
             raise StoppedError
@@ -120,12 +167,18 @@ class Runner:
             for e in result.get_asset_materialization_events()
             for r in e.materialization.metadata["tables"].records
         ]
-        counts = f"{records.count('written')} tables written, {records.count('unchanged')} unchanged ({seconds:.1f} s)"
-        bar.ends(f"FAILED after {seconds:.1f} s; {counts}" if failures else counts)
+        messages = []
         for event in failures:
             said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
-            print(f"  {event.step_key}: {said.description if said and said.description else error}", flush=True)
-        return {str(e.step_key).removeprefix(f"{self.bench.replace('-', '_').replace('.', '_')}__") for e in failures}
+            messages.append(f"{event.step_key}: {said.description if said and said.description else error}")
+        prefix = f"{self.bench.replace('-', '_').replace('.', '_')}__"
+        return Outcome(
+            frozenset(str(e.step_key).removeprefix(prefix) for e in failures),
+            records.count("written"),
+            records.count("unchanged"),
+            time.monotonic() - start,
+            tuple(messages),
+        )
 
 
 def _instance() -> dg.DagsterInstance:

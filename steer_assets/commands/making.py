@@ -53,7 +53,13 @@ def run_(bench: BenchSpec, options: argparse.Namespace) -> int:
     """Bring cells up to date."""
     from steer_assets.running import run_cells
 
-    return run_cells(bench, chosen_cells(bench, options.methods, options.models))
+    cells = chosen_cells(bench, options.methods, options.models)
+    if options.ray:
+        from steer_assets.on_ray.driver import run_on_ray
+        from steer_assets.on_ray.preflight import parse_wants
+
+        return run_on_ray(bench, cells, options.ray, parse_wants(options.per_worker))
+    return run_cells(bench, cells)
 
 
 def rebuild(bench: BenchSpec, options: argparse.Namespace) -> int:

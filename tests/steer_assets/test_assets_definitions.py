@@ -154,7 +154,7 @@ def test_column_schemas_carry_the_contract():
 
 def test_an_unknown_executor_is_named(monkeypatch):
     monkeypatch.setenv("STEERWORKS_GPU_EXECUTOR", "cluster")
-    with pytest.raises(ConfigError, match="'cluster': expected `local`"):
+    with pytest.raises(ConfigError, match="'cluster': expected `local` or `ray`"):
         compute.gpu_executor()
 
 
