@@ -19,6 +19,7 @@ steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks parity                      published numbers beside ours, and what the others would need
 steerworks merge OTHER                 take what another storage root has; conflicts are named
+steerworks prune                       what nothing refers to any more; with --delete it goes
 steerworks clean                       merge journals, drop what killed writers left behind
 """
 
@@ -31,7 +32,7 @@ from pathlib import Path
 
 from schemas.parity import FAMILIES
 from schemas.specs import BenchSpec
-from steer_assets.commands import making, merging, pages, results, searched
+from steer_assets.commands import making, merging, pages, pruning, results, searched
 from steer_assets.demo import guarded
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
@@ -157,13 +158,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("root", help="the other storage root: a folder, or a URL")
     added.add_argument("--dry-run", action="store_true", help="only say what would be taken")
+    added = command("prune", pruning.prune, "say what nothing in the storage root refers to any more, or remove it")
+    added.add_argument("--delete", action="store_true", help="remove it")
+    added.add_argument("--older-than", type=int, default=7, metavar="DAYS", help="leave what is younger (default: 7)")
+    added.add_argument("--unconfigured", action="store_true", help="also benches and cells of other configurations")
+    added.add_argument("--caches", action="store_true", help="also measured goal values, which can be measured again")
     command("clean", making.clean, "merge small files of the journals and drop what killed writers left behind")
     return parser
 
 
 def _bench_of(options: argparse.Namespace) -> BenchSpec | None:
     """The bench of a command; published numbers, and what lies in a storage root, are of none."""
-    return None if options.command in (results.parity, merging.merge) else _bench(options.bench)
+    return None if options.command in (results.parity, merging.merge, pruning.prune) else _bench(options.bench)
 
 
 def _bench(name: str | None) -> BenchSpec:

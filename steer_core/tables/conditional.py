@@ -6,7 +6,6 @@ On the local disk a hard link takes no other file's place. On an object store th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -15,7 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from steer_core.tables.files import filesystem, is_local, is_object_store, is_s3, read_bytes, write_bytes, write_file
+from steer_core.tables.files import (
+    filesystem,
+    is_local,
+    is_object_store,
+    is_s3,
+    read_bytes,
+    refused,
+    write_bytes,
+    write_file,
+)
 
 
 def create(url: str, data: bytes) -> bool:
@@ -34,7 +42,7 @@ def create(url: str, data: bytes) -> bool:
     try:
         fs.pipe_file(path, data, mode="create")
     except OSError as error:
-        if not (isinstance(error, FileExistsError) or _refused(error)):
+        if not refused(error):
             raise
         return _stands(fs, path, data)
     return True
@@ -79,7 +87,7 @@ def put(url: str, write: Callable[[IO[bytes]], object], seen: str) -> bool:
         # in one request: of a file in pieces only the last would bear the condition
         fs.pipe_file(path, data, chunksize=max(len(data), 1), IfMatch=seen)
     except OSError as error:
-        if not _refused(error):
+        if not refused(error):
             raise
         return _stands(fs, path, data)
     return True
@@ -116,10 +124,3 @@ def _stands(fs: Any, path: str, data: bytes) -> bool:
         return hashlib.sha256(read_bytes(fs, path)).digest() == hashlib.sha256(data).digest()
     except FileNotFoundError:
         return False
-
-
-def _refused(error: OSError) -> bool:
-    """A condition that did not hold (412), or that another write of this moment would break (409)."""
-    response = getattr(error.__cause__, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in (409, 412) or (error.errno == errno.EINVAL and "pre-condition" in str(error).lower())

@@ -89,8 +89,7 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
         url: where the file ends up.
         write: called with a binary file to write to.
         sweep: remove what killed writers of this file left; a look at the whole folder, so left out in large ones.
-        replace: False: a file that stands there stays, whoever wrote it, and whenever; on an object store one that came
-            between the look and the request is replaced.
+        replace: False: a file that stands there stays, whoever wrote it, and whenever.
 
     Raises:
         TableError: the disk is full or not writable; the old file, if any, is untouched.
@@ -103,7 +102,14 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
         write(whole)
         if not is_object_store(fs):
             fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        fs.pipe_file(path, whole.getvalue())
+        if replace:
+            fs.pipe_file(path, whole.getvalue())
+            return
+        try:
+            fs.pipe_file(path, whole.getvalue(), mode="create")
+        except OSError as error:
+            if not refused(error):
+                raise
         return
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
@@ -168,6 +174,14 @@ def open_file(url: str) -> Iterator[IO[bytes]]:
     fs, path = filesystem(url)
     with fs.open(path, "rb") as file:
         yield file
+
+
+def refused(error: OSError) -> bool:
+    """A condition of a write that did not hold (412), or that another write of this moment would break (409)."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    named = error.errno == errno.EINVAL and "pre-condition" in str(error).lower()
+    return isinstance(error, FileExistsError) or status in (409, 412) or named
 
 
 class _Counted:

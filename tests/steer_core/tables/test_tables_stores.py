@@ -1,6 +1,7 @@
 """Tables, journals and agreement between writers, on the local disk and on an object store, slow and unreliable too."""
 
 import contextlib
+import datetime
 import multiprocessing
 import os
 import threading
@@ -15,6 +16,7 @@ from schemas import Responses
 from steer_core.tables import Journal, conditional, files, leases
 from steer_core.tables.errors import OvertakenError
 from steer_core.tables.footer import Footer
+from steer_core.tables.garbage import Known, find_garbage, remove
 from steer_core.tables.leases import lease, try_lease
 from steer_core.tables.snapshot import publish_table, read_footer, read_table
 from tests.object_store import BUCKET, serving
@@ -262,3 +264,17 @@ def test_what_things_cost_in_requests(on):
 def count_nothing(url):
     with lease(url, "somebody") as held:
         held.check()
+
+
+def test_garbage_is_found_and_removed_on_a_store(on):
+    root, _ = on("s3")
+    for bench in ("small", "gone"):
+        publish_table(responses(0, 2), Responses, f"{root}/{bench}/responses/part.parquet", Footer("responses", 2))
+    known = {"small": Known(frozenset({"responses"}), frozenset())}
+    now = datetime.datetime.now(datetime.UTC)
+    assert find_garbage(root, known, before=now - datetime.timedelta(hours=1)) == []
+    (found,) = find_garbage(root, known, before=now + datetime.timedelta(hours=1))
+    assert (found.kind, found.path, found.files) == ("bench", "gone", ("gone/responses/part.parquet",))
+    assert remove(root, [found]) == found.size > 0
+    assert find_garbage(root, known, before=now + datetime.timedelta(hours=1)) == []
+    assert same_rows(read_table(f"{root}/small/responses/part.parquet", Responses), responses(0, 2))
