@@ -6,6 +6,7 @@ import datetime
 
 import dagster as dg
 
+from steer_assets.alerts import alert_sensors
 from steer_assets.assets import nodes_of
 from steer_assets.automation import follow_sensor
 from steer_assets.jobs import cell_job, missing_cells, weekly_cells
@@ -28,9 +29,12 @@ def build_definitions(
         executor: how it runs them.
         location: its name, for the automation sensor.
         cells: run the cells: with them come the jobs, the schedule and the sensor that launch cells.
-        shared: run what all cells share, the leaderboard, and parity with published numbers.
+        shared: run what all cells share, the leaderboard, and parity with published numbers; with them come alerts.
     """
     jobs, schedules, sensors = [], [], [follow_sensor(location)]
+    if shared:
+        # one location looks at the runs of all
+        sensors += alert_sensors(location)
     assets = [parity_asset()] if shared else []
     for bench in registry().benches.values():
         nodes = nodes_of(bench)

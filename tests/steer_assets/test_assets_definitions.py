@@ -102,6 +102,7 @@ def test_jobs_schedules_sensors_and_assets_say_what_they_are_for():
     everything = [*definitions.defs.jobs, *definitions.defs.schedules, *definitions.defs.sensors]
     assert {d.name for d in everything} == {
         "tales_cell", "tales_cell_with_controls", "tales_weekly", "tales_missing_cells", "follow_changes_everything",
+        "alert_red_checks_everything", "alert_failures_everything",
     }  # fmt: skip
     assert all(d.description for d in everything)
 
