@@ -47,6 +47,7 @@ from schemas.profiles import (
 )
 from schemas.reports import Reports
 from schemas.responses import Artifacts, Attempts, Outcomes, PartTensors, Responses
+from schemas.run_figures import RunFigures
 from schemas.search import SearchResults, Trials
 from schemas.sweeps import ArmAnswers, ArmScores, ArmSummary, JudgeCalibration, Judgements, SweepArms, SweepFindings
 from schemas.validation import (
@@ -121,6 +122,7 @@ __all__ = [
     "Requests",
     "Responses",
     "Rulings",
+    "RunFigures",
     "RunPlans",
     "ScoredTexts",
     "SearchResults",

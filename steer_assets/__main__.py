@@ -13,6 +13,7 @@ steerworks export-vector pushed --to FOLDER   its vectors, with a card, as a fil
 steerworks traits cheerful             what a behavior from a sentence is made of
 steerworks setting vector              settings that a search told; with a name, one of them as a method
 steerworks judges                      what the judges' verdicts are worth
+steerworks figures                     what each step of the last run took
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
 steerworks engines plain served        whether engines give the same answers
@@ -138,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("name", nargs="?", help="setting, as the list has it: BEHAVIOR:NUMBER")
     added.add_argument("--method", help="what the method is to be called")
     command("judges", results.judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
+    added = command("figures", results.figures, "what the steps of a run took: seconds, rows and tokens a second")
+    added.add_argument("--run", help="run, by the first characters of its id (default: the last)")
+    added.add_argument("--prometheus", type=Path, metavar="FILE", help="write the sums over all runs for Prometheus")
     added = command("stills", pages.stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")
     added.add_argument("--out", type=Path, required=True, help="folder to write to")

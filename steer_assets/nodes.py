@@ -16,6 +16,7 @@ from steer_assets.automation import follows
 from steer_assets.compute import gpu_marks, gpu_tags, let_go
 from steer_assets.contracts import table_schema
 from steer_assets.devices import DEVICES
+from steer_assets.figures import of_run
 from steer_assets.partitions import Cell, cell_partitions, read_key
 from steer_assets.pipes import within
 from steer_assets.progress import drawing, says
@@ -229,7 +230,7 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
         if node.controls and cell is not None:
             said |= _controls(nodes, work, context, with_controls)
         DEVICES.keep = node.calls_model
-        with drawing(_curve(context)), within(context):
+        with drawing(_curve(context)), within(context), of_run(context.run.run_id):
             facts, checks, found = _run_tables(node, work, nodes)
     except BrokenContractError as error:
         let_go()
@@ -286,6 +287,8 @@ def _run_tables(node: Node, work: Work, nodes: Nodes) -> tuple[list[Fact], list[
     for spec in node.tables:
         done = run_step(spec, work, nodes)
         facts += done.facts
+        if done.figures:
+            found[f"{spec.name}: took"] = ", ".join(f"{name} {value:g}" for name, value in done.figures.items())
         told = spec.metadata(work, done.frames) if spec.metadata and done.frames else {}
         found |= {f"{spec.name}: {k}" if k in found else k: v for k, v in told.items()}
         checks += [_judged(s, work, done) for s in spec.science]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
 
 from schemas.contract import Contract
 from schemas.digest import digest_json
-from steer_assets import progress
+from steer_assets import figures, progress
 from steer_assets.compute import drop_weights
 from steer_assets.devices import DEVICES
 from steer_assets.io import Part, Snapshot, footer_of, read_published, table_url
 from steer_assets.partitions import Cell, all_cells, held_against
 from steer_assets.settings import registry
 from steer_assets.tables import TableSpec, Work
+from steer_core.generation.meter import metering
 from steer_core.tables.conditional import stamp
 from steer_core.tables.errors import ContractError, SteerworksError, TableError
 from steer_core.tables.footer import Footer
@@ -59,10 +61,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Done:
-    """A step that was run or skipped: facts of its tables, and their rows."""
+    """A step that was run or skipped: facts of its tables, their rows, and what it took where it was run."""
 
     facts: tuple[Fact, ...]
     frames: Mapping[str, pl.DataFrame]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class BrokenContractError(SteerworksError):
@@ -94,15 +97,22 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
                 # who was faster has done it
                 return _unchanged(frames, urls)
             stamps = {name: stamp(url) for name, url in urls.items()}
+            began = time.time()
             progress.begins(spec.name)
             frames_in = {
                 a: placed(s.frame(cells=a in spec.fan_in, narrow=spec.narrow.get(a, _whole)), s.contract, work)
                 for a, s in inputs.items()
             }
-            made = spec.body(work, **frames_in)
+            with metering() as meter:
+                made = spec.body(work, **frames_in)
             frames = dict(zip(spec.outputs, made if isinstance(made, tuple) else (made,), strict=True))
             held.check()
-            return Done(tuple(_publish(spec, frames, footers, urls, stamps)), frames)
+            facts = tuple(_publish(spec, frames, footers, urls, stamps))
+            rows = sum(f.rows for f in facts)
+            found = figures.note(
+                work.bench, work.root, spec.name, cell or "", began=began, waited=held.waited, rows=rows, meter=meter
+            )
+            return Done(facts, frames, found)
     except BrokenContractError:
         raise
     except SteerworksError as error:

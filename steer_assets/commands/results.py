@@ -171,3 +171,16 @@ def parity(bench: BenchSpec | None, options: argparse.Namespace) -> int:
         print(f"{claim}: not run, {why}")
     print("\nFigures: " + ", ".join(f"{n} {status}" for status, n in counts(rows).items()))
     return int(failed(rows))
+
+
+def figures(bench: BenchSpec, options: argparse.Namespace) -> None:
+    """What the steps of a run took, or all of them as a file for Prometheus."""
+    from steer_assets.figures import figures_of, listing, write_prometheus
+
+    rows = figures_of(bench, storage_root()).read()
+    if options.prometheus:
+        write_prometheus(rows, bench.name, options.prometheus)
+    elif rows.height:
+        print_table(listing(rows, options.run))
+    else:
+        print(f"No step of bench {bench.name} has run yet.")

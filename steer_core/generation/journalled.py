@@ -11,6 +11,7 @@ import polars as pl
 from schemas.digest import digest_text
 from schemas.responses import Responses
 from steer_core.generation.backend import Call, Generation
+from steer_core.generation.meter import counted, timed
 from steer_core.generation.run import Run
 from steer_core.tables.errors import SteerworksError
 
@@ -128,8 +129,9 @@ def stream_calls(
     if isinstance(calls, Sequence):
         taken.update(enumerate(c for c in calls if c is not None))
     try:
-        for finished in backend.generate(source, batch_size):
+        for finished in timed(backend.generate(source, batch_size)):
             call = taken.pop(finished.index)
+            counted(finished.generation.prompt_tokens, finished.generation.completion_tokens)
             row = _row(call, finished.generation, execution)
             waiting.append(row)
             if len(waiting) >= batch_size or clock() - since >= FLUSH_SECONDS:
