@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -22,23 +23,24 @@ MEMORY = str(100_000_000)
 
 
 def free_port():
-    # Ray gives its workers ports from 10002 on
+    """A port that Ray gives to no worker (from 10002 on), and the system to no connection that it opens (from 32768 on)."""
     while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            if s.getsockname()[1] > 20_000:
-                return s.getsockname()[1]
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Node:
     """One `ray start` and all that it has started."""
 
-    def __init__(self, folder, name, arguments, environment):
+    def __init__(self, folder, name, arguments, environment, temporary):
         self.folder = Path(folder) / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder / "ray.log"
+        temporary.mkdir(exist_ok=True)
         env = {
-            **os.environ, **HEALTH, **environment, "TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1",
+            **os.environ, **HEALTH, **environment, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }  # fmt: skip
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block", *arguments]
@@ -48,10 +50,11 @@ class Node:
                  "--max-worker-port", "0", "--node-ip-address", "127.0.0.1"],
                 stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + 90
+        end = time.monotonic() + 60
         while "Ray runtime started" not in self.log.read_text():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, self.log.read_text()
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise AssertionError(self.log.read_text())
             time.sleep(0.1)
 
     def kill(self):
@@ -76,8 +79,9 @@ class Cluster:
             {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self.folder / "gcs")} if keep else {}
         )
         self.nodes = {}
-        # a socket's path is short, and a test's folder is not
+        # a socket's path has at most 107 characters, and a test's folder takes most of them
         self.temporary = Path("/tmp") / f"ray-{self.port}"
+        self.temporary.mkdir()
         self.start_head()
 
     @property
@@ -85,13 +89,13 @@ class Cluster:
         return f"127.0.0.1:{self.port}"
 
     def start_head(self):
-        (self.temporary / "ray_current_cluster").unlink(missing_ok=True)
+        (self.temporary / "head" / "ray_current_cluster").unlink(missing_ok=True)
         self.head = Node(
             self.folder, "head",
             ["--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard),
              "--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port()),
-             "--num-cpus", "0", "--temp-dir", str(self.temporary)],
-            self.environment,
+             "--num-cpus", "0", "--temp-dir", str(self.temporary / "head")],
+            self.environment, self.temporary / "of-head",
         )  # fmt: skip
 
     def add(self, name, resources='{"place": 1}'):
@@ -100,7 +104,7 @@ class Cluster:
             self.folder, name,
             ["--address", self.address, "--dashboard-agent-listen-port", str(free_port()), "--num-cpus", "1",
              "--resources", resources],
-            self.environment,
+            self.environment, self.temporary / f"of-{name}",
         )  # fmt: skip
         return self.nodes[name]
 
@@ -114,11 +118,20 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder, names=("one", "other"), keep=True):
-    """A cluster with these nodes, which leaves nothing behind."""
-    made = Cluster(folder, keep)
+    """A cluster with these nodes, which leaves nothing behind. Starting one on a busy machine is tried again."""
+    made = None
+    for attempt in range(3):
+        try:
+            made = Cluster(Path(folder) / f"attempt-{attempt}", keep)
+            for name in names:
+                made.add(name)
+            break
+        except AssertionError:
+            if made is not None:
+                made.stop()
+            if attempt == 2:
+                raise
     try:
-        for name in names:
-            made.add(name)
         yield made
     finally:
         made.stop()
