@@ -93,6 +93,10 @@ def run_step(spec: TableSpec, work: Work, catalog: Catalog) -> Done:
         if frames is not None:
             return _unchanged(frames, urls)
         with _lease(spec, work) as held:
+            if held.waited:
+                # while it waited others may have made the inputs again, too
+                inputs = {a: snapshot(a, spec, work, catalog) for a in spec.reads(work.bench)}
+                footers = _footers(spec, work, inputs)
             if not _anew and (frames := _published(spec, work, footers, urls)) is not None:
                 # who was faster has done it
                 return _unchanged(frames, urls)
