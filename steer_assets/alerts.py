@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from steer_core.reports.numbers import plural
 
 #: Seconds that a webhook may take.
 PATIENCE = 10.0
+#: Times that it is told, and seconds in between: within the minute that a tick may take.
+ATTEMPTS, PAUSE = 3, 5.0
 #: Failures that are written out; of more, how many there are.
 SHOWN = 10
 _MAIL = ("STEERWORKS_MAIL_FROM", "STEERWORKS_MAIL_PASSWORD", "STEERWORKS_MAIL_TO")
@@ -99,9 +102,16 @@ def _tell(context: dg.RunStatusSensorContext, came: str, lines: Sequence[str]) -
     request = urllib.request.Request(
         address, json.dumps(message).encode(), {"Content-Type": "application/json"}, method="POST"
     )
-    # what goes wrong here is a failed tick, which Dagster shows and tries again
-    with urllib.request.urlopen(request, timeout=PATIENCE):
-        return None
+    # a tick that fails is shown, and not repeated: Dagster goes on to the next run
+    for attempt in range(ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE):
+                return None
+        except OSError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(PAUSE)
+    return None
 
 
 def _mail(location: str) -> list[dg.SensorDefinition]:

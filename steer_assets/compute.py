@@ -138,20 +138,22 @@ def beside_training(model: ModelSpec) -> Iterator[Backend]:
             drop_weights()
 
 
-#: Set in a process that has its device for itself, and runs one cell after the other.
+#: Set in a process that runs one cell after the other.
 _holding_on: list[bool] = []
 
 
 def hold_on() -> None:
-    """Keep weights and device beyond the cell from now on: the next one may be of the same model."""
+    """Keep weights beyond the cell from now on: the next one may be of the same model. The device is freed as ever."""
     _holding_on.append(True)
 
 
 def let_go() -> None:
-    """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty."""
-    if _holding_on:
-        return
-    drop_weights()
+    """Drop the loaded weights, then free the device: whoever waits for it finds its memory empty.
+
+    A process that holds on to its weights was given its share of the device by who started it.
+    """
+    if not _holding_on:
+        drop_weights()
     DEVICES.let_go()
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from schemas import RunFigures
 from schemas.specs import BenchSpec
 from steer_core.generation.meter import Meter
-from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.tables.errors import ConfigError
 from steer_core.tables.files import join
 from steer_core.tables.journal import Journal
 
@@ -62,7 +62,8 @@ def note(
         journal = figures_of(bench, root)
         journal.append(pl.DataFrame([row], schema=RunFigures.empty().schema))
         journal.compact()
-    except SteerworksError as error:
+    except Exception as error:
+        # whatever it is: the tables stand
         logging.getLogger(__name__).warning("the figures of %s could not be kept: %s", step, error)
     return rates(row)
 

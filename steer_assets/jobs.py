@@ -60,11 +60,7 @@ def weekly_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.S
                 len(waiting), f"{limit:,}", ", ".join(c.key for c in waiting),
             )  # fmt: skip
         if not due:
-            return dg.SkipReason(
-                f"beyond the budget of {limit:,} tokens: {', '.join(c.key for c in waiting)}"
-                if waiting
-                else "every cell is up to date"
-            )
+            return dg.SkipReason("every cell is up to date")
         return [dg.RunRequest(run_key=f"{when}:{c.key}", partition_key=c.key) for c in due]
 
     return schedule
@@ -73,8 +69,9 @@ def weekly_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.S
 def due_cells(bench: BenchSpec, root: str) -> tuple[list[Cell], list[Cell]]:
     """Valid cells that are not up to date: those within the bench's budget, and those that wait.
 
-    A cell counts with the tokens that it stands on; one that was never run, with the most that its probes may take. The
-    first that does not fit ends the list: a small cell does not overtake a control that others are held against.
+    A cell counts with the tokens that it stands on; one that was never run, with those of one answer of full length to
+    each request. The first that does not fit ends the list: a small cell does not overtake a control that others are
+    held against. The first of all is never left waiting, or it would wait for ever.
     """
     from steer_assets.assets import nodes_of
 
@@ -87,7 +84,7 @@ def due_cells(bench: BenchSpec, root: str) -> tuple[list[Cell], list[Cell]]:
         if status.state is State.CURRENT:
             continue
         spent += status.tokens or most
-        (waiting if waiting or (limit is not None and spent > limit) else due).append(cell)
+        (waiting if waiting or (due and limit is not None and spent > limit) else due).append(cell)
     return due, waiting
 
 

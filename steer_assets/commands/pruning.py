@@ -24,7 +24,7 @@ def prune(bench: None, options: argparse.Namespace) -> int:
     if others:
         _tell(others, "Not of this configuration, and kept without --unconfigured")
     if options.delete:
-        print(f"Freed {_size(remove(root, ours))}.")
+        print(f"Freed {_size(remove(root, ours, before))}.")
     elif ours:
         print(f"{_size(sum(g.size for g in ours))} in all. Nothing was removed: add --delete to do it.")
     else:

@@ -74,7 +74,11 @@ def run_on_ray(bench: BenchSpec, cells: Sequence[Cell], address: str, wants: Map
     if process.exitcode == CELL_FAILED:
         return 1
     if process.exitcode not in (0, 2, 130):
-        print("Ray's head was lost. What was written so far is kept: run it again to go on.", file=sys.stderr)
+        print(
+            f"The process that drove the cluster ended with {process.exitcode}: Ray ends it where its head is lost. "
+            "What was written so far is kept: run it again to go on.",
+            file=sys.stderr,
+        )
         return 1
     return process.exitcode
 
@@ -102,6 +106,8 @@ class Crew:
         busy: what a worker does -> worker, cell (None: it starts), since when.
         spent: seconds by what they went into.
         most: how many there were at once.
+        failed_starts: workers in a row that ended before they were ready.
+        without_place: since when no live node has place for one.
     """
 
     bench: str
@@ -111,6 +117,8 @@ class Crew:
     busy: dict[Any, tuple[Any, Cell | None, float]] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
     most: int = 0
+    failed_starts: int = 0
+    without_place: float | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -156,6 +164,8 @@ class Crew:
 
         if not self._attached():
             return self._attach_again()
+        if not self.busy:
+            time.sleep(LOOK_EVERY)
         done, _ = ray.wait(list(self.busy), num_returns=1, timeout=LOOK_EVERY) if self.busy else ([], [])
         came = []
         for ref in done:
@@ -163,26 +173,59 @@ class Crew:
             self.spent["cells" if cell else "workers starting"] += time.monotonic() - since
             try:
                 found = ray.get(ref)
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayTaskError as error:
+                # the worker is well, and says what went wrong
+                found = {"failed": [cell.key if cell else "start"], "written": 0, "unchanged": 0, "seconds": 0.0}
+                found["messages"] = [str(error.cause or error).strip()]
+            except ray.exceptions.RayError as error:
                 # it may be out of reach only: a lease on each table keeps it from writing beside its successor
                 with contextlib.suppress(Exception):
                     ray.kill(worker)
                 if cell is not None:
                     print(f"    the worker at {cell.key} is gone", flush=True)
                     came.append((cell, None))
+                else:
+                    self._not_started(error)
                 continue
             self.idle[worker] = cell.model.name if cell else ""
+            self.failed_starts = 0
             if cell is not None:
                 came.append((cell, found))
         return came
 
+    def _not_started(self, error: Exception) -> None:
+        """A worker has ended before it was ready: its node went away, or nothing can start there.
+
+        Raises:
+            SteerworksError: several in a row.
+        """
+        self.failed_starts += 1
+        if self.failed_starts >= ATTEMPTS:
+            raise SteerworksError(
+                f"{ATTEMPTS} workers in a row could not start; the last one said: {error}\nEvery node needs the same "
+                f"environment, and the configuration at the same place ({os.environ.get('STEERWORKS_CONFIG', '')})"
+            ) from error
+
     def fill(self, wanted: int) -> None:
         """Ask for more workers where there is place: machines come and go."""
         size = len(self.idle) + len(self.busy)
-        if size < wanted:
-            with contextlib.suppress(ConfigError):
-                for _ in range(min(wanted, self._places()) - size):
-                    self._hire()
+        if size >= wanted:
+            return
+        try:
+            for _ in range(min(wanted, self._places()) - size):
+                self._hire()
+            self.without_place = None
+        except ConfigError as error:
+            now = time.monotonic()
+            if size:
+                return
+            if self.without_place is None:
+                print(f"    {error}; waiting for one", flush=True)
+                self.without_place = now
+            elif now - self.without_place > PATIENCE:
+                raise SteerworksError(
+                    f"{error}, for {PATIENCE:.0f} s. What was written is kept: run it again"
+                ) from error
 
     def _hire(self) -> None:
         """Ask for one more; it waits in the cluster until there is place."""
@@ -238,7 +281,9 @@ class Crew:
             try:
                 check_head(self.address)
                 self.attach(max(len(lost), 1))
-            except (ConfigError, ConnectionError) as error:
+            except (ConfigError, ConnectionError, RuntimeError, ValueError) as error:
+                # a head may be back before its nodes are
+                self.detach()
                 if time.monotonic() > end:
                     raise SteerworksError(
                         f"the cluster has not come back for {PATIENCE:.0f} s ({error}). What was written is kept: run "

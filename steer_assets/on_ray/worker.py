@@ -16,7 +16,6 @@ class CellWorker:
         from steer_assets.running import Runner
 
         self.runner = Runner(bench)
-        # this process has its device for itself
         hold_on()
         self.started = time.monotonic() - begun
 

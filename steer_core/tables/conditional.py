@@ -86,6 +86,9 @@ def put(url: str, write: Callable[[IO[bytes]], object], seen: str) -> bool:
     try:
         # in one request: of a file in pieces only the last would bear the condition
         fs.pipe_file(path, data, chunksize=max(len(data), 1), IfMatch=seen)
+    except FileNotFoundError:
+        # somebody removed it
+        return False
     except OSError as error:
         if not refused(error):
             raise

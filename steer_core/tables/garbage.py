@@ -32,6 +32,8 @@ LEASES = ".leases"
 UNCONFIGURED = ("table", "journal", "bench")
 #: Folders below a bench's that hold journals of models.
 JOURNALS = ("journal", "search_journal", "rulings")
+#: Folders below a bench's that hold what tables name: states of adapters, and the trainings that they come from.
+NAMED = ("adapter_states", "training_runs")
 #: Folder of the cache of goal values, beside the benches.
 CACHE = "goal_value_cache"
 
@@ -84,9 +86,12 @@ def find_garbage(
         caches: count the cache of goal values as garbage.
 
     Raises:
-        TableError: a table that names folders cannot be read: what it refers to is not known.
+        TableError: something cannot be read: what it is, or what it refers to, is not known, so nothing is garbage.
     """
     found = survey(root)
+    if found.unreadable:
+        path, said = found.unreadable[0]
+        raise TableError(f"{path}: {said}\nWhat it is is not known, so nothing is removed")
     files = _Files(root)
     garbage = [*_unconfigured(found, known, files), *_folders(root, found, known, files), *_leases(files)]
     if caches:
@@ -94,18 +99,34 @@ def find_garbage(
     return sorted((g for g in garbage if g.files and files.newest(g.files) < before), key=lambda g: (g.kind, g.path))
 
 
-def remove(root: str, garbage: Iterable[Garbage], progress: Callable[[Garbage], object] = lambda one: None) -> int:
-    """Remove what was found; returns bytes. A kill in between leaves the rest, which is found again."""
+def remove(
+    root: str,
+    garbage: Iterable[Garbage],
+    before: datetime.datetime,
+    progress: Callable[[Garbage], object] = lambda one: None,
+) -> int:
+    """Remove what was found; returns bytes. A kill in between leaves the rest, which is found again.
+
+    Each is looked at once more: what a run has written to since it was found stays.
+    """
     freed = 0
+    fs, path = filesystem(root)
     for one in garbage:
+        if any(_changed(i) >= before for i in _infos(fs, path, one.files)):
+            continue
         for file in one.files:
-            fs, path = filesystem(join(root, file))
             with contextlib.suppress(FileNotFoundError):
-                fs.rm_file(path)
+                fs.rm_file(f"{path.rstrip('/')}/{file}")
         _drop_empty_folders(root, one.files)
         freed += one.size
         progress(one)
     return freed
+
+
+def _infos(fs: Any, path: str, files: Iterable[str]) -> Iterable[Mapping[str, Any]]:
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            yield fs.info(f"{path.rstrip('/')}/{file}")
 
 
 class _Files:
@@ -154,20 +175,20 @@ def _folders(root: str, found: Found, known: Mapping[str, Known], files: _Files)
     """Folders beside tables whose name no table of their bench names: a training and its states share theirs."""
     named: dict[str, set[str]] = {}
     for path in found.tables:
-        bench = path.split("/")[0]
-        named.setdefault(bench, set()).update(_places(join(root, path, TABLE)))
+        for bench, name in _places(root, path):
+            named.setdefault(bench, set()).add(name)
     of: dict[str, list[str]] = {folder: list(own) for folder, own in found.loose.items()}
     for path in found.journals:
-        if path.split("/")[1] not in JOURNALS:
-            of.setdefault("/".join(path.split("/")[:3]), []).extend(files.below(path))
+        of.setdefault("/".join(path.split("/")[:3]), []).extend(files.below(path))
     for folder, own in sorted(of.items()):
         bench, *rest = folder.split("/")
-        if bench in known and len(rest) == 2 and rest[1] not in named.get(bench, ()):
+        if bench in known and len(rest) == 2 and rest[0] in NAMED and rest[1] not in named.get(bench, ()):
             yield files.garbage(folder, "folder", "no table names it", own)
 
 
-def _places(url: str) -> set[str]:
-    """What the folders are known by that a table names: the second part of `adapter_states/KNOWN/step-40`."""
+def _places(root: str, path: str) -> set[tuple[str, str]]:
+    """Bench and name of the folders that a table names, by `adapter_states/NAME/step-40` or a whole path."""
+    url = join(root, path, TABLE)
     try:
         contract = CONTRACTS.get(read_footer(url).contract)
         if contract is None or not contract.places:
@@ -175,8 +196,17 @@ def _places(url: str) -> set[str]:
         rows = read_table(url, contract)
     except (TableError, ContractError) as error:
         raise TableError(f"{error}\nWhat it refers to is not known, so nothing is removed") from error
-    places = pl.concat([rows[c].drop_nulls() for c in contract.places])
-    return {p.split("/")[1] for p in places if "://" not in p and p.count("/") > 0 and not p.startswith("/")}
+    fs, top = filesystem(root)
+    tops = {root.rstrip("/") + "/", top.rstrip("/") + "/"} | ({f"{Path(top).resolve()}/"} if is_local(fs) else set())
+    found = set()
+    for place in pl.concat([rows[c].drop_nulls() for c in contract.places]):
+        inside = next((t for t in tops if place.startswith(t)), None)
+        whole = "://" in place or place.startswith("/")
+        below = place[len(inside) :] if inside else "" if whole else f"{path.split('/')[0]}/{place}"
+        if below.count("/") >= 2:
+            bench, _, name = below.split("/")[:3]
+            found.add((bench, name))
+    return found
 
 
 def _leases(files: _Files) -> Iterable[Garbage]:

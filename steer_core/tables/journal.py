@@ -13,6 +13,7 @@ same row in two files is one row; different rows under one key are an error.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import polars as pl
 from schemas.digest import digest_json
 from steer_core.tables import compaction, conditional, key_index
 from steer_core.tables.errors import ContractError, TableError
-from steer_core.tables.files import filesystem, is_local, join, write_bytes
+from steer_core.tables.files import filesystem, is_local, join, read_bytes, write_bytes
 from steer_core.tables.key_index import LOG, SIDECAR, Digests
 from steer_core.tables.listing import PART, Listing, list_journal, steadily
 from steer_core.tables.parts import changed, part_bytes, read_columns, read_part, read_rows
@@ -251,6 +252,10 @@ class Journal:
         fs, path = filesystem(self.url)
         if not fs.exists(f"{path}/{name}{PART}"):
             return None
+        if not is_local(fs):
+            # a store that does not answer has no rubble to make way: its error is the caller's
+            with contextlib.suppress(FileNotFoundError):
+                read_bytes(fs, f"{path}/{name}{PART}")
         try:
             return self._timeless(read_part(fs, f"{path}/{name}{PART}", self.contract)[0])
         except (TableError, FileNotFoundError):

@@ -66,19 +66,24 @@ class Held:
     _thread: threading.Thread | None = None
 
     def check(self) -> None:
-        """One request: still ours?
+        """Two requests: still ours?
 
         Raises:
             OvertakenError: another process took over.
         """
         numbers = _numbers(self.url)
-        if not numbers or max(numbers) != self.number:
+        if not numbers or max(numbers) != self.number or not self.stands():
             last = _read(self.url, max(numbers)) if numbers else None
             raise OvertakenError(
                 f"{self.who} had stood still for more than {self.ttl:.0f} s, and "
                 f"{last['who'] if last else 'another process'} took this over meanwhile: nothing was published here. "
                 "Run it again: what is done is not done twice"
             )
+
+    def stands(self) -> bool:
+        """Whether the file of this number is this holder's: also on a store that lets two create it."""
+        state = _read(self.url, self.number)
+        return state is not None and state["id"] == self._id
 
     def content(self, *, released: bool = False) -> bytes:
         """What the file says."""
@@ -141,7 +146,20 @@ def try_lease(url: str, who: str, *, ttl: float = TTL) -> Held | None:
     numbers = _numbers(url)
     last = max(numbers, default=0)
     state = _read(url, last) if last else None
-    return _take(url, numbers, who, ttl) if not last or _is_over(state) else None
+    if last and not _is_over(state):
+        mark = (last, state and (state["id"], state["beat"]))
+        seen, since = _tried.get(url, (None, 0.0))
+        if mark != seen:
+            _tried[url] = (mark, time.monotonic())
+            return None
+        if time.monotonic() - since <= _ttl_of(state, ttl):
+            return None
+    _tried.pop(url, None)
+    return _take(url, numbers, who, ttl)
+
+
+#: Lease -> what an attempt found there, and when it found that first: a holder that is gone is followed in time.
+_tried: dict[str, tuple[Any, float]] = {}
 
 
 def _acquire(url: str, who: str, ttl: float, say: Callable[[str], object], waiting: Callable[[], object]) -> Held:
@@ -178,9 +196,10 @@ def _take(url: str, numbers: Sequence[int], who: str, ttl: float) -> Held | None
     held = Held(url, max(numbers, default=0) + 1, who, ttl)
     if not create(_file(url, held.number), held.content()):
         return None
-    if max(_numbers(url), default=0) != held.number:
+    if max(_numbers(url), default=0) != held.number or not held.stands():
         # since the first look others had this number, gave it back, and their follower removed it
-        _remove(url, held.number)
+        if held.stands():
+            _remove(url, held.number)
         return None
     for number in numbers:
         _remove(url, number)

@@ -7,6 +7,7 @@ import threading
 import dagster as dg
 import pytest
 
+from steer_assets import alerts
 from steer_assets.alerts import alert_sensors
 
 
@@ -76,10 +77,12 @@ def test_a_failed_run_is_told_in_the_words_of_its_step(hook):
     assert message["findings"] == ["measured: responses: the endpoint refuses every request (401): set its key"]
 
 
-def test_a_webhook_that_does_not_take_it_is_a_failed_tick(hook):
+def test_a_webhook_that_does_not_take_it_is_told_again_and_then_a_failed_tick(hook, monkeypatch):
+    monkeypatch.setattr(alerts, "PAUSE", 0.0)
     hook[1].status = 500
     with pytest.raises(Exception, match="500"):
         tick("red")
+    assert len(hook[0]) == 3
 
 
 def test_mail_is_dagsters_own_and_needs_its_settings(monkeypatch):

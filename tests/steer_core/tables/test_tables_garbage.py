@@ -96,13 +96,13 @@ def test_what_is_removed_is_gone_and_all_else_is_as_it_was(root, tmp_path):
     found = find_garbage(root, KNOWN, before=LATER)
     gone = [g for g in found if g.kind == "table"]
     # a kill after the table: its page is left, and found as it is by the next look
-    remove(root, [type(gone[0])(gone[0].path, gone[0].kind, gone[0].why, gone[0].files[:1], gone[0].size)])
+    remove(root, [type(gone[0])(gone[0].path, gone[0].kind, gone[0].why, gone[0].files[:1], gone[0].size)], LATER)
     again = find_garbage(root, KNOWN, before=LATER)
     assert sum(g.size for g in again) < sum(g.size for g in found)
-    assert remove(root, again) == sum(g.size for g in again)
+    assert remove(root, again, LATER) == sum(g.size for g in again)
     left = find_garbage(root, KNOWN, before=LATER)
     assert paths(left) <= {("folder", "small/responses/model=m")}
-    remove(root, left)
+    remove(root, left, LATER)
     assert find_garbage(root, KNOWN, before=LATER) == []
     assert sorted(p.name for p in (tmp_path / "root").iterdir()) == ["goal_value_cache", "small"]
     assert (tmp_path / "root/small/responses/model=m/method=kept/report.html").read_bytes() == b"a page"
@@ -116,3 +116,38 @@ def test_where_references_cannot_be_read_nothing_is_garbage(root):
     table.write_bytes(table.read_bytes()[:100])
     with pytest.raises(TableError, match="What it refers to is not known, so nothing is removed"):
         find_garbage(root, KNOWN, before=LATER)
+
+
+def test_a_journal_that_cannot_be_read_is_no_garbage_and_nothing_else_is_then(root):
+    parts = sorted(Path(root, "small/journal/model=m").glob("*.parquet"))
+    for part in parts:
+        part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(TableError, match="What it is is not known, so nothing is removed"):
+        find_garbage(root, KNOWN, before=LATER)
+
+
+def test_folders_of_others_are_nobodys_garbage(root):
+    # a file of somebody else among the parts, and a folder that a person put there
+    pl.DataFrame({"a": [1]}).write_parquet(Path(root, "small/journal/model=m/000.parquet"))
+    write_bytes(f"{root}/small/notes/mine/text.md", b"notes")
+    found = find_garbage(root, KNOWN, before=LATER)
+    assert not [g for g in found if g.path == "small/journal/model=m" or "notes" in g.path]
+
+
+def test_a_folder_that_a_table_names_by_its_whole_path_is_kept(root):
+    rows = adapters(f"{root}/small/adapter_states/bbb/step-1")
+    url = f"{root}/small/adapters/model=m/method=kept/part.parquet"
+    publish_table(rows, Adapters, url, Footer("adapters", 2))
+    found = paths(find_garbage(root, KNOWN, before=LATER))
+    assert ("folder", "small/adapter_states/bbb") not in found
+    assert ("folder", "small/adapter_states/aaa") in found
+
+
+def test_what_was_written_to_since_it_was_found_stays(root):
+    found = find_garbage(root, KNOWN, before=LATER)
+    (state,) = [g for g in found if g.path == "small/adapter_states/bbb"]
+    file = Path(root, state.files[0])
+    os.utime(file, (LATER.timestamp() + 60,) * 2)
+    remove(root, found, LATER)
+    assert file.exists()
+    assert not Path(root, "small/training_runs/bbb").exists()

@@ -148,6 +148,32 @@ def test_what_a_lease_guards_is_done_by_one_process_at_a_time(on, kind):
     assert leases._numbers(f"{root}/lease") == [9]
 
 
+def test_attempts_follow_a_holder_that_is_gone_for_good(tmp_path, monkeypatch):
+    url, now = str(tmp_path), [0.0]
+    gone = try_lease(url, "a pod that is no more", ttl=60)
+    monkeypatch.setattr(leases, "_place", lambda: "elsewhere")
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
+    assert try_lease(url, "a compaction", ttl=60) is None
+    now[0] = 59
+    assert try_lease(url, "a compaction", ttl=60) is None
+    now[0] = 61
+    assert try_lease(url, "a compaction", ttl=60).number == gone.number + 1
+
+
+def test_on_a_store_that_lets_two_create_a_file_one_has_the_lease(tmp_path, monkeypatch):
+    def careless(url, data):
+        files.write_bytes(url, data)
+        return True
+
+    monkeypatch.setattr(leases, "create", careless)
+    one = try_lease(str(tmp_path), "one")
+    other = leases._take(str(tmp_path), [], "other", 60.0)
+    assert other.number == one.number
+    other.check()
+    with pytest.raises(OvertakenError):
+        one.check()
+
+
 def test_a_number_that_its_followers_gave_back_is_not_taken_again(tmp_path, monkeypatch):
     url = str(tmp_path)
     first = try_lease(url, "the first")
@@ -251,13 +277,13 @@ def test_what_things_cost_in_requests(on):
         "append again": {"PUT": 1, "GET": 1},
         "read 4 parts": {"LIST": 2, "GET": 4},
         # the sidecar and the segment are written, a lease is taken and given back
-        "compact 4 parts": {"LIST": 7, "GET": 5, "PUT": 4, "DELETE": 4},
+        "compact 4 parts": {"LIST": 7, "GET": 6, "PUT": 4, "DELETE": 4},
         "read a segment": {"LIST": 2, "GET": 2},
         "publish": {"PUT": 1},
         "footer": {"GET": 1},
         # a folder that is not there is looked for twice
-        "a lease": {"LIST": 4, "PUT": 2},
-        "a lease again": {"LIST": 3, "GET": 1, "PUT": 2, "DELETE": 1},
+        "a lease": {"LIST": 4, "GET": 2, "PUT": 2},
+        "a lease again": {"LIST": 3, "GET": 3, "PUT": 2, "DELETE": 1},
     }
 
 
@@ -275,6 +301,7 @@ def test_garbage_is_found_and_removed_on_a_store(on):
     assert find_garbage(root, known, before=now - datetime.timedelta(hours=1)) == []
     (found,) = find_garbage(root, known, before=now + datetime.timedelta(hours=1))
     assert (found.kind, found.path, found.files) == ("bench", "gone", ("gone/responses/part.parquet",))
-    assert remove(root, [found]) == found.size > 0
+    assert remove(root, [found], now - datetime.timedelta(hours=1)) == 0
+    assert remove(root, [found], now + datetime.timedelta(hours=1)) == found.size > 0
     assert find_garbage(root, known, before=now + datetime.timedelta(hours=1)) == []
     assert same_rows(read_table(f"{root}/small/responses/part.parquet", Responses), responses(0, 2))
