@@ -123,9 +123,6 @@ def write_prometheus(rows: pl.DataFrame, bench: str, file: Path) -> None:
     registry = prometheus_client.CollectorRegistry()
     labels = ["bench", "step", "model"]
     model = pl.col("cell").str.split("|").list.last().alias("model")
-    sums = rows.group_by("step", model).agg(
-        pl.col("seconds", "busy", "rows", "answers", "prompt_tokens", "new_tokens").sum()
-    )
     said = {
         "seconds": "Seconds of steps that had something to do",
         "busy": "Seconds in which an engine was at work",

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 from steer_core.tables.files import (
     filesystem,
     is_local,
-    is_object_store,
     is_s3,
     read_bytes,
     refused,
-    write_bytes,
     write_file,
 )
 
@@ -34,18 +29,10 @@ def create(url: str, data: bytes) -> bool:
     Raises:
         TableError: the disk is full or not writable.
     """
+    if write_file(url, lambda file: file.write(data), sweep=False, replace=False):
+        return True
     fs, path = filesystem(url)
-    if is_local(fs):
-        return _link(Path(path), data)
-    if not is_object_store(fs):
-        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    try:
-        fs.pipe_file(path, data, mode="create")
-    except OSError as error:
-        if not refused(error):
-            raise
-        return _stands(fs, path, data)
-    return True
+    return not is_local(fs) and _stands(fs, path, data)
 
 
 def stamp(url: str) -> str:
@@ -93,31 +80,6 @@ def put(url: str, write: Callable[[IO[bytes]], object], seen: str) -> bool:
         if not refused(error):
             raise
         return _stands(fs, path, data)
-    return True
-
-
-def _link(target: Path, data: bytes) -> bool:
-    aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
-    # the folder is made, and a full disk said, as for every file
-    write_bytes(str(aside), data, sweep=False)
-    try:
-        target.hardlink_to(aside)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _exclusively(target, data)
-    finally:
-        aside.unlink(missing_ok=True)
-    return True
-
-
-def _exclusively(target: Path, data: bytes) -> bool:
-    """On a file system without hard links one writer is chosen all the same; a kill may leave its file unfinished."""
-    try:
-        with target.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        return False
     return True
 
 

@@ -79,7 +79,7 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *(p.strip("/") for p in parts)])
 
 
-def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True, replace: bool = True) -> None:
+def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True, replace: bool = True) -> bool:
     """Write a file so that readers see the old one or the new one, never half of one.
 
     Locally the bytes go to a hidden file beside the target, are synced to disk, and are renamed into place.
@@ -91,12 +91,13 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
         sweep: remove what killed writers of this file left; a look at the whole folder, so left out in large ones.
         replace: False: a file that stands there stays, whoever wrote it, and whenever.
 
+    Returns:
+        Whether it was written: True, unless a file stands there that was not to be replaced.
+
     Raises:
         TableError: the disk is full or not writable; the old file, if any, is untouched.
     """
     fs, path = filesystem(url)
-    if not replace and fs.exists(path):
-        return
     if not is_local(fs):
         whole = io.BytesIO()
         write(whole)
@@ -104,14 +105,17 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
             fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         if replace:
             fs.pipe_file(path, whole.getvalue())
-            return
+            return True
         try:
             fs.pipe_file(path, whole.getvalue(), mode="create")
         except OSError as error:
             if not refused(error):
                 raise
-        return
+            return False
+        return True
     target = Path(path)
+    if not replace and target.exists():
+        return False
     aside = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
     counted: _Counted | None = None
     try:
@@ -125,8 +129,9 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
                 raise counted.refused
             file.flush()
             os.fsync(file.fileno())
-        _put(aside, target, replace)
+        put = _put(aside, target, replace)
         _sync_folder(target.parent)
+        return put
     except Exception as error:
         reason = _REASONS.get(_errno(error))
         if reason is None:
@@ -141,20 +146,24 @@ def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = 
             aside.unlink(missing_ok=True)
 
 
-def _put(aside: Path, target: Path, replace: bool) -> None:
+def _put(aside: Path, target: Path, replace: bool) -> bool:
     """Put a whole file in its place; unless it may replace one, only where none stands."""
     if replace:
         aside.replace(target)
-        return
+        return True
     try:
         # unlike a rename a link never takes the place of a file
         target.hardlink_to(aside)
     except FileExistsError:
-        return
+        return False
     except OSError:
-        # a file system without links
-        if not target.exists():
-            aside.replace(target)
+        # a file system without links: the name is taken first, by one, and the file follows
+        try:
+            target.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        aside.replace(target)
+    return True
 
 
 def write_bytes(url: str, data: bytes, *, sweep: bool = True) -> None:
@@ -248,11 +257,12 @@ def _sweep(target: Path) -> None:
 def _remove(leftovers: Iterator[Path]) -> None:
     for leftover in leftovers:
         match = _ASIDE.search(leftover.name)
-        if match and not _alive(int(match["pid"])):
+        if match and not alive(int(match["pid"])):
             leftover.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -28,7 +28,7 @@ from typing import Any
 
 from steer_core.tables.conditional import create
 from steer_core.tables.errors import OvertakenError
-from steer_core.tables.files import filesystem, join, read_bytes, write_bytes
+from steer_core.tables.files import alive, filesystem, join, read_bytes, write_bytes
 
 #: Seconds without a beat after which a holder is taken for dead.
 TTL = 60.0
@@ -266,17 +266,7 @@ def _started(pid: int) -> str:
     except OSError:
         if Path("/proc/self/stat").exists():
             return ""
-        return "alive" if _alive(pid) else ""
+        return "alive" if alive(pid) else ""
     fields = stat.rpartition(")")[2].split()
     # a zombie is dead, and keeps its entry until its parent asks
     return "" if fields[0] == "Z" else fields[19]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
