@@ -3,7 +3,7 @@
 * **tables** of cells, benches or names that the configuration does not have, with the pages beside them;
 * **journals** of models that their bench does not have;
 * **folders** beside tables (states of adapters) that no table names;
-* **leases** that were given back long ago;
+* **leases** that were given back long ago, or whose holder was killed;
 * the **cache** of goal values, whose rows can be measured again, where that is asked for.
 
 Nothing younger than some days is garbage: a training that was stopped has checkpoints and no table yet.
@@ -212,8 +212,8 @@ def _places(root: str, path: str) -> set[tuple[str, str]]:
 def _leases(files: _Files) -> Iterable[Garbage]:
     """Leases by bench; one that is held has beats, and is young."""
     benches = sorted({f.split("/")[0] for f in files.of if f.count("/") > 1 and f.split("/")[1] == LEASES})
-    for bench in benches:
-        yield files.garbage(f"{bench}/{LEASES}", "leases", "given back", files.below(f"{bench}/{LEASES}"))
+    for folder in (f"{bench}/{LEASES}" for bench in benches):
+        yield files.garbage(folder, "leases", "given back, or of processes that are gone", files.below(folder))
 
 
 def _changed(info: Mapping[str, Any]) -> datetime.datetime:

@@ -81,12 +81,14 @@ def test_two_writers_on_an_object_store_make_the_tables_of_one_quiet_machine(tmp
     rng = random.Random(20262)
     with serving(tmp_path, latency=0.002, faults=0.01) as store, postgres(tmp_path) as address:
         writers = [Writer(tmp_path, name, address, store) for name in ("one", "other")]
+        killed: set[int] = set()
         begun = time.monotonic()
         for writer in writers:
             writer.start()
         for _ in range(KILLS):
             time.sleep(rng.uniform(1, 12))
             victim = rng.choice(writers)
+            killed.add(victim.process.pid)
             victim.kill()
             victim.start()
         said = [finish(w.process) for w in writers]
@@ -107,12 +109,15 @@ def test_two_writers_on_an_object_store_make_the_tables_of_one_quiet_machine(tmp
     rows = Counter(i for folder in journals for i in Journal(str(folder), Responses).read()["response_id"])
     assert rows
     assert set(rows.values()) == {1}
-    # what is there beside tables: nothing that a quiet run does not leave, but for leases, all of them given back
+    # what is there beside tables: nothing that a quiet run does not leave, but for leases
     local = {str(p.relative_to(tmp_path / "whole/root")) for p in (tmp_path / "whole/root").rglob("*") if p.is_file()}
     growing = ("/.leases/", "/journal/", "/figures/", "goal_value_cache/")
     ours, wanted = ({n for n in names if not any(g in n for g in growing)} for names in (there, local))
     assert ours == wanted
     assert pending == []
-    for path in (tmp_path / "fetched").glob("**/.leases/**/*.json"):
-        assert json.loads(path.read_text())["released"], path
+    # all were given back but for those of who was killed between publishing and that: nobody waits for the dead
+    held = {p: json.loads(p.read_text()) for p in (tmp_path / "fetched").glob("**/.leases/**/*.json")}
+    lost = {p: state for p, state in held.items() if not state["released"]}
+    assert {state["pid"] for state in lost.values()} <= killed
+    assert len(lost) <= KILLS
     shutil.rmtree(tmp_path / "fetched")

@@ -1,8 +1,10 @@
 """A step among others that want the same table: who waited looks at everything again."""
 
 import contextlib
+import json
 
 import polars as pl
+import pytest
 
 from schemas import GoalValues
 from steer_assets import steps
@@ -46,3 +48,28 @@ def test_inputs_that_were_made_again_meanwhile_are_those_that_the_footer_names(w
     assert footer.inputs["seed_corpus"] == now
     texts = pl.read_parquet(workplace.table("seed_corpus"), hive_partitioning=False)["text_id"]
     assert set(read_table(str(workplace.table("corpus_goal_values")), GoalValues)["text_id"]) == set(texts)
+
+
+def test_who_is_killed_between_publishing_and_giving_back_is_waited_for_by_nobody(workplace, monkeypatch):
+    def state():
+        (path,) = (workplace.folder / "root/small/.leases/seed_corpus").glob("*.json")
+        return path, json.loads(path.read_text())
+
+    with monkeypatch.context() as only:
+        # its beats end with the process, and no more is said
+        only.setattr("steer_core.tables.leases.Held.end", lambda held: held._ended.set())
+        workplace.materialize('key:"small/seed_corpus"')
+    path, left = state()
+    assert not left["released"]
+    first = read_footer(str(workplace.table("seed_corpus")))
+    # up to date: the lease is not even looked at
+    workplace.materialize('key:"small/seed_corpus"')
+    assert state() == (path, left)
+    # as the process is gone, its lease is followed at once where the table is wanted anew
+    path.write_text(json.dumps(left | {"started": "1"}))
+    monkeypatch.setattr("time.sleep", lambda seconds: None if seconds == 0 else pytest.fail(f"waited {seconds} s"))
+    with steps.making_anew():
+        workplace.materialize('key:"small/seed_corpus"')
+    assert state()[0].name > path.name
+    assert state()[1]["released"]
+    assert read_footer(str(workplace.table("seed_corpus"))).content == first.content
