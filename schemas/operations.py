@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from schemas.spec import Spec
+from schemas.parts import Part
+from schemas.spec import Options, Spec
 
 
 class WeeklySpec(Spec):
@@ -23,3 +24,39 @@ class WeeklySpec(Spec):
         if len(cron.split()) != 5:
             raise ValueError(f"`cron` is {cron!r}: it takes five fields, e.g. `0 5 * * 1` for Mondays at five")
         return cron
+
+
+class WatchedModels(Spec):
+    """Models that stand on a bench because they lie in a folder, or on a list."""
+
+    folder: str | None = Field(
+        None, min_length=1, description="Folder of folders in the transformers format, each a model of that name"
+    )
+    listed: str | None = Field(
+        None, min_length=1, description="Text file of hub ids, `org/name@revision` in a line; `#` begins a comment"
+    )
+    settings: Options = Field(
+        default_factory=dict, description="What each entry of `models.yaml` would say beside `source` and `revision`"
+    )
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> WatchedModels:
+        if self.folder is None and self.listed is None:
+            raise ValueError("give a `folder`, or a file of ids as `listed`")
+        if odd := {"name", "source", "revision"} & set(self.settings):
+            raise ValueError(f"`settings` has {', '.join(sorted(odd))}, which each model has for itself")
+        return self
+
+
+class WatchedAdapters(Spec):
+    """Adapters that stand on a bench as methods because they lie in a folder."""
+
+    folder: str = Field(min_length=1, description="Folder of what PEFT's `save_pretrained` wrote, each a method")
+    beside: tuple[Part, ...] = Field((), description="Parts that each of these methods has beside its adapter")
+
+
+class WatchSpec(Spec):
+    """Where models and adapters turn up by themselves."""
+
+    models: WatchedModels | None = None
+    adapters: WatchedAdapters | None = None

@@ -16,7 +16,7 @@ from schemas.behaviors import JudgeSpec as JudgeSpec
 from schemas.behaviors import PairsBehavior as PairsBehavior
 from schemas.digest import digest_json
 from schemas.model_spec import ModelSpec as ModelSpec
-from schemas.operations import WeeklySpec
+from schemas.operations import WatchSpec, WeeklySpec
 from schemas.parts import Part, PartSpec
 from schemas.profile_spec import ProfiledSpec
 from schemas.search_spec import SearchSpec
@@ -286,6 +286,10 @@ class BenchSpec(Spec):
     weekly: WeeklySpec = Field(
         default_factory=lambda: WeeklySpec.model_validate({}), description="When a schedule brings cells up to date"
     )
+    watch: WatchSpec = Field(
+        default_factory=lambda: WatchSpec.model_validate({}),
+        description="Folders whose models and adapters stand on the bench beside those that are named",
+    )
     seed: int = Field(0, ge=0, description="Seed of prompts and sampling")
     batch_size: int = Field(64, gt=0, description="Rows generated together; part of no id")
     permutations: int = Field(200, gt=0, description="Shuffles of the permuted-target control")
@@ -294,8 +298,8 @@ class BenchSpec(Spec):
 
     @property
     def spec_hash(self) -> str:
-        """Hash of the spec without what changes no number (`batch_size`, `weekly`) and the two lists of cells."""
-        left_out = {"batch_size", "weekly", "models", "methods"}
+        """Hash of the spec without what changes no number (`batch_size`, `weekly`) and what cells there are."""
+        left_out = {"batch_size", "weekly", "models", "methods", "watch"}
         return digest_json(without_prose(self.model_dump(mode="json", exclude=left_out)))
 
     @property

@@ -7,9 +7,10 @@ import datetime
 import dagster as dg
 
 from steer_assets.alerts import alert_sensors
+from steer_assets.arriving import arrivals_sensor
 from steer_assets.assets import nodes_of
 from steer_assets.automation import follow_sensor
-from steer_assets.jobs import cell_job, missing_cells, weekly_cells
+from steer_assets.jobs import cell_job, missing_cells, slug, weekly_cells
 from steer_assets.nodes import build_asset
 from steer_assets.parity import parity_asset
 from steer_assets.settings import registry
@@ -45,6 +46,8 @@ def build_definitions(
             jobs += [job, cell_job(bench, here, with_controls=True)]
             schedules.append(weekly_cells(bench, job))
             sensors.append(missing_cells(bench, job))
+            if bench.watch.models is not None or bench.watch.adapters is not None:
+                sensors.append(arrivals_sensor(bench, job, f"{slug(bench)}_arrivals"))
     definitions = dg.Definitions(assets=assets, jobs=jobs, schedules=schedules, sensors=sensors, executor=executor)
     return definitions.map_asset_specs(
         func=lambda spec: (

@@ -5,6 +5,7 @@ A browser opens no `file:` link from a page that came over http, so a small serv
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import os
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +53,9 @@ def serving_pages() -> Iterator[str | None]:
 def main() -> int:
     """Run both until Ctrl-C; further arguments go to `dagster dev`."""
     home = dagster_home()
-    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    # sensors may ask the webserver to load the locations again
+    server = {"STEERWORKS_WEBSERVER": f"http://localhost:{_port(sys.argv[1:])}"}
+    environment = {**server, **os.environ, "DAGSTER_HOME": str(home)}
     clone = repository()
     # a wheel brings no workspace file: the same two locations, named by their modules
     locations = (
@@ -67,6 +70,13 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         return process.wait()
+
+
+def _port(arguments: Sequence[str]) -> str:
+    """The port among the arguments of `dagster dev`, else its own."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-p", "--port", "--dagit-port", default="3000")
+    return str(parser.parse_known_args(arguments)[0].port)
 
 
 if __name__ == "__main__":

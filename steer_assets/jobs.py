@@ -14,15 +14,16 @@ from steer_assets.status import State, status_of
 from steer_core.tables.snapshot import table_exists
 
 
-def _slug(bench: BenchSpec) -> str:
+def slug(bench: BenchSpec) -> str:
+    """The name of a bench as names of jobs, schedules and sensors begin."""
     return bench.name.replace("-", "_").replace(".", "_")
 
 
 def cell_job(bench: BenchSpec, nodes: list[Node], *, with_controls: bool = False) -> dg.UnresolvedAssetJobDefinition:
     """Materializes one cell; what has not changed is skipped."""
     grid = [n for n in nodes if n.grid]
-    config = {"ops": {f"{_slug(bench)}__{n.name}": {"config": {"with_controls": True}} for n in grid if n.controls}}
-    name, said = f"{_slug(bench)}_cell", f"One cell of bench {bench.name}: pick a method and a model"
+    config = {"ops": {f"{slug(bench)}__{n.name}": {"config": {"with_controls": True}} for n in grid if n.controls}}
+    name, said = f"{slug(bench)}_cell", f"One cell of bench {bench.name}: pick a method and a model"
     if with_controls:
         name, said = (
             f"{name}_with_controls",
@@ -46,7 +47,7 @@ def weekly_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.S
     @dg.schedule(
         job=job,
         cron_schedule=bench.weekly.cron,
-        name=f"{_slug(bench)}_weekly",
+        name=f"{slug(bench)}_weekly",
         execution_timezone="UTC",
         description=f"At {bench.weekly.cron} (UTC): one run for each possible cell of bench {bench.name} that is not "
         f"up to date, controls first{within}",
@@ -93,7 +94,7 @@ def missing_cells(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition) -> dg.
 
     @dg.sensor(
         job=job,
-        name=f"{_slug(bench)}_missing_cells",
+        name=f"{slug(bench)}_missing_cells",
         minimum_interval_seconds=300,
         description=f"Launches the possible cells of bench {bench.name} that have no page yet, "
         "once for each form of the method",

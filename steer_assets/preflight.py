@@ -202,4 +202,5 @@ def _named(kind: str, name: str) -> str:
         file = folder / f"{kind}.yaml"
         if file.exists() and name in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}):
             return f"{file}, entry {name!r}"
-    return f"{kind}.yaml, entry {name!r}"
+    arrived = next((bench for bench, names in registry().arrived.items() if name in names), None)
+    return f"{kind}.yaml, entry {name!r}" if arrived is None else f"{name!r}, which bench {arrived!r} watches for"

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from schemas.profile_spec import ProfileSpec, read_profile
 from schemas.spec import Spec
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core import extensions
+from steer_core.registry_arrivals import arrivals
 from steer_core.registry_checks import check_behavior, check_bench, check_method
-from steer_core.registry_paths import absolute_behavior, absolute_profile, absolute_source
+from steer_core.registry_paths import absolute_behavior, absolute_profile, absolute_source, absolute_watch
 from steer_core.strict_yaml import read_yaml
 from steer_core.tables.errors import ConfigError
 
@@ -29,7 +30,18 @@ RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything that is configured, by name. Lookups of unknown names list the known ones."""
+    """Everything that is configured, by name. Lookups of unknown names list the known ones.
+
+    Attributes:
+        models: also those that turned up in a watched folder or on a list.
+        methods: also adapters that turned up.
+        goals: axes.
+        benches: with what turned up among their models and methods.
+        behaviors: by name.
+        profiles: by name.
+        arrived: bench -> names of models and methods that are there because they turned up.
+        refused: bench -> what turned up and cannot be taken, with why.
+    """
 
     models: Mapping[str, ModelSpec]
     methods: Mapping[str, MethodSpec]
@@ -37,6 +49,8 @@ class Registry:
     benches: Mapping[str, BenchSpec]
     behaviors: Mapping[str, BehaviorSpec]
     profiles: Mapping[str, ProfileSpec]
+    arrived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; `ConfigError` if there is none."""
@@ -115,7 +129,7 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
     benches = {}
     for name, (file, settings) in entries["benches"].items():
         with _noting(wrong):
-            benches[name] = (file, _resolve(name, settings, file, probes))
+            benches[name] = (file, absolute_watch(_resolve(name, settings, file, probes), file.parent))
     behaviors = {
         n: (file, absolute_behavior(settings, file.parent)) for n, (file, settings) in entries["behaviors"].items()
     }
@@ -130,9 +144,12 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
         behaviors=_specs(behaviors, BehaviorSpec, wrong),
         profiles=_specs(profiles, ProfileSpec, wrong, read_profile),
     )
+    registry = _with_arrivals(registry)
     for method in registry.methods.values():
+        # of one that turned up, what stands beside its adapter is the bench's
+        file = entries["methods"][method.name][0] if method.name in entries["methods"] else Path("benches.yaml")
         with _noting(wrong):
-            check_method(method, entries["methods"][method.name][0])
+            check_method(method, file)
     if not wrong:
         # what refers to entries that could not be read would only repeat them
         for behavior in registry.behaviors.values():
@@ -145,6 +162,25 @@ def load_registry(folders: Iterable[str | Path]) -> Registry:
             _check_folders(registry)
     if wrong:
         raise ConfigError("\n".join(wrong))
+    return registry
+
+
+def _with_arrivals(registry: Registry) -> Registry:
+    """What lies in watched folders joins its bench; what cannot be taken is noted, and stops nobody else."""
+    for bench in registry.benches.values():
+        found = arrivals(bench, registry.models, registry.methods)
+        if not found.watched:
+            continue
+        joined = {"models": [*bench.models, *found.models], "methods": [*bench.methods, *found.methods]}
+        new = {k: tuple(dict.fromkeys(names)) for k, names in joined.items()}
+        registry = replace(
+            registry,
+            models={**registry.models, **found.models},
+            methods={**registry.methods, **found.methods},
+            benches={**registry.benches, bench.name: bench.model_copy(update=new)},
+            arrived={**registry.arrived, bench.name: (*found.models, *found.methods)},
+            refused={**registry.refused, bench.name: found.refused},
+        )
     return registry
 
 

@@ -45,3 +45,17 @@ def absolute_profile(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(items, dict) or not isinstance(path, str) or "://" in path:
         return settings
     return {**settings, "set": {**items, "path": absolute(path)}}
+
+
+def absolute_watch(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The folders and files that a bench watches, made absolute."""
+    watch = settings.get("watch")
+    if not isinstance(watch, dict):
+        return settings
+    found = {}
+    for kind, watched in watch.items():
+        if isinstance(watched, dict):
+            paths = {k: v for k, v in watched.items() if k in ("folder", "listed") and isinstance(v, str)}
+            watched = {**watched, **{k: str((folder / Path(v).expanduser()).resolve()) for k, v in paths.items()}}
+        found[kind] = watched
+    return {**settings, "watch": found}

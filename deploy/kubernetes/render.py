@@ -127,6 +127,8 @@ def objects(image: str) -> list[Any]:
         environment = {
             "DAGSTER_CONTAINER_CONTEXT": json.dumps({"k8s": {"run_k8s_config": asked}}),
             "DAGSTER_CURRENT_IMAGE": image,
+            # sensors of watched folders have the locations loaded again there
+            "STEERWORKS_WEBSERVER": "http://webserver:3000",
         }
         health = ["dagster", "api", "grpc-health-check", "-p", "4000"]
         made += [_deployment(name, image, command, environment, 4000, health), _service(name, 4000)]
