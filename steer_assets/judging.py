@@ -18,6 +18,7 @@ from steer_core.evaluation.judges import judge as judging
 from steer_core.evaluation.judges import load as judges
 from steer_core.evaluation.judges.alongside import Alongside
 from steer_core.evaluation.profiles import kind
+from steer_core.generation import shares
 from steer_core.generation.engines import is_remote
 from steer_core.tables.journal import Journal
 
@@ -86,7 +87,8 @@ def judging_alongside(work: Work, behaviors: Sequence[BehaviorSpec], items: pl.D
     """
     asked = [b for b in behaviors if b.judge.kind == "llm" and apart(work.here.model, judging_model(work.here, b))]
     written = items.filter(pl.col("form") == "open", pl.col("behavior").is_in([b.name for b in asked]))
-    if not written.height:
+    # whoever makes the table judges what came of all shares
+    if not written.height or shares.current() is not None:
         yield None
         return
     kept, by_id = verdicts_of(work), {str(r["item_id"]): r for r in written.iter_rows(named=True)}

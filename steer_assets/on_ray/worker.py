@@ -38,3 +38,18 @@ class CellWorker:
             "messages": found.messages,
             "seconds": found.seconds,
         }
+
+    def share(self, key: str, index: int, of: int) -> dict[str, Any]:
+        """Write a share of the answers of a cell's sweep to the journal."""
+        import logging
+
+        from steer_assets.assets import nodes_of
+        from steer_assets.partitions import read_key
+        from steer_assets.settings import registry, storage_root
+        from steer_assets.sharing import write_share
+        from steer_assets.tables import Work
+        from steer_core.generation.shares import Share
+
+        bench = registry().bench(self.runner.bench)
+        work = Work(bench, storage_root(), logging.getLogger("steerworks"), read_key(bench, key))
+        return {"written": write_share(work, nodes_of(bench), Share(index, of))}

@@ -10,6 +10,7 @@ import polars as pl
 
 from schemas.digest import digest_text
 from schemas.responses import Responses
+from steer_core.generation import shares
 from steer_core.generation.backend import Call, Generation
 from steer_core.generation.meter import counted, timed
 from steer_core.generation.run import Run
@@ -40,6 +41,7 @@ def run_calls(calls: Sequence[Call], run: Run, each: Callable[[Row], bool] | Non
 
     Raises:
         CutShortError: `each` wanted no more before all was written.
+        ShareWrittenError: a share of the calls was asked for (`shares.writing`), and is in the journal.
 
     Returns:
         Rows of `responses` (with `text` still equal to `raw`: cleaning is the method's), one for each distinct call.
@@ -49,14 +51,19 @@ def run_calls(calls: Sequence[Call], run: Run, each: Callable[[Row], bool] | Non
     for plan in {c.plan.id: c.plan for c in by_id.values()}.values():
         backend.capabilities.refuse(plan)
     done = run.journal.read(list(by_id))
-    finished = set(done["response_id"].to_list())
-    lengths = {i: backend.prompt_tokens(c.plan) for i, c in by_id.items() if i not in finished}
+    finished, share = set(done["response_id"].to_list()), shares.current()
+    own = {i: c for i, c in by_id.items() if i not in finished and (share is None or share.has(i))}
+    lengths = {i: backend.prompt_tokens(c.plan) for i, c in own.items()}
     wanted = [by_id[i] for i in sorted(lengths, key=lambda i: (-lengths[i], i))]
 
     def tell(rows: int) -> None:
         if run.progress is not None:
             run.progress(len(finished) + rows, len(by_id))
 
+    if share is not None:
+        for _ in stream_calls(wanted, run, told=tell) if wanted else ():
+            pass
+        raise shares.ShareWrittenError(len(wanted))
     new: list[Row] = []
     going = each is None or all(each(row) for row in done.iter_rows(named=True))
 

@@ -20,7 +20,7 @@ METHODS = ["copy", "rewrite", "direct", "closed-loop"] if WHOLE else ["copy", "d
 LENGTH = 96 if WHOLE else 48
 
 
-def configure(folder: Path) -> None:
+def configure(folder: Path, **changes: object) -> None:
     shipped = yaml.safe_load((CONFIG / "models.yaml").read_text())["embedded"]
     (folder / "models.yaml").write_text(yaml.safe_dump({"twin": shipped}))
     bench = {
@@ -35,6 +35,7 @@ def configure(folder: Path) -> None:
         "batch_size": 4,
         "bootstrap": 50,
         "permutations": 5,
+        **changes,
     }
     (folder / "benches.yaml").write_text(yaml.safe_dump({"small": bench}))
 
@@ -102,6 +103,44 @@ def test_a_cluster_that_loses_a_node_and_its_head_makes_the_tables_of_one_quiet_
     assert any(line.startswith("Where the time went: ") for line in said)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
+
+
+@pytest.mark.e2e
+def test_the_arms_of_one_sweep_are_written_by_two_nodes(tmp_path):
+    behavior = {
+        "source": {
+            "kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": 16,
+            "n_validation": 4, "n_items": 4,
+        },
+        "positive_prompt": "You are a cheerful person.",
+    }  # fmt: skip
+    (tmp_path / "behaviors.yaml").write_text(yaml.safe_dump({"cheerful": behavior}))
+    part = {"kind": "vector", "estimator": "mean-difference", "unit": "residual_fraction", "strengths": [-0.4, 0.4]}
+    (tmp_path / "methods.yaml").write_text(yaml.safe_dump({"pushed": {"parts": [part]}}))
+    probes = [
+        {"name": "main", "n_texts": 3, "n_goals_per_text": 2, "active": 1, "weighting": "none"},
+        {"name": "pool", "split": "train", "n_texts": 12, "n_goals_per_text": 2, "active": 1, "weighting": "none"},
+    ]
+    sweep = {"random_directions": 4, "shuffled": 1, "max_new_tokens": 48}
+    configure(
+        tmp_path, methods=["copy", "pushed"], models=["embedded"], behaviors=["cheerful"], probes=probes, sweep=sweep,
+        train_probe="pool", goals=["reading_difficulty", "sentiment"],
+    )  # fmt: skip
+    quiet = run(tmp_path, "quiet")
+    assert quiet.wait(600) == 0, quiet.stdout.read()
+    with cluster(tmp_path / "ray") as ray:
+        process = run(tmp_path, "spread", "--ray", ray.address, "--per-worker", "place=1")
+        said = process.communicate(timeout=600)[0]
+        assert process.returncode == 0, said
+    assert "the arms of pushed|embedded are written by 2 workers" in said
+    assert "shares of sweeps" in said
+    expected, found = tables(tmp_path / "quiet" / "root"), tables(tmp_path / "spread" / "root")
+    assert set(found) == set(expected)
+    for name, frame in expected.items():
+        assert found[name].equals(frame), name
+    files = (tmp_path / "spread" / "root").glob("small/journal/model=*/*.parquet")
+    written = pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])
+    assert written.height == written["response_id"].n_unique()
 
 
 @pytest.mark.e2e

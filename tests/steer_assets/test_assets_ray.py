@@ -10,7 +10,7 @@ from ray.job_submission import JobStatus
 
 from steer_assets.compute import gpu_executor, gpu_marks
 from steer_assets.on_ray import executor
-from steer_assets.on_ray.driver import Crew
+from steer_assets.on_ray.crew import Crew
 from steer_assets.on_ray.preflight import check_dashboard, check_head, fits, parse_wants
 from steer_core.tables.errors import ConfigError
 
