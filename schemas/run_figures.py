@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from schemas.contract import Contract, column
 
 
-class RunFigures(Contract, table="run_figures", key=("run", "step", "cell", "began")):
+class RunFigures(Contract, table="run_figures", key=("run", "step", "cell", "began"), version=2):
     """One step of one run that had something to do: a journal, to which each adds a row when its tables stand."""
 
     run: str = column(description="Run of Dagster; empty outside of one")
@@ -20,3 +22,20 @@ class RunFigures(Contract, table="run_figures", key=("run", "step", "cell", "beg
     prompt_tokens: int = column(ge=0, description="Tokens of their prompts")
     new_tokens: int = column(ge=0, description="Tokens written")
     busy: float = column(ge=0.0, description="Seconds in which an engine was at work on them")
+    queued: float = column(
+        nullable=True,
+        ge=0.0,
+        description="Seconds that its run waited in Dagster's queue; null outside of a run, and of version 1",
+    )
+    paid: float = column(
+        ge=0.0, description="Money that endpoints took meanwhile, at the prices that are known; 0 in version 1"
+    )
+    currency: str = column(description="Of `paid`; empty where nothing was paid; several are joined by `+`")
+
+    @classmethod
+    def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
+        """Version 1 knew neither queue nor money."""
+        if version != 1:
+            return None
+        new = {"queued": pl.lit(None, pl.Float64), "paid": pl.lit(0.0), "currency": pl.lit("")}
+        return rows.with_columns(value.alias(name) for name, value in new.items())

@@ -141,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     command("judges", results.judges, "what the verdicts of each behavior's judge are worth, on answers of known label")
     added = command("figures", results.figures, "what the steps of a run took: seconds, rows and tokens a second")
     added.add_argument("--run", help="run, by the first characters of its id (default: the last)")
+    added.add_argument(
+        "--hourly", type=float, metavar="PRICE", help="what an hour of the machine costs: adds what each step cost"
+    )
     added.add_argument("--prometheus", type=Path, metavar="FILE", help="write the sums over all runs for Prometheus")
     added = command("stills", pages.stills, "write the figures of a cell's page as PNG files")
     added.add_argument("cell", nargs="?", help="method, or method|model; without one the leaderboard")

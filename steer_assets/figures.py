@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,13 +19,16 @@ from steer_core.tables.errors import ConfigError
 from steer_core.tables.files import join
 from steer_core.tables.journal import Journal
 
-_runs: list[str] = []
+#: Runs that are under way in this process, with the seconds that each waited in a queue.
+_runs: list[tuple[str, float | None]] = []
 
 
 @contextlib.contextmanager
-def of_run(run_id: str) -> Iterator[None]:
-    """What is noted for a while is of this run."""
-    _runs.append(run_id)
+def of_run(instance: Any, run_id: str) -> Iterator[None]:
+    """What is noted for a while is of this run of a Dagster instance."""
+    record = instance.get_run_record_by_id(run_id)
+    begun = record.start_time if record is not None else None
+    _runs.append((run_id, max(0.0, begun - record.create_timestamp.timestamp()) if begun else None))
     try:
         yield
     finally:
@@ -44,8 +48,9 @@ def note(
     A step whose tables stand is done: should the journal not take its row, that is said in the log, and no more.
     """
     seconds = max(time.time() - began, 0.0)
+    run, queued = _runs[-1] if _runs else ("", None)
     row = {
-        "run": _runs[-1] if _runs else "",
+        "run": run,
         "step": step,
         "cell": cell,
         "machine": socket.gethostname(),
@@ -57,6 +62,9 @@ def note(
         "prompt_tokens": meter.prompt_tokens,
         "new_tokens": meter.new_tokens,
         "busy": min(meter.busy, seconds),
+        "queued": queued,
+        "paid": sum(meter.paid.values()),
+        "currency": "+".join(sorted(meter.paid)),
     }
     try:
         journal = figures_of(bench, root)
@@ -78,11 +86,20 @@ def rates(row: dict[str, object]) -> dict[str, float]:
             "new tokens/s": round(float(str(row["new_tokens"])) / seconds, 1),
             "model busy": round(float(str(row["busy"])) / seconds, 3),
         }
+    if row["paid"]:
+        found[f"paid, {row['currency']}"] = round(float(str(row["paid"])), 6)
+    if row["queued"]:
+        found["queued"] = round(float(str(row["queued"])), 1)
     return found
 
 
-def listing(rows: pl.DataFrame, run: str | None = None) -> pl.DataFrame:
+def listing(rows: pl.DataFrame, run: str | None = None, hourly: float | None = None) -> pl.DataFrame:
     """The steps of a run, the last one unless it is named, as `steerworks figures` prints them.
+
+    Args:
+        rows: rows of `run_figures`.
+        run: begin of a run's id; None: the last one.
+        hourly: what an hour of the machine costs: then each step says what its time was worth.
 
     Raises:
         ConfigError: no such run.
@@ -96,17 +113,23 @@ def listing(rows: pl.DataFrame, run: str | None = None) -> pl.DataFrame:
             f"no run that begins with {wanted!r} has figures here; the last is {rows.sort('began')['run'][-1]}"
         )
     second = pl.max_horizontal(pl.col("seconds"), 1e-9)
+    money = [] if hourly is None else [(pl.col("seconds") * hourly / 3600).round(4).alias("machine cost")]
+    # what nobody pays for, or waits for, needs no column
+    money += [pl.col("paid").round(4), "currency"] if own["paid"].sum() else []
+    queue = [pl.col("queued").round(1)] if own["queued"].fill_null(0.0).sum() else []
     return own.select(
         "cell",
         "step",
         pl.col("seconds").round(1),
         pl.col("waited").round(1),
+        *queue,
         "rows",
         (pl.col("rows") / second).round(0).cast(pl.Int64).alias("rows/s"),
         "answers",
         "new_tokens",
         (pl.col("new_tokens") / second).round(1).alias("tokens/s"),
         (100 * pl.col("busy") / second).round(0).cast(pl.Int64).alias("model busy %"),
+        *money,
     )
 
 
@@ -130,6 +153,7 @@ def write_prometheus(rows: pl.DataFrame, bench: str, file: Path) -> None:
         "answers": "Answers that a model wrote",
         "prompt_tokens": "Tokens of their prompts",
         "new_tokens": "Tokens written",
+        "paid": "Money that endpoints took, in their currencies",
     }
     sums = rows.group_by("step", model).agg(pl.col(*said).sum())
     for name, text in said.items():

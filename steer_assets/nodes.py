@@ -230,7 +230,7 @@ def _materialize(node: Node, bench: BenchSpec, nodes: Nodes, context: Any, *, wi
         if node.controls and cell is not None:
             said |= _controls(nodes, work, context, with_controls)
         DEVICES.keep = node.calls_model
-        with drawing(_curve(context)), within(context), of_run(context.run.run_id):
+        with drawing(_curve(context)), within(context), of_run(context.instance, context.run.run_id):
             facts, checks, found = _run_tables(node, work, nodes)
     except BrokenContractError as error:
         let_go()

@@ -181,6 +181,6 @@ def figures(bench: BenchSpec, options: argparse.Namespace) -> None:
     if options.prometheus:
         write_prometheus(rows, bench.name, options.prometheus)
     elif rows.height:
-        print_table(listing(rows, options.run))
+        print_table(listing(rows, options.run, options.hourly))
     else:
         print(f"No step of bench {bench.name} has run yet.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,15 +21,18 @@ class Meter:
         prompt_tokens: tokens of their prompts.
         new_tokens: tokens written.
         busy: seconds in which an engine was asked and had not answered.
+        paid: currency -> money that endpoints took.
     """
 
     answers: int = 0
     prompt_tokens: int = 0
     new_tokens: int = 0
     busy: float = 0.0
+    paid: dict[str, float] = field(default_factory=dict)
 
 
 _meters: list[Meter] = []
+_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -49,6 +53,13 @@ def counted(prompt_tokens: int, new_tokens: int) -> None:
         meter.answers += 1
         meter.prompt_tokens += prompt_tokens
         meter.new_tokens += new_tokens
+
+
+def paid(money: float, currency: str) -> None:
+    """An endpoint took money; it answers in threads of its own."""
+    with _lock:
+        for meter in _meters:
+            meter.paid[currency] = meter.paid.get(currency, 0.0) + money
 
 
 def timed(answers: Iterable[T]) -> Iterator[T]:

@@ -23,6 +23,7 @@ from typing import IO, Literal
 import polars as pl
 
 from schemas.responses import Attempts
+from steer_core.generation.meter import paid
 from steer_core.tables.errors import SteerworksError
 
 #: What became of an attempt; `sent`: it is under way; `lost`: its process was killed.
@@ -211,14 +212,16 @@ class Ledger:
 
     def settle(self, claim: Claim, reply: Reply) -> None:
         """Keep what became of a request, and take its money: what it cost, or all that was reserved if nobody knows."""
-        cost = reply.cost
+        taken = claim.reserved if reply.cost is None else reply.cost
         names = ", ".join(f"{f.name} = ?" for f in fields(Reply))
         with self._transaction():
             self._db.execute(f"UPDATE attempts SET {names} WHERE attempt_id = ?", (*astuple(reply), claim.attempt_id))
             self._db.execute(
                 "UPDATE money SET open = max(0.0, open - ?), spent = spent + ?",
-                (claim.reserved, claim.reserved if cost is None else cost),
+                (claim.reserved, taken),
             )
+        if taken:
+            paid(taken, self.currency)
 
     def give_up(self, claim: Claim) -> None:
         """Forget a claim whose request was never sent."""

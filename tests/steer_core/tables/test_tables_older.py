@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas import CONTRACTS, Adapters, Responses
+from schemas import CONTRACTS, Adapters, Responses, RunFigures
 from steer_core.tables import Journal
 from steer_core.tables.snapshot import read_table
 
@@ -52,3 +52,12 @@ def test_adapters_of_version_1_read_as_they_were():
     rows = read_table(str(OLD.with_name("tables_eaf83b8") / "adapters.parquet"), Adapters)
     assert rows.select("step", "rank", "parameters", "norm").rows() == [(2, 4, 36352, 1.5), (4, 4, 36352, 2.5)]
     assert list(rows.columns) == Adapters.names()
+
+
+def test_figures_of_runs_of_version_1_know_neither_queue_nor_money():
+    # 6e48907 wrote them
+    rows = Journal(str(OLD.with_name("tables_6e48907") / "figures"), RunFigures).read().sort("began")
+    assert rows["step"].to_list() == ["seed_corpus", "responses"]
+    assert rows["busy"].to_list() == [0.0, 11.0]
+    assert rows.select("queued", "paid", "currency").rows() == [(None, 0.0, "")] * 2
+    assert list(rows.columns) == RunFigures.names()
