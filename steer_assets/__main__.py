@@ -13,6 +13,7 @@ steerworks export-vector pushed --to FOLDER   its vectors, with a card, as a fil
 steerworks traits cheerful             what a behavior from a sentence is made of
 steerworks setting vector              settings that a search told; with a name, one of them as a method
 steerworks judges                      what the judges' verdicts are worth
+steerworks explore                     look at samples, cells and sweeps in the browser
 steerworks figures                     what each step of the last run took
 steerworks stills direct --out FOLDER  its figures as PNG
 steerworks batch submit direct --models far   send it through a batch API; then `poll`, `collect`, `run`
@@ -103,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     added = command("open", pages.open_, "open a cell's page in the browser; without a cell the leaderboard")
     added.add_argument("cell", nargs="?", help="method, or method|model")
     added.add_argument("--print", action="store_true", dest="only_print", help="print where it lies, open nothing")
+    added = command("explore", pages.explore, "look at samples, cells and sweeps in the browser, on this machine alone")
+    added.add_argument("--port", type=int, default=3002, help="port (default: %(default)s; 0: a free one)")
+    added.add_argument("--print", action="store_true", dest="only_print", help="print the address, open nothing")
     added = command("export-adapter", pages.export_adapter, "write the adapter that a cell wears, with a model card")
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder to write to")
@@ -176,7 +180,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bench_of(options: argparse.Namespace) -> BenchSpec | None:
     """The bench of a command; published numbers, and what lies in a storage root, are of none."""
-    return None if options.command in (results.parity, merging.merge, pruning.prune) else _bench(options.bench)
+    of_none = (results.parity, merging.merge, pruning.prune)
+    # all benches are looked at, unless one is named
+    every = options.command is pages.explore and options.bench is None
+    return None if every or options.command in of_none else _bench(options.bench)
 
 
 def _bench(name: str | None) -> BenchSpec:

@@ -24,8 +24,13 @@ from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "profiles", "probes", "benches")
-#: Names that mean something else: every method or model, the figure over all goals, and the home of published numbers.
-RESERVED = {"methods": ("all", "source"), "models": ("all",), "goals": ("overall",), "benches": ("parity",)}
+#: Names that mean something else: every method or model, the figure over all goals, published numbers, addresses.
+RESERVED = {
+    "methods": ("all", "source"),
+    "models": ("all",),
+    "goals": ("overall",),
+    "benches": ("parity", "files", "static"),
+}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,18 @@ def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
         webbrowser.open(Path(path).resolve().as_uri())
 
 
+def explore(bench: BenchSpec | None, options: argparse.Namespace) -> None:
+    """Serve the explorer until Ctrl-C."""
+    from steer_assets.explore.server import explorer, serve
+
+    def ready(address: str) -> None:
+        print(f"{address}  (Ctrl-C ends it)", flush=True)
+        if not options.only_print:
+            webbrowser.open(address)
+
+    serve(explorer([bench.name] if bench else None), options.port, ready)
+
+
 def stills(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Write the figures of a page as PNG files."""
     from steer_assets.running import page_of

@@ -1,0 +1,284 @@
+"""The explorer as a web application: reads the storage root, answers this machine, and writes nothing.
+
+* Every page keeps to its own origin: no script but ours, nothing from elsewhere (Content-Security-Policy).
+* Hosts that are not this machine are refused, so that no page of the web can reach it by a name of its own.
+* GET and HEAD are all that it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from posixpath import normpath
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from schemas.contract import Contract
+from steer_assets.settings import registry, storage_root
+from steer_core.explorer.bench import Bench
+from steer_core.explorer.pages import SAVE, VIEWS, Pages, static, templates
+from steer_core.explorer.saved import file_name, save
+from steer_core.explorer.tables import as_csv, entries
+from steer_core.tables.errors import SteerworksError
+from steer_core.tables.files import filesystem, join, read_bytes
+
+#: Names by which this machine calls itself.
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
+#: Files below the root that pages link to, by their ends.
+TYPES = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
+#: What a page may load. Styles stand in reports, and in the marks of small tracks.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Explorer:
+    """All benches of a storage root.
+
+    Args:
+        root: any fsspec URL.
+        benches: name -> bench.
+    """
+
+    def __init__(self, root: str, benches: Mapping[str, Bench]) -> None:
+        self.root = root
+        self.pages = {name: Pages(bench, tuple(benches)) for name, bench in benches.items()}
+
+    def app(self, hosts: tuple[str, ...] = HOSTS) -> Starlette:
+        """The application."""
+        return Starlette(
+            routes=[
+                Route("/", self._home),
+                Route("/static/{name}", self._static),
+                Route("/files/{path:path}", self._file),
+                Route("/{bench}/download/{name}.{kind}", self._download),
+                Route("/{bench}/save/{view}", self._save),
+                Route("/{bench}", self._bench),
+                Route("/{bench}/{view}", self._view),
+            ],
+            middleware=[
+                Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
+                Middleware(BaseHTTPMiddleware, dispatch=_guarded),
+            ],
+            exception_handlers={404: self._missing, 405: self._refused},
+        )
+
+    async def _home(self, request: Request) -> Response:
+        wanted = request.query_params.get("bench")
+        names = list(self.pages)
+        if wanted in self.pages or len(names) == 1:
+            return RedirectResponse(f"/{wanted if wanted in self.pages else names[0]}/board")
+
+        def found() -> list[tuple[str, str, int]]:
+            own = [(n, p.bench.spec.description, len(p.bench.cells())) for n, p in self.pages.items()]
+            return sorted(own, key=lambda row: -row[2])
+
+        return self._html("home.explore.jinja", found=await run_in_threadpool(found), root=self.root)
+
+    async def _static(self, request: Request) -> Response:
+        try:
+            body = static(request.path_params["name"])
+        except KeyError:
+            return self._said(404, "There is no such file", request.url.path)
+        kind = "text/css" if request.path_params["name"].endswith(".css") else "text/javascript"
+        return Response(body, media_type=f"{kind}; charset=utf-8")
+
+    async def _bench(self, request: Request) -> Response:
+        name = request.path_params["bench"]
+        if name not in self.pages:
+            return await self._missing(request, None)
+        return RedirectResponse(f"/{name}/board")
+
+    async def _view(self, request: Request) -> Response:
+        name, view = request.path_params["bench"], request.path_params["view"]
+        if name not in self.pages:
+            return await self._missing(request, None)
+        given = {key: request.query_params.getlist(key) for key in request.query_params}
+        try:
+            page = await run_in_threadpool(self.pages[name].render, view, given)
+            link = f"/{name}/save/{view}" + (f"?{request.url.query}" if request.url.query else "")
+            return HTMLResponse(page.replace(f'href="{SAVE}"', f'href="{escape(link)}"'))
+        except KeyError:
+            return await self._missing(request, None)
+        except SteerworksError as error:
+            return self._said(400, "This view cannot be shown", str(error), name)
+
+    async def _save(self, request: Request) -> Response:
+        name, view = request.path_params["bench"], request.path_params["view"]
+        if name not in self.pages:
+            return await self._missing(request, None)
+        given = {key: request.query_params.getlist(key) for key in request.query_params}
+        try:
+            page = await run_in_threadpool(save, self.pages[name], view, given)
+        except KeyError:
+            return await self._missing(request, None)
+        except SteerworksError as error:
+            return self._said(400, "This view cannot be saved", str(error), name)
+        attached = {"Content-Disposition": f'attachment; filename="{file_name(name, view)}"'}
+        return HTMLResponse(page, headers={**attached, "Content-Security-Policy": _STILL})
+
+    async def _download(self, request: Request) -> Response:
+        name, table, kind = (request.path_params[k] for k in ("bench", "name", "kind"))
+        if name not in self.pages or kind not in ("parquet", "csv"):
+            return await self._missing(request, None)
+        bench, cell = self.pages[name].bench, request.query_params.get("cell", "")
+
+        def found() -> bytes | str | None:
+            entry = next((e for e in entries(bench) if e.name == table), None)
+            path = next((p for p, (c, _) in entry.files.items() if c == cell), None) if entry else None
+            if entry is None or path is None:
+                return None
+            if kind == "parquet":
+                fs, whole = filesystem(join(self.root, path))
+                return read_bytes(fs, whole)
+            contract: type[Contract] = entry.contract
+            return as_csv(bench.rows_at(table, contract, cell))
+
+        try:
+            body = await run_in_threadpool(found)
+        except SteerworksError as error:
+            return self._said(400, "This table cannot be read", str(error), name)
+        if body is None:
+            return await self._missing(request, None)
+        called = "-".join([name, table, *cell.split("|")[::-1]] if cell else [name, table])
+        return Response(
+            body,
+            media_type="text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet",
+            headers={"Content-Disposition": f'attachment; filename="{called}.{kind}"'},
+        )
+
+    async def _file(self, request: Request) -> Response:
+        """A page or a picture below the storage root; nothing else of it, and nothing beside it."""
+        path = request.path_params["path"]
+        end = "." + path.rsplit(".", 1)[-1]
+        if normpath(path) != path or path.startswith(("/", "..")) or "\\" in path or "\0" in path or end not in TYPES:
+            return await self._missing(request, None)
+        if any(part.startswith(".") for part in path.split("/")) or path.split("/")[0] not in self.pages:
+            return await self._missing(request, None)
+
+        def found() -> bytes | None:
+            fs, whole = filesystem(join(self.root, path))
+            try:
+                return read_bytes(fs, whole) if fs.isfile(whole) and _inside(self.root, path) else None
+            except OSError:
+                return None
+
+        body = await run_in_threadpool(found)
+        if body is None:
+            return await self._missing(request, None)
+        # a page of its own: with no script at all
+        return Response(body, headers={"Content-Security-Policy": _STILL, "Content-Type": TYPES[end]})
+
+    async def _missing(self, request: Request, error: Exception | None) -> Response:
+        views = ", ".join(VIEWS)
+        said = f"{request.url.path} is no page here. Benches: {', '.join(self.pages)}; views: {views}."
+        return self._said(404, "There is no such page", said)
+
+    async def _refused(self, request: Request, error: Exception | None) -> Response:
+        return self._said(405, "This server only reads", f"{request.method} is not known here.")
+
+    def _said(self, status: int, title: str, said: str, bench: str = "") -> Response:
+        return self._html("error.explore.jinja", status=status, title=title, said=said, bench=bench)
+
+    def _html(self, template: str, status: int = 200, bench: str = "", **values: Any) -> Response:
+        bench = bench or next(iter(self.pages), "")
+        page = templates().get_template(template)
+        shared = {"bench": bench, "others": tuple(self.pages), "views": VIEWS, "view": "", "save": ""}
+        return HTMLResponse(page.render(**shared, **values), status_code=status)
+
+
+_STILL = POLICY.replace("script-src 'self'; ", "")
+
+
+def _inside(root: str, path: str) -> bool:
+    """Whether a path still lies below the root once links are followed; on a store there are none."""
+    from pathlib import Path
+
+    from steer_core.tables.files import is_local
+
+    fs, top = filesystem(root)
+    return not is_local(fs) or (Path(top) / path).resolve().is_relative_to(Path(top).resolve())
+
+
+async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    if request.method not in ("GET", "HEAD"):
+        response: Response = Response("this server only reads\n", status_code=405, headers={"Allow": "GET, HEAD"})
+    else:
+        try:
+            response = await call_next(request)
+        except Exception:
+            logging.getLogger(__name__).exception("%s failed", request.url.path)
+            response = Response("this view failed; the terminal says why\n", status_code=500)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def explorer(benches: list[str] | None = None) -> Explorer:
+    """The explorer of the configuration and the storage root.
+
+    Args:
+        benches: names; None: all.
+    """
+    known = registry()
+    names = benches or sorted(known.benches)
+    root = storage_root()
+    made = {}
+    for name in names:
+        spec = known.bench(name)
+        methods = {m: known.method(m) for m in spec.methods}
+        made[name] = Bench(
+            root,
+            spec,
+            known.goals_of(spec),
+            {m: method.description for m, method in methods.items()},
+            tuple(m for m, method in methods.items() if method.control),
+        )
+    return Explorer(root, made)
+
+
+def serve(found: Explorer, port: int, ready: Callable[[str], object] = print) -> None:
+    """Serve until Ctrl-C, at this machine's own address.
+
+    Args:
+        found: what.
+        port: 0: a free one.
+        ready: told the address once it answers.
+
+    Raises:
+        SteerworksError: the port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        # who asks before the server is up waits, and is not refused
+        listener.listen()
+    except OSError as error:
+        raise SteerworksError(f"port {port} cannot be used ({error.strerror}): choose another one by --port") from error
+    ready(f"http://localhost:{listener.getsockname()[1]}/")
+    config = uvicorn.Config(found.app(), log_level="warning", server_header=False, lifespan="off")
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])

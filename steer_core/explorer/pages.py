@@ -1,0 +1,155 @@
+"""Views as HTML: what a model wrote is escaped because everything is, and every page keeps to its own origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+import polars as pl
+
+from steer_core.explorer.asking import Given
+from steer_core.explorer.bench import Bench
+from steer_core.explorer.index import Index
+from steer_core.explorer.query import Query
+from steer_core.explorer.sample import asked_words, snippet, texts_of
+from steer_core.explorer.state import ORDERS, State
+from steer_core.reports.numbers import slug_words
+from steer_core.reports.page import environment
+
+#: Views, in the order of the navigation: module in `views`, title.
+VIEWS = {
+    "board": "Leaderboard",
+    "samples": "Samples",
+    "compare": "Compare",
+    "space": "Goal space",
+    "strengths": "Strengths",
+    "learnt": "Vectors and adapters",
+    "data": "Data",
+}
+#: Stands where the server puts the link that saves a view: the view itself knows no address.
+SAVE = "about:save"
+#: Views that others lead to -> the one that is marked in the navigation.
+WITHIN = {"sample": "samples", "beside": "compare"}
+
+
+def static(name: str) -> bytes:
+    """A file that pages link to: `style.css` (the reports' and the explorer's), `explore.js`.
+
+    Raises:
+        KeyError: there is no such file.
+    """
+    own = files("steer_core.explorer").joinpath("static")
+    if name == "style.css":
+        shared = files("steer_core.reports").joinpath("templates/style.css").read_bytes()
+        return shared + b"\n" + own.joinpath("explore.css").read_bytes()
+    if name == "explore.js":
+        return own.joinpath("explore.js").read_bytes()
+    raise KeyError(name)
+
+
+class Pages:
+    """The views of one bench.
+
+    Attributes:
+        bench: its tables.
+        index: its samples.
+        query: finds them.
+        others: names of the benches that are served beside it, its own included.
+    """
+
+    def __init__(self, bench: Bench, others: Sequence[str] = ()) -> None:
+        self.bench, self.others = bench, tuple(others)
+        self.index = Index(bench)
+        self.query = Query(bench, self.index)
+        self._env = templates()
+
+    def render(self, view: str, given: Given) -> str:
+        """A view, with the state that its address says.
+
+        Args:
+            view: a key of `VIEWS` or `WITHIN`.
+            given: parameters of the address.
+
+        Raises:
+            KeyError: no such view.
+            ConfigError: a parameter that means nothing.
+            TableError: a file is damaged.
+        """
+        if view not in VIEWS and view not in WITHIN:
+            raise KeyError(view)
+        return self.fill(view, import_module(f"steer_core.explorer.views.{view}").show(self, given))
+
+    def fill(self, view: str, values: Mapping[str, Any]) -> str:
+        """The template of a view, filled with what it shows."""
+        shared = {
+            "bench": self.bench.name,
+            "others": self.others,
+            "views": VIEWS,
+            "view": WITHIN.get(view, view),
+            "save": SAVE,
+        }
+        return self._env.get_template(f"{view}.explore.jinja").render(**shared, **values)
+
+    def probes(self) -> list[str]:
+        """Probes with a scored request."""
+        there = set(self.index.samples()["probe"].unique())
+        return [p for p in self.bench.spec.test_probes if p in there]
+
+    def state(self, given: Given) -> State:
+        """The state of an address."""
+        return State.read(given, self.bench.axes, self.probes())
+
+    def choices(self) -> dict[str, Any]:
+        """What the filters of samples offer."""
+        samples, axes = self.index.samples(), self.bench.axes
+        by_goal = {f"goal:{g}": f"distance from {g.replace('_', ' ')} asked" for g in axes}
+        return {
+            "cells": self.bench.cells(),
+            "probes": self.probes(),
+            "goals": axes,
+            "failures": sorted(samples["failure"].drop_nulls().unique().to_list()),
+            "arms": samples["arm"].n_unique() > 1,
+            "orders": {**ORDERS, **by_goal},
+        }
+
+    def listed(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
+        """Samples with the request in words, and the begin of source and answer."""
+        words = asked_words(self.bench, self.index, rows["number"].to_list())
+        texts, ids = texts_of(self.bench, rows), self.index.asked().ids
+        return [
+            {
+                **row,
+                "asked": asked,
+                "source_text": snippet(source),
+                "answer": snippet(answer),
+                "request_id": ids[row["number"]],
+            }
+            for row, asked, (source, answer) in zip(rows.iter_rows(named=True), words, texts, strict=True)
+        ]
+
+
+def templates() -> jinja2.Environment:
+    """The reports' environment, with the explorer's own templates before theirs."""
+    env = environment()
+    own = jinja2.PackageLoader("steer_core.explorer", "templates")
+    env.loader = jinja2.ChoiceLoader([own, *([env.loader] if env.loader else [])])
+    env.globals["query"] = address
+    env.filters["map_same"] = lambda values: [(v, v) for v in values]
+    env.filters["map_words"] = lambda values: [(v, slug_words(v)) for v in values]
+    env.filters["map_titles"] = lambda values, titles: [(v, titles[v]) for v in values]
+    return env
+
+
+def address(**values: Any) -> str:
+    """A query string of what is said."""
+    return urlencode([(k, v) for k, v in values.items() if v not in ("", None)], doseq=True)
+
+
+def report_link(bench: str, cell: str) -> str:
+    """Address of a cell's report."""
+    method, model = cell.split("|")
+    return f"/files/{quote(bench)}/report/model={quote(model)}/method={quote(method)}/report.html"
