@@ -61,9 +61,13 @@ test-vllm-small: .venv/.installed-dev .venv-vllm/.installed
 test-real: .venv/.installed-dev .venv/.installed-real
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m real tests/real $(ARGS)
 
+# the explorer in a headless Chromium, Debian's or the one that STEERWORKS_CHROMIUM names
+test-browser: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
 # two workers with one thread each: torch slows down badly when its threads outnumber free cores
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real and not vllm" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real and not vllm and not browser" $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -77,6 +81,10 @@ check: .venv/.installed-dev
 # the documentation as a site, in .site; every link is checked
 docs: .venv/.installed-dev
 	$(BIN)/mkdocs build --strict --site-dir .site
+
+# samples, cells and sweeps in the browser, on this machine alone
+explore: .venv/.installed
+	@$(BIN)/steerworks explore $(ARGS)
 
 dev: .venv/.installed
 	@$(BIN)/python -m steer_assets.dev $(ARGS)

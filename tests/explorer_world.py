@@ -6,7 +6,11 @@ import numpy as np
 import polars as pl
 
 from schemas import (
+    ArmAnswers,
+    ArmScores,
+    ArmSummary,
     Attempts,
+    BehaviorItems,
     GoalMovements,
     GoalSpaceTable,
     Groundedness,
@@ -17,6 +21,9 @@ from schemas import (
     Requests,
     Responses,
     Steerability,
+    SweepArms,
+    Vectors,
+    VectorTensors,
 )
 from schemas.digest import digest_text
 from schemas.evaluation import HEADLINE
@@ -170,6 +177,71 @@ class World:
             "reached": reached, "target": target, "tokens": 11 + i, "outcome": outcome, "moves": moves,
             "responses": [answer, other],
         }  # fmt: skip
+
+    def sweep(self):
+        """Strengths of the vector cell on one behavior, three items, and its vectors."""
+        method, model = CELLS[2].split("|")
+        at = (f"model={model}", f"method={method}")
+        arms = [("off", "off", None, "[]"), *((f"v{k}", "vector", k / 10, "[2]") for k in (-2, 2, 4))]
+        arms += [("random", "random", 0.4, "[2]"), ("asked", "prompt", None, "[]")]
+        items = [f"item{k}" for k in range(3)]
+        asked = [
+            (
+                i,
+                "kindness",
+                "open",
+                "main",
+                json.dumps([{"role": "user", "content": f"Say {i} <b>please</b>"}]),
+                None,
+                None,
+                "s",
+                k,
+            )
+            for k, i in enumerate(items)
+        ]
+        self.put(BehaviorItems, asked, "behavior_items")
+        sweep, answers, scores, summary = [], [], [], []
+        for arm, role, strength, layers in arms:
+            side = 1 if role == "prompt" else None
+            unit, positions = ("residual_fraction", "all") if layers != "[]" else (None, None)
+            sweep.append((arm, "h", "kindness", role, strength, unit, 1.0, layers, "residual", positions, 0, "Be kind." if side else None, None, side, "[]", "[]", 3, 0, 9, None))  # fmt: skip
+            for k, item in enumerate(items):
+                answers.append((arm, item, 0, f"r{arm}{item}", f"{arm} says {item}" if k else HOSTILE[0], None))
+                scores.append((arm, item, 0, "main", "judged", 5.0 + 10 * (strength or 0.0)))
+            for measure, mean in (("judged", 5.0 + 10 * (strength or 0.0)), ("kl", abs(strength or 0.0) / 10)):
+                summary.append((arm, "kindness", role, strength, unit, layers, positions, 0, "main", measure, mean, mean - 0.5, mean + 0.5, 0.0, None, None, 0.0, 3, 3))  # fmt: skip
+        self.put(SweepArms, sweep, "sweep_arms", *at)
+        self.put(ArmAnswers, answers, "arm_answers", *at)
+        self.put(ArmScores, scores, "arm_scores", *at)
+        self.put(ArmSummary, summary, "arm_summary", *at)
+        directions = {"a": [3.0, 4.0, 0.0, 0.0], "b": [0.0, 5.0, 0.0, 0.0], "c": [-6.0, -8.0, 0.0, 0.0]}
+        vectors = [
+            (
+                "vector",
+                f"v{n}",
+                n,
+                "",
+                0,
+                "leace",
+                "add",
+                2,
+                "residual",
+                "answer",
+                4,
+                float(np.linalg.norm(v)),
+                10.0,
+                8,
+                8,
+                0.9,
+                "m",
+                "t",
+                "{}",
+                '{"examples": "0123456789", "options": {"rank": 2}}',
+            )
+            for n, v in directions.items()
+        ]
+        self.put(Vectors, vectors, "vectors", *at)
+        self.put(VectorTensors, [(f"v{n}", "direction", 0, v) for n, v in directions.items()], "vector_tensors", *at)
 
     def leaderboard(self):
         """A leaderboard with made-up figures."""

@@ -21,6 +21,7 @@ COPY, DIRECT, VECTOR = (c.replace("|", "%7C") for c in CELLS)
 def world(tmp_path_factory):
     made = World(tmp_path_factory.mktemp("world"))
     made.leaderboard()
+    made.sweep()
     return made
 
 
@@ -122,6 +123,31 @@ def test_next_and_previous_go_through_the_filtered_list_and_back_to_its_page(cli
             assert len(re.findall(r"<tr>\s*<td class=\"asked-cell", page(client, up))) == 5
         path = html.unescape(found[1]) if found else None
     assert len(seen) == len(set(seen)) == 22
+
+
+def test_strengths_show_each_arm_on_one_item_and_no_control(client):
+    text = page(client, "/tales/strengths?item=1&at=3")
+    said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text.split("<main", 1)[1])).split())
+    assert "Say item1 <b>please</b>" in said
+    for wanted in ("off says item1", "v4 says item1", "asked says item1", "strength: +0.4 judged 9.00 [8.50 to 9.50]"):
+        assert wanted in said, wanted
+    assert "random" not in said
+    assert "KL, nats a token 0.040" in said
+    # the slider begins at the strongest, and past its ends is its end
+    assert 'max="3" value="3"' in page(client, "/tales/strengths")
+    assert 'value="0"' in page(client, "/tales/strengths?at=-5")
+    hostile = page(client, "/tales/strengths?item=0").split("<main", 1)[1]
+    assert "<script" not in hostile
+    assert "&lt;script&gt;" in hostile
+
+
+def test_cosines_are_those_of_the_directions(client):
+    text = page(client, "/tales/learnt")
+    cells = re.findall(r'<td class="n heat-(-?\d)">([^<]+)</td>', text)
+    assert [c for _, c in cells] == ["1.00", "0.80", "−1.00", "0.80", "1.00", "−0.80", "−1.00", "−0.80", "1.00"]
+    assert [int(h) for h, _ in cells] == [4, 3, -4, 3, 4, -3, -4, -3, 4]
+    assert "examples 01234567, rank 2" in text
+    assert "±0.50" in text
 
 
 def test_it_refuses_what_is_not_asked_by_this_machine_or_not_read(client):

@@ -20,6 +20,17 @@ for (const slider of document.querySelectorAll("input[type=range][data-labels]")
   slider.addEventListener("input", () => { shown.textContent = labels[Number(slider.value)]; });
 }
 
+// what scrolls can be reached by key; what does not is no stop on the way
+const reach = () => {
+  for (const box of document.querySelectorAll(".scroll, .model-text, .checks, pre")) {
+    const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+    if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  }
+};
+reach();
+addEventListener("resize", reach);
+document.addEventListener("toggle", reach, true);
+
 const rows = () => [...document.querySelectorAll("table.samples tbody tr")];
 let current = -1;
 const mark = (place) => {
