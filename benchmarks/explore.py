@@ -21,7 +21,8 @@ import polars as pl
 from benchmarks.journal import _hex
 from schemas import GoalMovements, GoalSpaceTable, Outcomes, RequestGoals, Requests, Responses, Steerability
 from schemas.evaluation import HEADLINE
-from steer_assets.explore.server import Explorer, serve
+from steer_assets.explore.server import Explorer
+from steer_assets.explore.serving import serve
 from steer_core.explorer.bench import Bench
 from steer_core.registry import load_registry, shipped_config
 from steer_core.tables.footer import Footer

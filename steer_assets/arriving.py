@@ -7,7 +7,6 @@ one of its partitions once the location is loaded again. The webserver does that
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import dagster as dg
 from schemas.specs import BenchSpec
 from steer_assets.io import table_url
 from steer_assets.partitions import Cell, valid_cells
-from steer_assets.settings import config_folders, registry, storage_root
+from steer_assets.settings import config_folders, registry, storage_root, webserver_url
 from steer_core.registry import load_registry
 from steer_core.registry_arrivals import ADAPTER_CONFIG
 from steer_core.tables.errors import SteerworksError
@@ -85,11 +84,11 @@ def _load_again(new: list[str], gone: list[str]) -> str:
     said = "; ".join(
         f"{what}: {', '.join(names)}" for what, names in (("turned up", new), ("no longer there", gone)) if names
     )
-    address = os.environ.get("STEERWORKS_WEBSERVER")
+    address = webserver_url()
     if not address:
         return f"{said}. Reload the code locations, or set STEERWORKS_WEBSERVER to Dagster's address: it is done here"
     request = urllib.request.Request(
-        f"{address.rstrip('/')}/graphql", json.dumps({"query": _RELOAD}).encode(), {"Content-Type": "application/json"}
+        f"{address}/graphql", json.dumps({"query": _RELOAD}).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         found = json.load(answer)

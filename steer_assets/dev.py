@@ -1,53 +1,40 @@
-"""`make dev`: the Dagster UI on this machine, and the pages that its links open.
+"""`make dev`: the Dagster UI on this machine, and the explorer, which hands out the pages that its links open.
 
-A browser opens no `file:` link from a page that came over http, so a small server on this machine hands the pages out.
+A browser opens no `file:` link from a page that came over http.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import urlsplit
 
-from steer_assets.settings import dagster_home, pages_url, repository, storage_root
-from steer_core.tables.files import filesystem, is_local
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """The UI's own log is what a person reads here."""
+from steer_assets.settings import dagster_home, explore_url, repository
+from steer_core.tables.errors import SteerworksError
 
 
 @contextlib.contextmanager
-def serving_pages() -> Iterator[str | None]:
-    """Hand out what lies below the storage root, to this machine only; yields the address, or None and says why not."""
-    fs, folder = filesystem(storage_root())
-    address = urlsplit(pages_url())
-    if not is_local(fs) or address.hostname not in ("localhost", "127.0.0.1"):
-        # somebody else serves the pages
-        yield pages_url()
+def serving_explorer() -> Iterator[str | None]:
+    """Serve the explorer, to this machine only; yields its address, or None and says why not."""
+    address = urlsplit(explore_url())
+    if address.hostname not in ("localhost", "127.0.0.1"):
+        # somebody else serves it
+        yield explore_url()
         return
+    from steer_assets.explore.server import explorer
+    from steer_assets.explore.serving import in_background
+
     try:
-        handler = functools.partial(_Quiet, directory=folder)
-        server = ThreadingHTTPServer(("127.0.0.1", address.port or 80), handler)
-    except OSError as error:
-        print(f"pages are not served ({error}): set STEERWORKS_PAGES to a free port", file=sys.stderr, flush=True)
+        with in_background(explorer(), address.port or 80):
+            yield explore_url()
+    except SteerworksError as error:
+        print(f"the explorer is not served ({error}): set STEERWORKS_EXPLORE", file=sys.stderr, flush=True)
         yield None
-        return
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield pages_url()
-    finally:
-        server.shutdown()
 
 
 def main() -> int:
@@ -64,7 +51,10 @@ def main() -> int:
         else ["-m", "steer_assets.cpu", "-m", "steer_assets.gpu"]
     )
     command = [sys.executable, "-m", "dagster", "dev", *locations, *sys.argv[1:]]
-    with serving_pages():
+    os.environ.setdefault("STEERWORKS_WEBSERVER", server["STEERWORKS_WEBSERVER"])
+    with serving_explorer() as explored:
+        if explored:
+            print(f"Explorer: {explored}/", flush=True)
         process = subprocess.Popen(command, env=environment)
         # the terminal sends Ctrl-C to both; this one waits for the other to end in order
         signal.signal(signal.SIGINT, signal.SIG_IGN)

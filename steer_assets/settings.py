@@ -50,9 +50,19 @@ def dagster_home() -> Path:
     return home
 
 
+def explore_url() -> str:
+    """`STEERWORKS_EXPLORE`: the address of the explorer; by default the one that `make dev` serves."""
+    return (os.environ.get("STEERWORKS_EXPLORE") or "http://localhost:3001").rstrip("/")
+
+
 def pages_url() -> str:
-    """`STEERWORKS_PAGES`: the address at which the storage root can be browsed; by default the one of `make dev`."""
-    return (os.environ.get("STEERWORKS_PAGES") or "http://localhost:3001").rstrip("/")
+    """`STEERWORKS_PAGES`: the address at which pages of the storage root are handed out; by default the explorer's."""
+    return (os.environ.get("STEERWORKS_PAGES") or f"{explore_url()}/files").rstrip("/")
+
+
+def webserver_url() -> str:
+    """`STEERWORKS_WEBSERVER`: the address of Dagster's web interface; empty where nobody says."""
+    return (os.environ.get("STEERWORKS_WEBSERVER") or "").rstrip("/")
 
 
 @functools.cache

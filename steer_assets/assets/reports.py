@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import dagster as dg
 import polars as pl
@@ -13,7 +13,7 @@ from schemas import Frontier, Leaderboard, Reports
 from schemas.evaluation import HEADLINE
 from steer_assets.assets.fits import fitted_tables, swept_part
 from steer_assets.partitions import Cell, controls, held_against, valid_cells
-from steer_assets.settings import pages_url, registry
+from steer_assets.settings import explore_url, pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
 from steer_core.evaluation.profiles import frontier as frontiers
@@ -66,11 +66,18 @@ def _said(name: str) -> Any:
         below = page.removeprefix(work.root.rstrip("/"))
         return {
             "page": dg.UrlMetadataValue(pages_url() + quote(below, safe="/=")),
+            "explorer": dg.UrlMetadataValue(_explorer(work)),
             "file": dg.PathMetadataValue(page),
             "preview": dg.MarkdownMetadataValue(preview),
         }
 
     return said
+
+
+def _explorer(work: Work) -> str:
+    """Samples of the cell, or the leaderboard, in the explorer."""
+    view = f"samples?{urlencode({'cell': work.cell.key})}" if work.cell else "board"
+    return f"{explore_url()}/{quote(work.bench.name)}/{view}"
 
 
 def _words(work: Work) -> list[Any]:

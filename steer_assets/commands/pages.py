@@ -31,7 +31,8 @@ def open_(bench: BenchSpec, options: argparse.Namespace) -> None:
 
 def explore(bench: BenchSpec | None, options: argparse.Namespace) -> None:
     """Serve the explorer until Ctrl-C."""
-    from steer_assets.explore.server import explorer, serve
+    from steer_assets.explore.server import explorer
+    from steer_assets.explore.serving import serve
 
     def ready(address: str) -> None:
         print(f"{address}  (Ctrl-C ends it)", flush=True)

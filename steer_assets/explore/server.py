@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
-from posixpath import normpath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,7 +22,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from schemas.contract import Contract
-from steer_assets.settings import registry, storage_root
+from steer_assets.explore.files import is_plain, listed, read
+from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
 from steer_core.explorer.pages import SAVE, VIEWS, Pages, static, templates
 from steer_core.explorer.saved import file_name, save
@@ -56,11 +56,12 @@ class Explorer:
     Args:
         root: any fsspec URL.
         benches: name -> bench.
+        dagster: address of Dagster's web interface; empty: none is known.
     """
 
-    def __init__(self, root: str, benches: Mapping[str, Bench]) -> None:
-        self.root = root
-        self.pages = {name: Pages(bench, tuple(benches)) for name, bench in benches.items()}
+    def __init__(self, root: str, benches: Mapping[str, Bench], dagster: str = "") -> None:
+        self.root, self.dagster = root, dagster
+        self.pages = {name: Pages(bench, tuple(benches), dagster) for name, bench in benches.items()}
 
     def app(self, hosts: tuple[str, ...] = HOSTS) -> Starlette:
         """The application."""
@@ -166,26 +167,20 @@ class Explorer:
         )
 
     async def _file(self, request: Request) -> Response:
-        """A page or a picture below the storage root; nothing else of it, and nothing beside it."""
+        """A page or a picture below the storage root, or a table beside a page; nothing else, and nothing elsewhere."""
         path = request.path_params["path"]
+        if not is_plain(path) or path.split("/")[0] not in self.pages:
+            return await self._missing(request, None)
         end = "." + path.rsplit(".", 1)[-1]
-        if normpath(path) != path or path.startswith(("/", "..")) or "\\" in path or "\0" in path or end not in TYPES:
+        folder = path.endswith("/tables/")
+        if not folder and end not in TYPES and not (end == ".parquet" and path.split("/")[-2] == "tables"):
             return await self._missing(request, None)
-        if any(part.startswith(".") for part in path.split("/")) or path.split("/")[0] not in self.pages:
-            return await self._missing(request, None)
-
-        def found() -> bytes | None:
-            fs, whole = filesystem(join(self.root, path))
-            try:
-                return read_bytes(fs, whole) if fs.isfile(whole) and _inside(self.root, path) else None
-            except OSError:
-                return None
-
-        body = await run_in_threadpool(found)
+        body = await run_in_threadpool(listed if folder else read, self.root, path)
         if body is None:
             return await self._missing(request, None)
+        kind = TYPES[".html"] if folder else TYPES.get(end, "application/vnd.apache.parquet")
         # a page of its own: with no script at all
-        return Response(body, headers={"Content-Security-Policy": _STILL, "Content-Type": TYPES[end]})
+        return Response(body, headers={"Content-Security-Policy": _STILL, "Content-Type": kind})
 
     async def _missing(self, request: Request, error: Exception | None) -> Response:
         views = ", ".join(VIEWS)
@@ -201,21 +196,11 @@ class Explorer:
     def _html(self, template: str, status: int = 200, bench: str = "", **values: Any) -> Response:
         bench = bench or next(iter(self.pages), "")
         page = templates().get_template(template)
-        shared = {"bench": bench, "others": tuple(self.pages), "views": VIEWS, "view": "", "save": ""}
+        shared = {"bench": bench, "others": tuple(self.pages), "views": VIEWS, "view": "", "save": "", "dagster": ""}
         return HTMLResponse(page.render(**shared, **values), status_code=status)
 
 
 _STILL = POLICY.replace("script-src 'self'; ", "")
-
-
-def _inside(root: str, path: str) -> bool:
-    """Whether a path still lies below the root once links are followed; on a store there are none."""
-    from pathlib import Path
-
-    from steer_core.tables.files import is_local
-
-    fs, top = filesystem(root)
-    return not is_local(fs) or (Path(top) / path).resolve().is_relative_to(Path(top).resolve())
 
 
 async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -252,33 +237,4 @@ def explorer(benches: list[str] | None = None) -> Explorer:
             {m: method.description for m, method in methods.items()},
             tuple(m for m, method in methods.items() if method.control),
         )
-    return Explorer(root, made)
-
-
-def serve(found: Explorer, port: int, ready: Callable[[str], object] = print) -> None:
-    """Serve until Ctrl-C, at this machine's own address.
-
-    Args:
-        found: what.
-        port: 0: a free one.
-        ready: told the address once it answers.
-
-    Raises:
-        SteerworksError: the port is taken.
-    """
-    import socket
-
-    import uvicorn
-
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-        # who asks before the server is up waits, and is not refused
-        listener.listen()
-    except OSError as error:
-        raise SteerworksError(f"port {port} cannot be used ({error.strerror}): choose another one by --port") from error
-    ready(f"http://localhost:{listener.getsockname()[1]}/")
-    config = uvicorn.Config(found.app(), log_level="warning", server_header=False, lifespan="off")
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    return Explorer(root, made, webserver_url())

@@ -59,10 +59,11 @@ class Pages:
         index: its samples.
         query: finds them.
         others: names of the benches that are served beside it, its own included.
+        dagster: address of Dagster's web interface; empty: none is known.
     """
 
-    def __init__(self, bench: Bench, others: Sequence[str] = ()) -> None:
-        self.bench, self.others = bench, tuple(others)
+    def __init__(self, bench: Bench, others: Sequence[str] = (), dagster: str = "") -> None:
+        self.bench, self.others, self.dagster = bench, tuple(others), dagster
         self.index = Index(bench)
         self.query = Query(bench, self.index)
         self._env = templates()
@@ -91,6 +92,7 @@ class Pages:
             "views": VIEWS,
             "view": WITHIN.get(view, view),
             "save": SAVE,
+            "dagster": self.dagster,
         }
         return self._env.get_template(f"{view}.explore.jinja").render(**shared, **values)
 

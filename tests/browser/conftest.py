@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from steer_assets.explore.server import Explorer, serve
+from steer_assets.explore.server import Explorer
+from steer_assets.explore.serving import serve
 from tests.explorer_world import World
 
 #: Names under which it may be installed.

@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas import Outcomes
-from steer_assets.explore.server import HEADERS, Explorer, serve
+from steer_assets.explore.server import HEADERS, Explorer
+from steer_assets.explore.serving import serve
 from steer_core.explorer.pages import VIEWS
 from steer_core.tables.errors import SteerworksError
 from tests.explorer_world import CELLS, HOSTILE, World

@@ -196,9 +196,15 @@ def test_the_page_is_a_link_that_a_browser_opens(workplace, monkeypatch):
     with __import__("socket").socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    monkeypatch.setenv("STEERWORKS_PAGES", f"http://localhost:{port}")
+    monkeypatch.setenv("STEERWORKS_EXPLORE", f"http://localhost:{port}")
     workplace.materialize(SHARED)
     _, result = workplace.materialize(GRID, "copy|embedded")
-    link = materialized(result)["steerability_report"].metadata["page"].value
-    with dev.serving_pages():
-        assert b"<html" in urllib.request.urlopen(link, timeout=10).read()
+    metadata = materialized(result)["steerability_report"].metadata
+    with dev.serving_explorer():
+        page = urllib.request.urlopen(metadata["page"].value, timeout=10).read()
+        assert b"<html" in page
+        # and on into the explorer, from both
+        assert b'href="/small/samples?cell=copy%7Cembedded"' in page
+        samples = urllib.request.urlopen(metadata["explorer"].value, timeout=10).read().decode()
+    rows = pl.read_parquet(workplace.table("outcomes", "copy|embedded"), hive_partitioning=False)
+    assert f"<b>{rows.height} samples</b>" in samples
