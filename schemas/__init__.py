@@ -25,6 +25,7 @@ from schemas.evaluation import (
 from schemas.goals import GoalSpaceTable, GoalValues
 from schemas.guidance_part import GuidancePart
 from schemas.parity import Parity
+from schemas.playground import Tried
 from schemas.probes import ProbeDiagnostics, ProbeWeights, RequestGoals, Requests, RunPlans
 from schemas.profiles import (
     Frontier,
@@ -141,6 +142,7 @@ __all__ = [
     "TraitFilters",
     "TraitPrompts",
     "Trials",
+    "Tried",
     "VectorPart",
     "VectorTensors",
     "Vectors",

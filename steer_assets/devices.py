@@ -19,7 +19,7 @@ from typing import IO, Any
 from schemas.specs import ModelSpec
 from steer_core.adapters.launching import shown_cards
 from steer_core.generation.engines import is_remote
-from steer_core.tables.errors import ConfigError
+from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: Seconds between two looks at a device that somebody else holds, and between two lines about it.
 LOOK_EVERY, SAY_EVERY = 0.5, 60.0
@@ -64,12 +64,14 @@ class Devices:
         who: what this process does, for those who wait for it.
         say: takes a line about waiting.
         keep: hold on to a device until `let_go`, since the next step of the cell wants it too.
+        patience: seconds that it waits for one; None: for ever.
         held: device -> its open lock file.
     """
 
     who: str = "a Python process"
     say: Callable[[str], Any] = lambda line: None
     keep: bool = False
+    patience: float | None = None
     held: dict[str, IO[str]] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -124,7 +126,11 @@ class Devices:
             self._free(device)
 
     def _wait(self, wanted: Sequence[str], n: int = 1) -> tuple[str, ...]:
-        """The first n that are free, all at once."""
+        """The first n that are free, all at once.
+
+        Raises:
+            SteerworksError: none was, for as long as `patience`.
+        """
         begun, said = time.monotonic(), 0.0
         while True:
             got: list[str] = []
@@ -138,6 +144,10 @@ class Devices:
             for device in got:
                 self._free(device)
             now = time.monotonic()
+            if self.patience is not None and now - begun > self.patience:
+                raise SteerworksError(
+                    "; ".join(f"{d} is held by {holder(d)}" for d in wanted) + ": try again when that is done"
+                )
             if not said or now - said > SAY_EVERY:
                 # those that were free for a moment are nobody's
                 others = [d for d in wanted if d not in got]

@@ -64,7 +64,7 @@ def export_vectors(cell: Cell, folder: str | Path, concepts: tuple[str, ...] = (
         raise SteerworksError(f"{cell.key} has no vectors to export yet: steerworks run {cell.method.name}")
     label = next(n for n, p in zip(cell.method.labels(), cell.method.parts, strict=True) if p.kind == "vector")
     own = vectors.filter(pl.col("control") == "", pl.col("part") == label)
-    own = _of_the_part(own, cell, label)
+    own = of_the_part(own, cell)
     known = own["concept"].unique(maintain_order=True).to_list()
     if wrong := [c for c in concepts if c not in known]:
         raise ConfigError(f"{cell.key} has no vector of {wrong[0]!r}; it has {', '.join(known)}")
@@ -100,10 +100,13 @@ def export_vectors(cell: Cell, folder: str | Path, concepts: tuple[str, ...] = (
     return Path(folder), tuple(notes)
 
 
-def _of_the_part(vectors: pl.DataFrame, cell: Cell, label: str) -> pl.DataFrame:
-    """Vectors that the part itself steers by: its layers and seed, not those that a sweep or a search has besides."""
-    part = dict(zip(cell.method.labels(), cell.method.parts, strict=True))[label].model_dump(mode="json")
-    own = vectors.filter(pl.col("seed") == part["seed"])
+def of_the_part(vectors: pl.DataFrame, cell: Cell) -> pl.DataFrame:
+    """Vectors that the first vector part itself steers by: its layers and seed, not what a sweep or a search has."""
+    label, spec = next(
+        (n, p) for n, p in zip(cell.method.labels(), cell.method.parts, strict=True) if p.kind == "vector"
+    )
+    part = spec.model_dump(mode="json")
+    own = vectors.filter(pl.col("part") == label, pl.col("seed") == part["seed"])
     n_layers = layers_of(cell.model)
     layers = part["layers"] if n_layers is None else resolve_layers(part["layers"], n_layers)
     return own if isinstance(layers, str) else own.filter(pl.col("layer").is_in(list(layers)))

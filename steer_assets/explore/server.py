@@ -1,13 +1,15 @@
-"""The explorer as a web application: reads the storage root, answers this machine, and writes nothing.
+"""The explorer as a web application: reads the storage root, answers this machine, writes what was tried in it.
 
 * Every page keeps to its own origin: no script but ours, nothing from elsewhere (Content-Security-Policy).
 * Hosts that are not this machine are refused, so that no page of the web can reach it by a name of its own.
-* GET and HEAD are all that it knows.
+* GET and HEAD are all that it knows, but for the playground: there it takes JSON from its own pages.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from typing import Any
@@ -22,7 +24,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from schemas.contract import Contract
+from steer_assets.explore.asked import is_ours, taken
 from steer_assets.explore.files import is_plain, listed, read
+from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
 from steer_core.explorer.pages import SAVE, VIEWS, Pages, static, templates
@@ -40,6 +44,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+#: The only addresses that take something.
+_ASKED = re.compile(r"/[^/]+/play/[^/]+")
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -57,11 +63,20 @@ class Explorer:
         root: any fsspec URL.
         benches: name -> bench.
         dagster: address of Dagster's web interface; empty: none is known.
+        playgrounds: bench -> whom texts can be given to; those without one are only looked at.
     """
 
-    def __init__(self, root: str, benches: Mapping[str, Bench], dagster: str = "") -> None:
-        self.root, self.dagster = root, dagster
+    def __init__(
+        self,
+        root: str,
+        benches: Mapping[str, Bench],
+        dagster: str = "",
+        playgrounds: Mapping[str, Playground] | None = None,
+    ) -> None:
+        self.root, self.dagster, self.playgrounds = root, dagster, dict(playgrounds or {})
         self.pages = {name: Pages(bench, tuple(benches), dagster) for name, bench in benches.items()}
+        for name, playground in self.playgrounds.items():
+            self.pages[name].asking = playground
 
     def app(self, hosts: tuple[str, ...] = HOSTS) -> Starlette:
         """The application."""
@@ -72,6 +87,8 @@ class Explorer:
                 Route("/files/{path:path}", self._file),
                 Route("/{bench}/download/{name}.{kind}", self._download),
                 Route("/{bench}/save/{view}", self._save),
+                Route("/{bench}/play/{what}", self._asked, methods=["POST"]),
+                Route("/{bench}/tried/pairs.jsonl", self._pairs),
                 Route("/{bench}", self._bench),
                 Route("/{bench}/{view}", self._view),
             ],
@@ -121,6 +138,21 @@ class Explorer:
             return await self._missing(request, None)
         except SteerworksError as error:
             return self._said(400, "This view cannot be shown", str(error), name)
+
+    async def _asked(self, request: Request) -> Response:
+        name = request.path_params["bench"]
+        if name not in self.playgrounds:
+            return await self._missing(request, None)
+        return await taken(request, self.pages[name], self.playgrounds[name])
+
+    async def _pairs(self, request: Request) -> Response:
+        name = request.path_params["bench"]
+        if name not in self.playgrounds:
+            return await self._missing(request, None)
+        rows = await run_in_threadpool(self.playgrounds[name].pairs)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        attached = {"Content-Disposition": f'attachment; filename="{name}-pairs.jsonl"'}
+        return Response(lines, media_type="application/jsonl; charset=utf-8", headers=attached)
 
     async def _save(self, request: Request) -> Response:
         name, view = request.path_params["bench"], request.path_params["view"]
@@ -204,8 +236,11 @@ _STILL = POLICY.replace("script-src 'self'; ", "")
 
 
 async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    if request.method not in ("GET", "HEAD"):
+    asked = _ASKED.fullmatch(request.url.path) is not None
+    if request.method not in (("POST",) if asked else ("GET", "HEAD")):
         response: Response = Response("this server only reads\n", status_code=405, headers={"Allow": "GET, HEAD"})
+    elif asked and not is_ours(request):
+        response = Response("only pages of this explorer may ask\n", status_code=403)
     else:
         try:
             response = await call_next(request)
@@ -237,4 +272,5 @@ def explorer(benches: list[str] | None = None) -> Explorer:
             {m: method.description for m, method in methods.items()},
             tuple(m for m, method in methods.items() if method.control),
         )
-    return Explorer(root, made, webserver_url())
+    playgrounds = {name: Playground(known.bench(name), root) for name in names}
+    return Explorer(root, made, webserver_url(), playgrounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -28,6 +28,7 @@ VIEWS = {
     "space": "Goal space",
     "strengths": "Strengths",
     "learnt": "Vectors and adapters",
+    "play": "Playground",
     "data": "Data",
 }
 #: Stands where the server puts the link that saves a view: the view itself knows no address.
@@ -51,6 +52,19 @@ def static(name: str) -> bytes:
     raise KeyError(name)
 
 
+class Asking(Protocol):
+    """Whom a text can be given to."""
+
+    def cells(self) -> list[str]:
+        """Cells that can be asked."""
+
+    def concepts(self) -> dict[str, tuple[list[str], str]]:
+        """Cell with a vector -> its concepts, and the unit of its strengths."""
+
+    def tried(self) -> pl.DataFrame:
+        """Rows of `schemas.Tried`, the last first."""
+
+
 class Pages:
     """The views of one bench.
 
@@ -60,7 +74,10 @@ class Pages:
         query: finds them.
         others: names of the benches that are served beside it, its own included.
         dagster: address of Dagster's web interface; empty: none is known.
+        asking: what can be asked in the playground; None: this explorer only reads.
     """
+
+    asking: Asking | None = None
 
     def __init__(self, bench: Bench, others: Sequence[str] = (), dagster: str = "") -> None:
         self.bench, self.others, self.dagster = bench, tuple(others), dagster
@@ -80,7 +97,7 @@ class Pages:
             ConfigError: a parameter that means nothing.
             TableError: a file is damaged.
         """
-        if view not in VIEWS and view not in WITHIN:
+        if (view not in VIEWS and view not in WITHIN) or (view == "play" and self.asking is None):
             raise KeyError(view)
         return self.fill(view, import_module(f"steer_core.explorer.views.{view}").show(self, given))
 
@@ -89,7 +106,7 @@ class Pages:
         shared = {
             "bench": self.bench.name,
             "others": self.others,
-            "views": VIEWS,
+            "views": {v: title for v, title in VIEWS.items() if v != "play" or self.asking is not None},
             "view": WITHIN.get(view, view),
             "save": SAVE,
             "dagster": self.dagster,

@@ -73,3 +73,25 @@ def opened(browser, address):
     for context in contexts:
         context.close()
     assert said == []
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory):
+    """The address of an explorer over a bench that was run: a prompt and a vector on the embedded model."""
+    from steer_assets.explore.serving import in_background
+    from tests.browser.ran import run
+
+    folder = tmp_path_factory.mktemp("played")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERWORKS_CONFIG", f"{run(folder)}")
+        patch.setenv("STEERWORKS_ROOT", str(folder / "root"))
+        patch.setattr("tempfile.tempdir", str(folder))
+        from steer_assets import settings
+        from steer_assets.explore.server import explorer
+
+        settings.registry.cache_clear()
+        found = explorer(["small"])
+        with in_background(found, 0) as address:
+            yield f"{address}small/"
+        found.playgrounds["small"].rest()
+        settings.registry.cache_clear()

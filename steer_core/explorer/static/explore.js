@@ -31,6 +31,74 @@ reach();
 addEventListener("resize", reach);
 document.addEventListener("toggle", reach, true);
 
+// the playground: each answer appears as it comes
+const worded = (slider) => {
+  const value = Number(slider.value);
+  if (!("more" in slider.dataset)) return (value > 0 ? "+" : "") + value.toFixed(2).replace("-", "−");
+  if (!value) return "not asked";
+  return `${value > 0 ? slider.dataset.more : slider.dataset.less} by ${Math.abs(value).toFixed(2)}`;
+};
+const ask = async (form, body, title) => {
+  const place = document.createElement("section");
+  place.textContent = `${title} …`;
+  document.getElementById(form.dataset.into).append(place);
+  const answer = await fetch(form.dataset.url, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  });
+  const said = await answer.text();
+  if (answer.ok) place.innerHTML = said;
+  else {
+    place.className = "notice";
+    place.textContent = `${title}: ${said}`;
+  }
+  reach();
+};
+for (const form of document.querySelectorAll("form.play")) {
+  for (const slider of form.querySelectorAll("input[type=range]")) {
+    const shown = slider.closest("label").querySelector("output");
+    const show = () => { shown.textContent = worded(slider); };
+    slider.addEventListener("input", show);
+    show();
+  }
+  const unit = () => {
+    const chosen = form.querySelector("select[name=vector]");
+    if (chosen) form.querySelector(".unit").textContent = chosen.selectedOptions[0].dataset.unit.replaceAll("_", " ");
+  };
+  form.addEventListener("change", unit);
+  unit();
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = form.querySelector("button");
+    const status = form.querySelector(".status");
+    const data = new FormData(form);
+    const text = data.get("text");
+    document.getElementById(form.dataset.into).replaceChildren();
+    button.disabled = true;
+    status.textContent = "asking …";
+    try {
+      if (form.id === "targets") {
+        const deltas = {};
+        for (const slider of form.querySelectorAll("input[type=range]")) {
+          if (Number(slider.value)) deltas[slider.name] = Number(slider.value);
+        }
+        const cells = data.getAll("cell");
+        if (!cells.length) { status.textContent = "tick a cell that is to answer"; return; }
+        for (const cell of cells) await ask(form, { text, deltas, cell }, cell);
+      } else {
+        const [cell, ...concept] = data.get("vector").split(" ");
+        for (const strength of [null, Number(data.get("strength"))]) {
+          await ask(form, { text, cell, concept: concept.join(" "), strength }, strength === null ? "unsteered" : "steered");
+        }
+      }
+      status.textContent = "done";
+    } catch (error) {
+      status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
 const rows = () => [...document.querySelectorAll("table.samples tbody tr")];
 let current = -1;
 const mark = (place) => {

@@ -1,0 +1,76 @@
+"""What the explorer's server takes: a text for the playground, as JSON, from its own pages and nobody else's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from steer_assets.explore.trying import Answer, Playground
+from steer_core.explorer.pages import Pages
+from steer_core.explorer.views.play import answer
+from steer_core.tables.errors import ConfigError, SteerworksError
+
+#: Bytes of a request.
+LARGEST = 200_000
+#: What is asked, and the fields that it takes.
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "rewrite": {"text": (str,), "deltas": (dict,), "cell": (str,)},
+    "steer": {"text": (str,), "cell": (str,), "concept": (str,), "strength": (int, float, type(None))},
+}
+
+
+def is_ours(request: Request) -> bool:
+    """Whether a page of this server sends it: no other page of the web can send JSON here unasked."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
+    own = f"{request.url.scheme}://{request.headers.get('host')}"
+    plain = request.headers.get("content-type", "").split(";")[0].strip() == "application/json"
+    return plain and site == "same-origin" and origin in (None, own)
+
+
+async def taken(request: Request, pages: Pages, playground: Playground) -> Response:
+    """The answer to a text, as a piece of a page; an error is its words."""
+    what = request.path_params["what"]
+    if what not in FIELDS:
+        return PlainTextResponse(f"{what!r} is nothing that can be asked", status_code=404)
+    body = await _body(request)
+    if body is None:
+        return PlainTextResponse(f"a request takes {LARGEST:,} bytes", status_code=413)
+    try:
+        given = _read(body, FIELDS[what])
+        found: Answer = await run_in_threadpool(getattr(playground, what), **given)
+    except ConfigError as error:
+        return PlainTextResponse(str(error), status_code=400)
+    except SteerworksError as error:
+        return PlainTextResponse(str(error), status_code=409)
+    return HTMLResponse(answer(pages, found.row, found.starts, found.ends))
+
+
+async def _body(request: Request) -> bytes | None:
+    """The request's bytes; None of one that is too large, of which no more is read."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST:
+            return None
+    return body
+
+
+def _read(body: bytes, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+    try:
+        given = json.loads(body)
+    except ValueError as error:
+        raise ConfigError(f"the request is no JSON: {error}") from error
+    if not isinstance(given, dict) or set(given) != set(fields):
+        raise ConfigError(f"a request has the fields {', '.join(fields)}")
+    for name, kinds in fields.items():
+        if not isinstance(given[name], kinds) or isinstance(given[name], bool):
+            raise ConfigError(f"{name!r} is {given[name]!r}, which is of the wrong type")
+    if odd := [
+        g for g, d in (given.get("deltas") or {}).items() if isinstance(d, bool) or not isinstance(d, int | float)
+    ]:
+        raise ConfigError(f"goal {odd[0]!r}: a move is a number")
+    return given

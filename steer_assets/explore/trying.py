@@ -1,0 +1,330 @@
+"""The playground: a text of one's own, rewritten towards targets by a cell's method, or answered under its vector.
+
+Cells answer as they do on the probe: by their method, with what it was fitted to, on their model's engine, whose
+`max_cost` holds. What was tried is kept: answers in a journal of their own, and a row of `tried` each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas import Responses, Tried
+from schemas.digest import digest_json, digest_text
+from schemas.specs import BenchSpec, Decoding
+from steer_assets.assets import nodes_of
+from steer_assets.assets.calling import asking, method_of
+from steer_assets.compute import let_go
+from steer_assets.devices import DEVICES
+from steer_assets.measuring import ruler_of
+from steer_assets.partitions import Cell, read_key, valid_cells
+from steer_assets.steps import placed, snapshot
+from steer_assets.tables import Work
+from steer_assets.vector_export import of_the_part
+from steer_core.evaluation.arms.answers import failure_of
+from steer_core.generation.backend import Call
+from steer_core.generation.journalled import run_calls
+from steer_core.generation.run import Run
+from steer_core.goals.space import GoalSpace
+from steer_core.methods import driver
+from steer_core.methods.cleaning import clean_answer
+from steer_core.methods.fitting import give
+from steer_core.methods.protocol import Artifact
+from steer_core.steering.compose import interventions
+from steer_core.steering.plan import Message, Plan
+from steer_core.steering.strength import Strength
+from steer_core.steering.vector import from_tables
+from steer_core.tables.errors import ConfigError
+from steer_core.tables.journal import Journal
+from steer_core.tables.snapshot import table_exists
+
+#: Folders below a bench's: what was tried, and the answers that were written for it.
+TRIED, ANSWERS = "tried", "playground"
+#: Characters of a text.
+LONGEST = 20_000
+#: Seconds that a text waits for a device that somebody else has; and that weights are kept for the next text.
+PATIENCE, IDLE = 20.0, 90.0
+#: Devices are the process's: of all benches one text is asked at a time.
+_ONE = threading.Lock()
+#: Largest move that is asked for, and largest strength.
+MOST_DELTA, MOST_STRENGTH = 1.0, 100.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        row: of `schemas.Tried`.
+        starts: goal -> (z0, raw value) of the text.
+        ends: goal -> (z, raw value) of the answer.
+    """
+
+    row: dict[str, Any]
+    starts: Mapping[str, tuple[float | None, float | None]]
+    ends: Mapping[str, tuple[float | None, float | None]]
+
+
+class Playground:
+    """Tries texts on the cells of a bench, one after the other: they share devices.
+
+    Args:
+        bench: the bench.
+        root: storage root.
+    """
+
+    def __init__(self, bench: BenchSpec, root: str) -> None:
+        self.bench, self.root = bench, root
+        self._lock = _ONE
+        self._resting = threading.Timer(0, lambda: None)
+        self._log = logging.getLogger("steerworks.playground")
+
+    def cells(self) -> list[str]:
+        """Cells that can be asked: possible ones that have answered the probe, so that what they learn is there."""
+        return [c.key for c in valid_cells(self.bench) if table_exists(self._url("outcomes", c))]
+
+    def concepts(self) -> dict[str, tuple[list[str], str]]:
+        """Cell with a vector -> its concepts, and the unit of its strengths."""
+        found = {}
+        for cell in valid_cells(self.bench):
+            part = next(iter(cell.method.of_kind("vector")), None)
+            if part is not None and table_exists(self._url("vectors", cell)):
+                rows = of_the_part(self._frame("vectors", cell).filter(pl.col("control") == ""), cell)
+                found[cell.key] = (
+                    rows["concept"].unique(maintain_order=True).to_list(),
+                    str(getattr(part, "unit", "")),
+                )
+        return found
+
+    def rewrite(self, text: str, deltas: Mapping[str, float], cell: str) -> Answer:
+        """A text rewritten towards targets.
+
+        Args:
+            text: the source.
+            deltas: goal -> move that is asked for, in goal-space units; 0 asks for nothing.
+            cell: `method|model`.
+
+        Raises:
+            ConfigError: a text, goal, move or cell that cannot be.
+            SteerworksError: the cell lacks a table, or its engine cannot be asked.
+        """
+        here, text = self._cell(cell), _checked(text)
+        if odd := [g for g in deltas if g not in self.bench.goals]:
+            raise ConfigError(f"goal {odd[0]!r} is not in the goal space ({', '.join(self.bench.goals)})")
+        if odd := [g for g, d in deltas.items() if not math.isfinite(d) or abs(d) > MOST_DELTA]:
+            raise ConfigError(f"goal {odd[0]!r}: a move lies between -1 and 1; got {deltas[odd[0]]!r}")
+        with self._asking(here) as (run, work, frames):
+            begun = time.monotonic()
+            space = GoalSpace.from_table(frames["goal_space"])
+            starts = self._measured(text, space)
+            if odd := [g for g, d in deltas.items() if d and starts[g][0] is None]:
+                raise ConfigError(f"goal {odd[0]!r} is not defined for this text: nothing can be asked of it")
+            targets = {g: min(1.0, max(0.0, float(starts[g][0] or 0.0) + d)) for g, d in deltas.items() if d}
+            request = digest_json([space.id, digest_text(text), sorted(targets.items())])
+            goals = [
+                (request, g, float(z if z is not None else 0.5), targets.get(g), float(raw if raw is not None else 0.0))
+                for g, (z, raw) in starts.items()
+            ]
+            method = method_of(work)
+            if run.backend is not None:
+                give(method, run.asking, frames)
+            requests = [(request, "playground", "test", digest_text(text), text, "playground")]
+            answered = driver.run_method(
+                method,
+                pl.DataFrame(requests, schema=frames["requests"].schema, orient="row"),
+                pl.DataFrame(goals, schema=frames["request_goals"].schema, orient="row"),
+                space.goals,
+                replace(run, ruler=ruler_of(self.bench, space) if method.traits.measures else None),
+                artifact=Artifact.from_table(frames["artifacts"]),
+            )
+            outcome = answered.outcomes.row(0, named=True)
+            ends = self._measured(outcome["text"], space)
+            row = {
+                "cell": cell,
+                "kind": "targets",
+                "text": text,
+                "targets": json.dumps(targets, sort_keys=True),
+                "concept": "",
+                "strength": None,
+                "response_id": outcome["response_id"],
+                "answer": outcome["text"],
+                "failure": outcome["failure"],
+                "error": _error(starts, targets, ends),
+                "completion_tokens": outcome["completion_tokens"],
+                "seconds": time.monotonic() - begun,
+            }
+            return self._kept(row, starts, ends)
+
+    def steer(self, text: str, cell: str, concept: str, strength: float | None) -> Answer:
+        """A prompt answered under a cell's vector.
+
+        Args:
+            text: the prompt.
+            cell: `method|model`, whose method has a vector.
+            concept: which of its vectors.
+            strength: in the vector's unit; None: unsteered.
+
+        Raises:
+            ConfigError: a text, cell, concept or strength that cannot be.
+            SteerworksError: the vectors are not there, or the engine cannot be asked.
+        """
+        here, text = self._cell(cell), _checked(text)
+        concepts, unit = self.concepts().get(cell, ([], ""))
+        if concept not in concepts:
+            raise ConfigError(f"{cell} has no vector of {concept!r}; it has {', '.join(concepts) or 'none'}")
+        if strength is not None and (not math.isfinite(strength) or abs(strength) > MOST_STRENGTH):
+            raise ConfigError(f"a strength lies between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}; got {strength!r}")
+        with self._asking(here) as (run, _, frames):
+            begun = time.monotonic()
+            backend, sweep = run.asking, self.bench.sweep
+            rows = self._frame("vectors", here).filter(pl.col("control") == "", pl.col("concept") == concept)
+            own = of_the_part(rows, here)
+            tensors = self._frame("vector_tensors", here).join(own, on="vector_id", how="semi")
+            vectors = from_tables(own, tensors)
+            backend.add_vectors(vectors)
+            steered = interventions(vectors, None if strength is None else Strength(strength, unit))  # type: ignore[arg-type]
+            decoding = Decoding(max_new_tokens=sweep.max_new_tokens, temperature=sweep.temperature)
+            plan = Plan(backend.model_identity, decoding, messages=(Message("user", text),), interventions=steered)
+            response = run_calls([Call(plan, 0, run.seed)], run).row(0, named=True)
+            space, answer = GoalSpace.from_table(frames["goal_space"]), clean_answer(response["raw"])
+            starts, ends = self._measured(text, space), self._measured(answer, space)
+            row = {
+                "cell": cell,
+                "kind": "strength",
+                "text": text,
+                "targets": "{}",
+                "concept": concept,
+                "strength": strength,
+                "response_id": response["response_id"],
+                "answer": answer,
+                "failure": failure_of(answer, response["finish_reason"]),
+                "error": None,
+                "completion_tokens": response["completion_tokens"],
+                "seconds": time.monotonic() - begun,
+            }
+            return self._kept(row, starts, ends)
+
+    def tried(self) -> pl.DataFrame:
+        """What was tried on this bench, the last first."""
+        return Journal(self._journal(TRIED), Tried).read().sort("at", descending=True)
+
+    def pairs(self) -> list[dict[str, str]]:
+        """What was tried under vectors as rows of a behavior's file (`kind: pairs`): steered against unsteered.
+
+        A negative strength leads away from the concept, so there the unsteered answer is the positive one. Of answers
+        that are none, or the same, there is no pair; those that were cut off are as good as others.
+        """
+        rows = self.tried().filter(
+            pl.col("kind") == "strength", pl.col("failure").fill_null("truncated") == "truncated"
+        )
+        key = ["text", "cell", "concept"]
+        off = rows.filter(pl.col("strength").is_null()).unique(key, keep="first", maintain_order=True)
+        on = rows.filter(pl.col("strength").is_not_null(), pl.col("strength") != 0)
+        both = on.join(off.select(*key, plain="answer"), on=key, maintain_order="left")
+        found = {}
+        for row in both.filter(pl.col("answer") != pl.col("plain")).iter_rows(named=True):
+            sides = (row["answer"], row["plain"])
+            positive, negative = sides if row["strength"] > 0 else sides[::-1]
+            found[row["text"], positive, negative] = {
+                "prompt": row["text"], "positive": positive, "negative": negative, "concept": row["concept"],
+            }  # fmt: skip
+        return list(found.values())
+
+    @contextlib.contextmanager
+    def _asking(self, cell: Cell) -> Iterator[tuple[Run, Work, dict[str, pl.DataFrame]]]:
+        """A run with the journal of the playground, and the tables that the cell's answers follow from."""
+        work = Work(self.bench, self.root, self._log, cell)
+        nodes = nodes_of(self.bench)
+        spec = nodes.maker("responses")
+        with self._lock:
+            inputs = {a: snapshot(a, spec, work, nodes) for a in spec.reads(self.bench)}
+            frames = {a: placed(s.frame(), s.contract, work) for a, s in inputs.items()}
+            journal = Journal(self._journal(ANSWERS, f"model={cell.model.name}"), Responses)
+            if not method_of(work).traits.calls_model:
+                yield Run(journal, None, seed=self.bench.seed), work, frames
+                return
+            self._resting.cancel()
+            DEVICES.who, DEVICES.patience, DEVICES.keep = "the playground", PATIENCE, True
+            try:
+                with asking(work, "answers") as run:
+                    yield replace(run, journal=journal, progress=None), work, frames
+            finally:
+                # the next text finds the weights loaded; whoever waits for the device gets it soon
+                self._resting = threading.Timer(IDLE, self.rest)
+                self._resting.daemon = True
+                self._resting.start()
+
+    def rest(self) -> None:
+        """Drop the weights and free the device."""
+        self._resting.cancel()
+        with self._lock:
+            let_go()
+
+    def _kept(self, row: dict[str, Any], starts: Mapping[str, Any], ends: Mapping[str, Any]) -> Answer:
+        said = {"at": time.time(), "z0": _places(starts), "z_hat": _places(ends)}
+        whole = {**row, **said}
+        whole["tried_id"] = digest_json(whole)
+        frame = pl.DataFrame([whole], schema=Tried.empty().schema)
+        Journal(self._journal(TRIED), Tried).append(frame)
+        return Answer(whole, starts, ends)
+
+    def _measured(self, text: str, space: GoalSpace) -> dict[str, tuple[float | None, float | None]]:
+        """Goal -> (z, raw value)."""
+        (z,) = ruler_of(self.bench, space)([text])
+        raw = {
+            g: None if v is None else float(low + v * (high - low))
+            for (g, v), low, high in zip(z.items(), np.asarray(space.lower), np.asarray(space.upper), strict=True)
+        }
+        return {g: (z[g], raw[g]) for g in space.goals}
+
+    def _cell(self, key: str) -> Cell:
+        if key not in self.cells():
+            raise ConfigError(f"cell {key!r} cannot be asked; there are {', '.join(self.cells()) or 'none yet'}")
+        return read_key(self.bench, key)
+
+    def _frame(self, table: str, cell: Cell) -> pl.DataFrame:
+        nodes = nodes_of(self.bench)
+        work = Work(self.bench, self.root, self._log, cell)
+        found = snapshot(table, nodes.maker(table), work, nodes)
+        return found.frame()
+
+    def _url(self, table: str, cell: Cell) -> str:
+        from steer_assets.io import table_url
+
+        return table_url(self.root, self.bench.name, table, cell.key)
+
+    def _journal(self, *parts: str) -> str:
+        return "/".join([self.root.rstrip("/"), self.bench.name, *parts])
+
+
+def _checked(text: str) -> str:
+    if not text.strip():
+        raise ConfigError("the text is empty: write something")
+    if len(text) > LONGEST:
+        raise ConfigError(f"a text takes {LONGEST:,} characters here; this one has {len(text):,}")
+    return text
+
+
+def _places(found: Mapping[str, tuple[float | None, float | None]]) -> str:
+    return json.dumps({g: z for g, (z, _) in found.items()})
+
+
+def _error(starts: Mapping[str, Any], targets: Mapping[str, float], ends: Mapping[str, Any]) -> float | None:
+    """|z* - zh|; a goal that is not asked to move is asked to stay."""
+    gaps = []
+    for goal, (start, _) in starts.items():
+        end = ends[goal][0]
+        if start is None or end is None:
+            return None
+        gaps.append(targets.get(goal, start) - end)
+    return math.hypot(*gaps)

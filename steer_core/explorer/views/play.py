@@ -1,0 +1,80 @@
+"""The playground: a text of one's own, and whom it is given to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from steer_core.explorer.asking import Given, one, whole
+from steer_core.explorer.pages import Pages
+from steer_core.explorer.sample import snippet
+from steer_core.reports.examples import Track
+from steer_core.reports.text import clip, word_diff
+
+#: Texts that were tried which are listed.
+LISTED = 12
+#: Goal -> (place in goal space, raw value).
+Places = Mapping[str, tuple[float | None, float | None]]
+
+
+def show(pages: Pages, given: Given) -> dict[str, Any]:
+    """The form: a text of the bench to begin with, sliders for goals and strengths, and what was tried last."""
+    asking = pages.asking
+    assert asking is not None  # without it there is no such view
+    requests = pages.bench.columns("requests", ["text"])["text"]
+    number = whole(given, "number", 0)
+    text = str(requests[number % requests.len()]) if requests.len() else ""
+    cells = asking.cells()
+    tried = asking.tried().head(LISTED)
+    return {
+        "text": one(given, "text") or text,
+        "cells": cells,
+        "chosen": [c for c in cells if c in given.get("cell", ())] or cells[-1:],
+        "concepts": asking.concepts(),
+        "axes": pages.bench.axes,
+        "words": {g: (pages.bench.goals[g].less, pages.bench.goals[g].more) for g in pages.bench.axes},
+        "tried": [
+            {**row, "text": snippet(row["text"], 70), "answer": snippet(row["answer"], 110)}
+            for row in tried.iter_rows(named=True)
+        ],
+        "number": number,
+    }
+
+
+def answer(pages: Pages, row: Mapping[str, Any], starts: Places, ends: Places) -> str:
+    """What came back, as a piece of a page.
+
+    Args:
+        pages: the bench.
+        row: of `schemas.Tried`.
+        starts: places of the text.
+        ends: places of the answer.
+    """
+    targets = json.loads(row["targets"])
+    rewritten = row["kind"] == "targets"
+    tracks = tuple(
+        Track(
+            goal=goal,
+            z0=starts[goal][0] if rewritten else ends[goal][0],  # type: ignore[arg-type]  # only known ones are drawn
+            z_star=targets.get(goal),
+            z_hat=ends[goal][0],
+            raw_start=starts[goal][1] if rewritten else None,
+            raw_got=ends[goal][1],
+            unit=pages.bench.goals[goal].unit,
+        )
+        for goal in pages.bench.axes
+        if goal in starts and (starts if rewritten else ends)[goal][0] is not None
+    )
+    empty = not row["answer"].strip()
+    return pages.fill(
+        "answer",
+        {
+            "row": row,
+            "tracks": tracks,
+            "rewritten": rewritten,
+            "empty": empty,
+            "diff": word_diff(row["text"], row["answer"]) if rewritten and not empty else None,
+            "text": clip(row["answer"]),
+        },
+    )

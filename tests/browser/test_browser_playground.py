@@ -1,0 +1,86 @@
+"""The playground on the embedded model: sliders, answers as they come, what was tried, and what is refused."""
+
+import pytest
+from test_browser_explorer import SCREENS, taken
+
+pytestmark = pytest.mark.browser
+TEXT = "The old baker often sells warm bread near the quiet station, and we like it. The clerk reads a long letter at home."
+
+
+def test_a_text_is_rewritten_by_two_cells_and_measured_at_once(opened, played):
+    page = opened(f"{played}play")
+    page.locator("#targets textarea").fill(TEXT)
+    page.locator("#d-formality").fill("0.5")
+    assert page.locator("output[for=d-formality]").inner_text() == "more formal by 0.50"
+    assert page.locator("output[for=d-text_length]").inner_text() == "not asked"
+    page.get_by_role("checkbox", name="direct|embedded").check()
+    page.get_by_role("button", name="Rewrite").click()
+    answers = page.locator("#rewrites > section")
+    answers.nth(1).locator("h3").wait_for()
+    page.locator("#targets .status", has_text="done").wait_for()
+    assert answers.locator("h3").all_inner_texts() == ["direct|embedded", "pushed|embedded"]
+    for n in range(2):
+        assert answers.nth(n).locator("ins").count() > 0
+        assert answers.nth(n).locator(".track .goal").count() == 1
+        assert "error" in answers.nth(n).locator("p.small").inner_text()
+    # a control of the bench gives the text back, and asks no model
+    page.get_by_role("checkbox", name="pushed|embedded").uncheck()
+    page.get_by_role("checkbox", name="direct|embedded").uncheck()
+    page.get_by_role("checkbox", name="copy|embedded").check()
+    page.get_by_role("button", name="Rewrite").click()
+    page.locator("#rewrites h3", has_text="copy|embedded").wait_for()
+    assert page.locator("#rewrites ins").count() == 0
+    page.reload()
+    assert page.locator("table.samples tbody tr").count() >= 3
+
+
+def test_a_vector_is_turned_by_a_slider_beside_the_unsteered_answer(opened, played):
+    page = opened(f"{played}play", **SCREENS["phone, dark"])
+    page.locator("select[name=vector]").select_option("pushed|embedded formality")
+    assert page.locator("#strength .unit").inner_text() == "residual fraction"
+    page.locator("#strength input[type=range]").fill("0.6")
+    assert page.locator("#strength output").inner_text() == "+0.60"
+    page.get_by_role("button", name="Answer, unsteered and steered").click()
+    page.locator("#strength .status", has_text="done").wait_for()
+    answers = page.locator("#steered > section")
+    assert answers.locator("h3").all_inner_texts() == [
+        "pushed|embedded: unsteered",
+        "pushed|embedded: formality at +0.60",
+    ]
+    texts = answers.locator(".model-text").all_inner_texts()
+    assert texts[0] != texts[1]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    with page.expect_download() as download:
+        page.get_by_role("link", name="a file of pairs").click()
+    assert download.value.suggested_filename == "small-pairs.jsonl"
+    assert texts[1].split()[0] in download.value.path().read_text()
+
+
+def test_what_is_written_there_is_text_and_a_refusal_is_said(opened, played):
+    page = opened(f"{played}play")
+    page.locator("#targets textarea").fill("<img src=x onerror='window.taken=1'> " + TEXT)
+    for name in ("pushed|embedded", "direct|embedded"):
+        page.get_by_role("checkbox", name=name).uncheck()
+    page.get_by_role("button", name="Rewrite").click()
+    assert page.get_by_text("tick a cell that is to answer").is_visible()
+    page.get_by_role("checkbox", name="copy|embedded").check()
+    page.get_by_role("button", name="Rewrite").click()
+    page.locator("#rewrites h3").wait_for()
+    assert taken(page) is None
+    assert page.locator("#rewrites img").count() == 0
+    assert "<img src=x" in page.locator("#rewrites").inner_text()
+
+
+def test_everybody_can_use_it(opened, played):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for screen in SCREENS.values():
+        page = opened(f"{played}play", **screen)
+        page.get_by_role("button", name="Rewrite").click()
+        page.locator("#rewrites h3").wait_for()
+        found = Axe().run(page).response["violations"]
+        serious = [
+            (v["id"], n["html"][:200]) for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]
+        ]
+        assert serious == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
