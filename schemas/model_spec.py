@@ -21,7 +21,8 @@ class ModelSpec(Spec):
     source: str = Field(
         min_length=1,
         description="`embedded`, a hub id (`org/name`), a path to a folder or a `.gguf` file, or `package:<name>`, "
-        "the model in an installed Python package; `served:<name>`, what an endpoint calls it",
+        "the model in an installed Python package; `served:<name>`, what an endpoint calls it; `elsewhere`: nobody "
+        "that can be asked, for answers that were made elsewhere",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; required for hub ids")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Parameter type")
@@ -119,8 +120,10 @@ class ModelSpec(Spec):
         return digest_json(body)
 
     @property
-    def kind(self) -> Literal["embedded", "hub", "local", "package", "served"]:
+    def kind(self) -> Literal["embedded", "hub", "local", "package", "served", "elsewhere"]:
         """Where the weights come from."""
+        if self.source == "elsewhere":
+            return "elsewhere"
         if self.source.startswith("served:"):
             return "served"
         if self.source == "embedded":

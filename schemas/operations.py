@@ -55,8 +55,17 @@ class WatchedAdapters(Spec):
     beside: tuple[Part, ...] = Field((), description="Parts that each of these methods has beside its adapter")
 
 
+class WatchedSubmissions(Spec):
+    """Answers made elsewhere that stand on a bench because they lie in a folder."""
+
+    folder: str = Field(
+        min_length=1, description="Folder of submissions: in each a `card.yaml`, and `answers` as Parquet, CSV or JSONL"
+    )
+
+
 class WatchSpec(Spec):
-    """Where models and adapters turn up by themselves."""
+    """Where models, adapters and answers turn up by themselves."""
 
     models: WatchedModels | None = None
     adapters: WatchedAdapters | None = None
+    submissions: WatchedSubmissions | None = None

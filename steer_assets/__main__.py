@@ -20,6 +20,8 @@ steerworks batch submit direct --models far   send it through a batch API; then 
 steerworks engines plain served        whether engines give the same answers
 steerworks rebuild direct              make its tables again; answers come from the journal
 steerworks parity                      published numbers beside ours, and what the others would need
+steerworks export-probe --to FOLDER       the probe, for answers made elsewhere
+steerworks submissions                    which of them are taken, and why others are not
 steerworks merge OTHER                 take what another storage root has; conflicts are named
 steerworks prune                       what nothing refers to any more; with --delete it goes
 steerworks clean                       merge journals, drop what killed writers left behind
@@ -34,7 +36,7 @@ from pathlib import Path
 
 from schemas.parity import FAMILIES
 from schemas.specs import BenchSpec
-from steer_assets.commands import making, merging, pages, pruning, results, searched
+from steer_assets.commands import making, merging, pages, pruning, results, searched, submitting
 from steer_assets.demo import guarded
 from steer_assets.settings import registry
 from steer_core.tables.errors import ConfigError
@@ -121,6 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder to write to")
     added.add_argument("--concepts", nargs="*", default=[], help="behaviors and goals (default: all)")
+    added = command("export-probe", submitting.export_probe, "write the probe as Parquet and CSV, with a card")
+    added.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder to write to")
+    added = command(
+        "submissions", submitting.submissions, "answers from elsewhere: which are taken, and why others not"
+    )
+    added.add_argument("--admit", action="store_true", help="take those that can be")
     added = command("profiles", results.profiles, "what steering changes apart from the requests, or two cells")
     added.add_argument("cell", help="method, or method|model")
     added.add_argument("other", nargs="?", help="method, or method|model")

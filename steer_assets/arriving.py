@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -16,11 +17,16 @@ from schemas.specs import BenchSpec
 from steer_assets.io import table_url
 from steer_assets.partitions import Cell, valid_cells
 from steer_assets.settings import config_folders, registry, storage_root, webserver_url
+from steer_assets.submitting import checked, is_admitted, submissions_of
+from steer_core.evaluation.submissions import admit
 from steer_core.registry import load_registry
-from steer_core.registry_arrivals import ADAPTER_CONFIG
+from steer_core.registry_arrivals import ADAPTER_CONFIG, ELSEWHERE
 from steer_core.tables.errors import SteerworksError
+from steer_core.tables.files import write_bytes
 from steer_core.tables.snapshot import table_exists
 
+#: What is written beside a submission that is not taken.
+PROBLEMS = "problems.txt"
 #: Seconds that the webserver may take to load all locations again.
 PATIENCE = 120.0
 _RELOAD = """mutation { reloadWorkspace { __typename ... on PythonError { message } ... on UnauthorizedError { message }
@@ -38,6 +44,7 @@ def arrivals_sensor(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition, name
         "where a model or an adapter turned up (STEERWORKS_WEBSERVER), and launches its cells",
     )
     def sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        said = admit_all(bench, context.log.info)
         now = load_registry(config_folders())
         for line in now.refused.get(bench.name, ()):
             context.log.info("not taken: %s", line)
@@ -50,9 +57,33 @@ def arrivals_sensor(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition, name
             for c in arrived_cells(bench)
             if not table_exists(table_url(storage_root(), bench.name, "report", c.key))
         ]
-        return requests or dg.SkipReason(_quiet(now.refused.get(bench.name, ())))
+        return requests or dg.SkipReason(_quiet((*said, *now.refused.get(bench.name, ()))))
 
     return sensor
+
+
+def admit_all(bench: BenchSpec, log: Callable[[str], object]) -> tuple[str, ...]:
+    """Take the submissions that can be; of the others a file beside them says why not.
+
+    Nothing is looked at before there is a probe.
+
+    Returns:
+        A line for each that is not taken.
+    """
+    if bench.watch.submissions is None or not table_exists(table_url(storage_root(), bench.name, "requests", None)):
+        return ()
+    refused = []
+    for folder in (f for f in submissions_of(bench) if not is_admitted(f)):
+        found = checked(bench, folder)
+        problems = folder / PROBLEMS
+        if found.problems:
+            refused.append(f"submission {folder.name}: {'; '.join(found.problems)}")
+            write_bytes(str(problems), "\n".join([*found.problems, ""]).encode())
+            continue
+        problems.unlink(missing_ok=True)
+        admit(found)
+        log(f"submission {folder.name} is admitted{': ' if found.notes else ''}{'; '.join(found.notes)}")
+    return tuple(refused)
 
 
 def arrived_cells(bench: BenchSpec) -> list[Cell]:
@@ -68,7 +99,10 @@ def arrived_cells(bench: BenchSpec) -> list[Cell]:
 
 def _bases(cell: Cell, bench: BenchSpec) -> set[str]:
     """Models of the bench that the adapter of a cell says it is of; all of them where it names none of these."""
-    folder = next(p.folder for p in cell.method.of_kind("adapter") if getattr(p, "folder", None))
+    folder = next((p.folder for p in cell.method.of_kind("adapter") if getattr(p, "folder", None)), None)
+    if folder is None:
+        # answers from elsewhere are of no model that is here
+        return {ELSEWHERE}
     try:
         settings = json.loads((Path(folder) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         base = str(settings.get("base_model_name_or_path") or "")

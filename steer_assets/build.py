@@ -6,6 +6,7 @@ import datetime
 
 import dagster as dg
 
+from schemas.operations import WatchSpec
 from steer_assets.alerts import alert_sensors
 from steer_assets.arriving import arrivals_sensor
 from steer_assets.assets import nodes_of
@@ -46,7 +47,7 @@ def build_definitions(
             jobs += [job, cell_job(bench, here, with_controls=True)]
             schedules.append(weekly_cells(bench, job))
             sensors.append(missing_cells(bench, job))
-            if bench.watch.models is not None or bench.watch.adapters is not None:
+            if bench.watch != WatchSpec():
                 sensors.append(arrivals_sensor(bench, job, f"{slug(bench)}_arrivals"))
     definitions = dg.Definitions(assets=assets, jobs=jobs, schedules=schedules, sensors=sensors, executor=executor)
     return definitions.map_asset_specs(

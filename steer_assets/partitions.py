@@ -10,6 +10,7 @@ import dagster as dg
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 from steer_assets.settings import registry
 from steer_core.methods.load import why_impossible
+from steer_core.registry_arrivals import is_submission
 from steer_core.tables.errors import ConfigError
 
 
@@ -28,6 +29,8 @@ class Cell:
 
     def why_impossible(self) -> str | None:
         """Why the cell makes no sense, or None."""
+        if is_submission(self.method, self.bench) and self.model.kind != "elsewhere":
+            return f"the answers of {self.method.name} were made elsewhere, and are not {self.model.name}'s"
         return why_impossible(self.method, self.model, self.bench, registry().goals_of(self.bench))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pydantic
 
+from schemas.digest import digest_bytes
 from schemas.operations import WatchedAdapters, WatchedModels
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 
@@ -24,6 +25,11 @@ MODEL_CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 MODEL_WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 #: Bytes of a header, as the format limits them.
 LONGEST_HEADER = 100_000_000
+#: What a submission of answers has; and what is put beside it once it is taken (`evaluation.submissions`).
+CARD, ANSWERS = "card.yaml", ("answers.parquet", "answers.csv", "answers.jsonl")
+ADMITTED = "admitted.json"
+#: The model that answers from elsewhere are of.
+ELSEWHERE = "elsewhere"
 _ID = re.compile(r"^(?P<source>[\w.-]+/[\w.-]+)@(?P<revision>\S+)$")
 
 
@@ -62,7 +68,12 @@ def arrivals(bench: BenchSpec, models: Mapping[str, ModelSpec], methods: Mapping
     if watched_adapters is not None:
         for where, entry in _adapters(watched_adapters, refused):
             _take(where, entry, MethodSpec, methods, new_methods, refused)
-    watched = watched_models is not None or watched_adapters is not None
+    if bench.watch.submissions is not None:
+        for where, entry in _submissions(Path(bench.watch.submissions.folder), refused):
+            _take(where, entry, MethodSpec, methods, new_methods, refused)
+        nobody = {"name": ELSEWHERE, "source": "elsewhere", "description": "Answers that were made elsewhere"}
+        _take(ELSEWHERE, nobody, ModelSpec, models, new_models, refused)
+    watched = any(w is not None for w in (watched_models, watched_adapters, bench.watch.submissions))
     return Arrivals(watched, new_models, new_methods, tuple(refused))
 
 
@@ -151,6 +162,43 @@ def _adapters(watched: WatchedAdapters, refused: list[str]) -> Iterator[tuple[st
     for folder in _folders(Path(watched.folder), why_no_adapter, refused):
         adapter = {"kind": "adapter", "folder": str(folder)}
         yield str(folder), {"name": _spelt(folder.name), "parts": [*watched.beside, adapter]}
+
+
+def answers_of(folder: Path) -> Path | None:
+    """The file of answers in a submission; None where there is none, or several."""
+    found = [folder / name for name in ANSWERS if (folder / name).is_file()]
+    return found[0] if len(found) == 1 else None
+
+
+def is_submission(method: MethodSpec, bench: BenchSpec) -> bool:
+    """Whether a method is a submission of a bench: its answers are of no model that is here."""
+    watched = bench.watch.submissions
+    paths = [str(getattr(part, "options", {}).get("path", "")) for part in method.of_kind("prompt")]
+    return watched is not None and any(Path(p).parent.parent == Path(watched.folder) for p in paths if p)
+
+
+def digest_of(folder: Path) -> str:
+    """Digest of a submission's card and answers."""
+    answers = answers_of(folder)
+    return digest_bytes(b"".join(f.read_bytes() for f in (folder / CARD, answers) if f is not None and f.is_file()))
+
+
+def why_not_admitted(folder: Path) -> str | None:
+    """Why a submission does not stand on its bench, in words; None where it does."""
+    try:
+        noted = json.loads((folder / ADMITTED).read_text(encoding="utf-8"))["digest"]
+    except FileNotFoundError:
+        return "is a submission that nobody has admitted yet: steerworks submissions --admit"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"has an {ADMITTED} that cannot be read: remove it, and admit the submission again"
+    return None if noted == digest_of(folder) else "was changed after it was admitted: admit it again"
+
+
+def _submissions(folder: Path, refused: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for one in _folders(folder, why_not_admitted, refused):
+        options = {"path": str(answers_of(one))}
+        part = {"kind": "prompt", "strategy": "imported", "options": options}
+        yield str(one), {"name": _spelt(one.name), "parts": [part], "description": "Answers that were made elsewhere"}
 
 
 def _folders(folder: Path, why_not: Callable[[Path], str | None], refused: list[str]) -> Iterator[Path]:

@@ -128,6 +128,8 @@ def why_impossible(spec: MethodSpec, model: ModelSpec, bench: BenchSpec, goals: 
     traits = describe_method(spec, model, bench, goals)
     if not traits.calls_model:
         return None
+    if model.kind == "elsewhere":
+        return f"{spec.name} asks a model, and {model.name} stands for answers that were made elsewhere"
     if (traits.fits_on is not None or traits.pool) and bench.train_probe is None:
         return f"{spec.name} is fitted on the training pool, and bench {bench.name!r} has no `train_probe`"
     if (why := refused(load_method(spec, model, bench, goals), describe_engine(model))) is not None:

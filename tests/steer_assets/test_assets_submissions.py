@@ -1,0 +1,180 @@
+"""Answers made elsewhere: the probe goes out, answers come back, good ones are scored and ranked, others told why not."""
+
+import json
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+
+from schemas import Leaderboard, Outcomes, Requests
+from steer_assets import settings
+from steer_assets.__main__ import main
+from steer_assets.arriving import PROBLEMS, arrivals_sensor, arrived_cells
+from steer_assets.assets import nodes_of
+from steer_assets.jobs import cell_job
+from steer_assets.partitions import valid_cells
+from steer_core.tables.snapshot import read_table
+
+CARD = {"model": "giant-1", "method": "a long prompt", "by": "somebody", "licence": "CC-BY-4.0"}
+SHARED, GRID = "group:small_shared", "group:small_cells"
+
+
+@pytest.fixture
+def open_bench(workplace):
+    """A bench that takes submissions, with a probe of twelve texts; and its released probe."""
+    (workplace.folder / "submissions").mkdir()
+    words = ["bread", "letters", "rivers", "engines", "gardens", "contracts", "violins", "maps", "bridges", "lamps"]
+    texts = [
+        f"The {w} of the {v} were never sold{', and nobody anywhere knows precisely why' * (k % 4)}. The {w} matter."
+        for k, w in enumerate(words)
+        for v in words[:4]
+    ]
+    (workplace.folder / "texts.csv").write_text("text\n" + "\n".join(f'"{t}"' for t in texts))
+    probes = [{"name": "main", "n_texts": 12, "n_goals_per_text": 2, "active": 1, "weighting": "none"}]
+    workplace.configure(
+        methods=None,
+        goals=["reading_difficulty", "text_length"],
+        probes=probes,
+        train_probe=None,
+        watch={"submissions": {"folder": "submissions"}},
+    )
+    workplace.bench["methods"] = ["copy", "direct"]
+    workplace.configure()
+    workplace.materialize(SHARED)
+    assert main(["export-probe", "--bench", "small", "--to", str(workplace.folder / "released")]) == 0
+    return workplace
+
+
+def submit(workplace, name, change=lambda rows: rows, kind="jsonl", **card):
+    """A submission whose answers are the sources with two words changed, made from what was released."""
+    released = workplace.folder / "released"
+    rows = pl.read_csv(released / "requests.csv").select("request_id", "text_id", "text")
+    rows = change(rows.with_columns(text=pl.lit("Truly, ") + pl.col("text") + pl.lit(" Indeed.")))
+    folder = workplace.folder / "submissions" / name
+    folder.mkdir(exist_ok=True)
+    if kind == "jsonl":
+        rows.write_ndjson(folder / "answers.jsonl")
+    elif kind == "parquet":
+        rows.write_parquet(folder / "answers.parquet")
+    else:
+        rows.write_csv(folder / "answers.csv")
+    space = yaml.safe_load((released / "card.yaml").read_text())["goal_space_id"]
+    given = {**CARD, "goal_space_id": space, **card}
+    (folder / "card.yaml").write_text(yaml.safe_dump({k: v for k, v in given.items() if v is not None}))
+    return folder
+
+
+def test_the_released_probe_is_whole_and_says_how_to_answer(open_bench):
+    released = open_bench.folder / "released"
+    requests = read_table(str(open_bench.table("requests")), Requests)
+    out = pl.read_parquet(released / "requests.parquet")
+    assert out["request_id"].to_list() == requests["request_id"].to_list()
+    assert pl.read_csv(released / "requests.csv").equals(out)
+    assert out["asked"].str.contains("longer|shorter|read").all()
+    assert set(pl.read_csv(released / "request_goals.csv")["request_id"]) == set(out["request_id"])
+    card = (released / "README.md").read_text()
+    assert "| main | 24 | 12 |" in card
+    assert "| text_length |" in card
+    assert "text_length@" in card
+    with pytest.raises(SystemExit):
+        main(["export-probe", "--bench", "small"])
+    assert main(["export-probe", "--bench", "small", "--to", str(released)]) == 2
+
+
+def test_a_good_submission_is_admitted_scored_and_ranked_beside_copy(open_bench, capsys):
+    submit(open_bench, "Giant_1", kind="parquet")
+    settings.registry.cache_clear()
+    # nobody has looked yet: it is no method
+    assert settings.registry().bench("small").methods == ("copy", "direct")
+    assert main(["submissions", "--bench", "small"]) == 0
+    assert "can be admitted: --admit" in capsys.readouterr().out
+    assert main(["submissions", "--bench", "small", "--admit"]) == 0
+    assert "admitted; steerworks run giant_1 --models elsewhere" in capsys.readouterr().out
+    settings.registry.cache_clear()
+    bench = settings.registry().bench("small")
+    assert bench.methods == ("copy", "direct", "giant_1")
+    assert bench.models == ("embedded", "elsewhere")
+    keys = [c.key for c in valid_cells(bench)]
+    # a model that nobody can ask has what asks none, and the answers are nobody else's
+    assert keys == ["copy|embedded", "direct|embedded", "copy|elsewhere", "giant_1|elsewhere"]
+    assert [c.key for c in arrived_cells(bench)] == ["copy|elsewhere", "giant_1|elsewhere"]
+    for cell in ("copy|elsewhere", "giant_1|elsewhere"):
+        open_bench.materialize(GRID, cell)
+    open_bench.materialize("group:small_leaderboard")
+    outcomes = read_table(str(open_bench.table("outcomes", "giant_1|elsewhere")), Outcomes)
+    assert outcomes["text"].str.starts_with("Truly, ").all()
+    board = read_table(str(open_bench.table("leaderboard")), Leaderboard)
+    assert dict(board.select("method", "model").iter_rows()) == {"giant_1": "elsewhere", "copy": "elsewhere"}
+    row = board.filter(method="giant_1").row(0, named=True)
+    assert row["vs_copy"] is not None
+    assert main(["submissions", "--bench", "small"]) == 0
+    assert "Giant_1: on the bench" in capsys.readouterr().out
+
+
+def worse(rows):
+    return rows.with_columns(text=pl.lit("Something else altogether."))
+
+
+BAD = {
+    "missing": ({"change": lambda r: r.head(20)}, r"4 rows \(.* and 1 more\) are without an answer"),
+    "foreign": ({"change": lambda r: r.with_columns(request_id=pl.lit("x") + pl.col("request_id"))}, "are of no request of this probe"),
+    "twice": ({"change": lambda r: pl.concat([r, r.head(1)])}, r"1 rows \(.*\) are twice or more"),
+    "other-release": ({"change": lambda r: r.with_columns(text_id=pl.lit("old"))}, "with the text_id of another source"),
+    "copies": ({"change": lambda r: r.with_columns(text=pl.col("text").str.strip_prefix("Truly, ").str.strip_suffix(" Indeed."))}, "100% of the answers are the source itself"),
+    "shuffled": ({"change": lambda r: r.with_columns(text=pl.concat([r["text"].tail(12), r["text"].head(12)]))}, "are they in another order"),
+    "noise": ({"change": worse}, "no more words in common with their own sources"),
+    "no-text": ({"change": lambda r: r.rename({"text": "answer"})}, "column .text|no column 'text'"),
+    "no-licence": ({"licence": None}, "card.yaml: licence: Field required"),
+    "blank-author": ({"by": "  "}, "card.yaml: by: Value error, is blank"),
+    "old-space": ({"goal_space_id": "0123"}, "it answers goal space '0123', and this probe is of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_submission_is_told_in_words_and_stops_nobody(open_bench, capsys, name):
+    settings_of, said = BAD[name]
+    submit(open_bench, name, **settings_of)
+    submit(open_bench, "good")
+    settings.registry.cache_clear()
+    assert main(["submissions", "--bench", "small", "--admit"]) == 2
+    out = capsys.readouterr().out
+    assert f"{name}: not taken" in out
+    assert pl.Series([out]).str.contains(said).item(), out
+    assert "good: admitted" in out
+    settings.registry.cache_clear()
+    assert settings.registry().bench("small").methods == ("copy", "direct", "good")
+    # the sensor says the same, on a file beside it
+    bench = settings.registry().bench("small")
+    job = cell_job(bench, list(nodes_of(bench).all))
+    with dg.instance_for_test() as instance:
+        requests = arrivals_sensor(bench, job, "x")(dg.build_sensor_context(instance=instance))
+    assert [r.partition_key for r in requests] == ["copy|elsewhere", "good|elsewhere"]
+    problems = (open_bench.folder / "submissions" / name / PROBLEMS).read_text()
+    assert pl.Series([problems]).str.contains(said).item(), problems
+
+
+def test_an_admitted_submission_that_is_edited_is_off_the_bench_until_it_is_looked_at_again(open_bench, capsys):
+    folder = submit(open_bench, "giant", kind="csv")
+    assert main(["submissions", "--bench", "small", "--admit"]) == 0
+    (folder / "answers.csv").write_text((folder / "answers.csv").read_text().replace("Truly", "Surely"))
+    settings.registry.cache_clear()
+    registry = settings.registry()
+    assert registry.bench("small").methods == ("copy", "direct")
+    assert "was changed after it was admitted" in registry.refused["small"][0]
+    (folder / "admitted.json").write_text("{}")
+    settings.registry.cache_clear()
+    assert "cannot be read" in settings.registry().refused["small"][0]
+    capsys.readouterr()
+    assert main(["submissions", "--bench", "small", "--admit"]) == 0
+    assert json.loads((folder / "admitted.json").read_text())["notes"]
+
+
+def test_without_a_folder_or_a_probe_it_is_one_line(workplace, capsys):
+    workplace.bench["methods"] = ["copy"]
+    workplace.configure()
+    assert main(["submissions", "--bench", "small"]) == 2
+    assert "takes no submissions: set `watch" in capsys.readouterr().err
+    assert main(["export-probe", "--bench", "small", "--to", str(workplace.folder / "out")]) == 2
+    assert "has no table 'requests' yet" in capsys.readouterr().err
+    assert not (workplace.folder / "out").exists()
