@@ -123,7 +123,9 @@ def test_valid_cells_leave_out_what_does_not_fit():
     )
 
 
-def test_the_schedule_asks_for_one_run_a_valid_cell():
+def test_the_schedule_asks_for_one_run_a_valid_cell(tmp_path, monkeypatch):
+    # whatever was run in this clone before
+    monkeypatch.setenv("STEERWORKS_ROOT", str(tmp_path))
     bench = registry().bench("tales")
     schedule = weekly_cells(bench, cell_job(bench, list(nodes_of(registry().bench("tales")).all)))
     context = dg.build_schedule_context(scheduled_execution_time=__import__("datetime").datetime(2026, 1, 5))
