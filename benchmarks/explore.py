@@ -192,24 +192,33 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"  memory of the server, with what wrote the tables: {peak:,.0f} MB")
         if options.browser:
-            print(f"  memory of the browser: {browser_memory(asked.address):,.0f} MB")
+            empty, most = browser_memory(asked.address)
+            print(f"  memory of the browser: {most:,.0f} MB at most, {empty:,.0f} MB of it before the first page")
 
 
-def browser_memory(address: str) -> float:
-    """Proportional memory of all processes of a headless Chromium that goes through views, in MB, at its largest."""
+def browser_memory(address: str) -> tuple[float, float]:
+    """Proportional memory of all processes of a headless Chromium, in MB: on an empty page, and the most in views."""
     import psutil
     from playwright.sync_api import sync_playwright
 
-    most = 0.0
+    found = []
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
-        for path in ("samples?per=200", "samples?sort=error", "sample?at=3", "compare", "space", "samples?page=900"):
-            page.goto(f"{address}tales/{path}")
+        for path in (
+            "",
+            "samples?per=200",
+            "samples?sort=error",
+            "sample?at=3",
+            "compare",
+            "space",
+            "samples?page=900",
+        ):
+            page.goto(f"{address}tales/{path}" if path else "about:blank")
             own = [c for c in psutil.Process().children(recursive=True) if "chrom" in c.name()]
-            most = max(most, sum(c.memory_full_info().pss for c in own) / 1e6)
+            found.append(sum(c.memory_full_info().pss for c in own) / 1e6)
         browser.close()
-    return most
+    return found[0], max(found)
 
 
 if __name__ == "__main__":
