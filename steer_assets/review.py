@@ -21,7 +21,7 @@ from steer_assets.io import read_published, table_url
 from steer_assets.partitions import Cell
 from steer_assets.settings import storage_root
 from steer_assets.tables import Work
-from steer_core.evaluation.judges.rulings import ruling, to_review
+from steer_core.evaluation.judges.rulings import last_rulings, ruling, to_review
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import write_bytes
 from steer_core.tables.journal import Journal
@@ -44,16 +44,39 @@ def waiting(cell: Cell, spot: int = 0, again: bool = False) -> pl.DataFrame:
     Raises:
         SteerworksError: they were not judged.
     """
+    judged = _judged(cell)
+    return _with_texts(cell, to_review(judged, kept_rulings(cell).read(), spot=spot, seed=cell.bench.seed, again=again))
+
+
+def queue(cell: Cell, spot: int = 0) -> tuple[pl.DataFrame, int]:
+    """The doubtful answers of a cell and a draw of the others that stays the same, without those that have a ruling.
+
+    Returns:
+        Rows as of `waiting`, and how many there were before anybody looked.
+
+    Raises:
+        SteerworksError: they were not judged.
+    """
+    rulings = kept_rulings(cell).read()
+    all_ = to_review(_judged(cell), rulings.head(0), spot=spot, seed=cell.bench.seed)
+    seen = last_rulings(rulings)
+    left = all_.join(seen, on=["request_id", "response_id"], how="anti", maintain_order="left")
+    return _with_texts(cell, left), all_.height
+
+
+def _judged(cell: Cell) -> pl.DataFrame:
     url = table_url(storage_root(), cell.bench.name, "groundedness", cell.key)
     if cell.bench.validated_by is None:
         raise SteerworksError(f"nobody judges bench {cell.bench.name!r}: set `validated_by` to a model in benches.yaml")
     if not table_exists(url):
         raise SteerworksError(f"{cell.key} was not judged yet: steerworks run {cell.method.name}")
-    judged = read_published(url, Groundedness)
+    return read_published(url, Groundedness)
+
+
+def _with_texts(cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
     outcomes = read_published(table_url(storage_root(), cell.bench.name, "outcomes", cell.key), Outcomes)
     requests = read_published(table_url(storage_root(), cell.bench.name, "requests", None), Requests)
-    found = to_review(judged, kept_rulings(cell).read(), spot=spot, seed=cell.bench.seed, again=again)
-    return found.join(
+    return rows.join(
         outcomes.filter(arm_id=HEADLINE).select("request_id", answer="text"), on="request_id", maintain_order="left"
     ).join(requests.select("request_id", source="text"), on="request_id", maintain_order="left")
 
@@ -86,7 +109,7 @@ def ask(
     """
     rows, kept, said = waiting(cell, spot, again), kept_rulings(cell), 0
     for k, row in enumerate(rows.iter_rows(named=True)):
-        show(f"\n── {k + 1} of {rows.height} ── {_why(row)}\n\nSource:\n{row['source']}\n\nAnswer:\n{row['answer']}\n")
+        show(f"\n── {k + 1} of {rows.height} ── {why(row)}\n\nSource:\n{row['source']}\n\nAnswer:\n{row['answer']}\n")
         while (word := read("Does the answer stay with its source? yes, no, skip, quit: ").strip().lower()) not in (
             *WORDS,
             *("skip", "s", "quit", "q"),
@@ -100,7 +123,8 @@ def ask(
     return said
 
 
-def _why(row: dict[str, object]) -> str:
+def why(row: dict[str, object]) -> str:
+    """Why somebody should look at an answer, in words."""
     if row["spot_check"]:
         return "drawn to be looked at"
     words = "–" if row["shared"] is None else f"{float(str(row['shared'])):.0%}"

@@ -1,14 +1,16 @@
-"""What the explorer's server takes: a text for the playground, as JSON, from its own pages and nobody else's."""
+"""What the explorer's server takes, as JSON, from its own pages and nobody else's: texts to try, and rulings."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from steer_assets.explore.ruling import Review
 from steer_assets.explore.trying import Answer, Playground
 from steer_core.explorer.pages import Pages
 from steer_core.explorer.views.play import answer
@@ -16,11 +18,33 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 
 #: Bytes of a request.
 LARGEST = 200_000
-#: What is asked, and the fields that it takes.
-FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "rewrite": {"text": (str,), "deltas": (dict,), "cell": (str,)},
-    "steer": {"text": (str,), "cell": (str,), "concept": (str,), "strength": (int, float, type(None))},
+_NOTHING = type(None)
+#: View and what is asked -> the fields that it takes.
+FIELDS: dict[tuple[str, str], dict[str, tuple[type, ...]]] = {
+    ("play", "rewrite"): {"text": (str,), "deltas": (dict,), "cell": (str,)},
+    ("play", "steer"): {"text": (str,), "cell": (str,), "concept": (str,), "strength": (int, float, _NOTHING)},
+    ("review", "rule"): {
+        "cell": (str,),
+        "request_id": (str,),
+        "response_id": (str,),
+        "stays": (bool, _NOTHING),
+        "by": (str,),
+        "note": (str,),
+    },
 }
+
+
+@dataclass(frozen=True)
+class Takers:
+    """Who takes what is sent to a bench.
+
+    Attributes:
+        play: texts.
+        review: rulings.
+    """
+
+    play: Playground
+    review: Review
 
 
 def is_ours(request: Request) -> bool:
@@ -31,22 +55,24 @@ def is_ours(request: Request) -> bool:
     return plain and site == "same-origin" and origin in (None, own)
 
 
-async def taken(request: Request, pages: Pages, playground: Playground) -> Response:
-    """The answer to a text, as a piece of a page; an error is its words."""
-    what = request.path_params["what"]
-    if what not in FIELDS:
-        return PlainTextResponse(f"{what!r} is nothing that can be asked", status_code=404)
+async def taken(request: Request, pages: Pages, takers: Takers) -> Response:
+    """What came of it: a piece of a page, or words; an error is its words."""
+    view, what = request.path_params["view"], request.path_params["what"]
+    if (view, what) not in FIELDS:
+        return PlainTextResponse(f"{view}/{what} is nothing that can be asked", status_code=404)
     body = await _body(request)
     if body is None:
         return PlainTextResponse(f"a request takes {LARGEST:,} bytes", status_code=413)
     try:
-        given = _read(body, FIELDS[what])
-        found: Answer = await run_in_threadpool(getattr(playground, what), **given)
+        given = _read(body, FIELDS[view, what])
+        found = await run_in_threadpool(getattr(getattr(takers, view), what), **given)
     except ConfigError as error:
         return PlainTextResponse(str(error), status_code=400)
     except SteerworksError as error:
         return PlainTextResponse(str(error), status_code=409)
-    return HTMLResponse(answer(pages, found.row, found.starts, found.ends))
+    if isinstance(found, Answer):
+        return HTMLResponse(answer(pages, found.row, found.starts, found.ends))
+    return PlainTextResponse(str(found))
 
 
 async def _body(request: Request) -> bytes | None:
@@ -67,10 +93,10 @@ def _read(body: bytes, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:
     if not isinstance(given, dict) or set(given) != set(fields):
         raise ConfigError(f"a request has the fields {', '.join(fields)}")
     for name, kinds in fields.items():
-        if not isinstance(given[name], kinds) or isinstance(given[name], bool):
+        # a truth value is an integer to Python, and to nobody else
+        if not isinstance(given[name], kinds) or (isinstance(given[name], bool) and bool not in kinds):
             raise ConfigError(f"{name!r} is {given[name]!r}, which is of the wrong type")
-    if odd := [
-        g for g, d in (given.get("deltas") or {}).items() if isinstance(d, bool) or not isinstance(d, int | float)
-    ]:
+    deltas = given.get("deltas") or {}
+    if odd := [g for g, d in deltas.items() if isinstance(d, bool) or not isinstance(d, int | float)]:
         raise ConfigError(f"goal {odd[0]!r}: a move is a number")
     return given

@@ -1,8 +1,8 @@
-"""The explorer as a web application: reads the storage root, answers this machine, writes what was tried in it.
+"""The explorer as a web application: reads the storage root, answers this machine, keeps what people try and say.
 
 * Every page keeps to its own origin: no script but ours, nothing from elsewhere (Content-Security-Policy).
 * Hosts that are not this machine are refused, so that no page of the web can reach it by a name of its own.
-* GET and HEAD are all that it knows, but for the playground: there it takes JSON from its own pages.
+* GET and HEAD are all that it knows, but for playground and review: there it takes JSON from its own pages.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from schemas.contract import Contract
-from steer_assets.explore.asked import is_ours, taken
+from steer_assets.explore.asked import Takers, is_ours, taken
 from steer_assets.explore.files import is_plain, listed, read
+from steer_assets.explore.ruling import Review
 from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
@@ -45,7 +46,7 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 #: The only addresses that take something.
-_ASKED = re.compile(r"/[^/]+/play/[^/]+")
+_ASKED = re.compile(r"/[^/]+/(play|review)/[^/]+")
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -63,7 +64,7 @@ class Explorer:
         root: any fsspec URL.
         benches: name -> bench.
         dagster: address of Dagster's web interface; empty: none is known.
-        playgrounds: bench -> whom texts can be given to; those without one are only looked at.
+        takers: bench -> who takes texts and rulings; those without one are only looked at.
     """
 
     def __init__(
@@ -71,12 +72,12 @@ class Explorer:
         root: str,
         benches: Mapping[str, Bench],
         dagster: str = "",
-        playgrounds: Mapping[str, Playground] | None = None,
+        takers: Mapping[str, Takers] | None = None,
     ) -> None:
-        self.root, self.dagster, self.playgrounds = root, dagster, dict(playgrounds or {})
+        self.root, self.dagster, self.takers = root, dagster, dict(takers or {})
         self.pages = {name: Pages(bench, tuple(benches), dagster) for name, bench in benches.items()}
-        for name, playground in self.playgrounds.items():
-            self.pages[name].asking = playground
+        for name, taker in self.takers.items():
+            self.pages[name].asking, self.pages[name].reviewing = taker.play, taker.review
 
     def app(self, hosts: tuple[str, ...] = HOSTS) -> Starlette:
         """The application."""
@@ -87,7 +88,7 @@ class Explorer:
                 Route("/files/{path:path}", self._file),
                 Route("/{bench}/download/{name}.{kind}", self._download),
                 Route("/{bench}/save/{view}", self._save),
-                Route("/{bench}/play/{what}", self._asked, methods=["POST"]),
+                Route("/{bench}/{view:str}/{what}", self._asked, methods=["POST"]),
                 Route("/{bench}/tried/pairs.jsonl", self._pairs),
                 Route("/{bench}", self._bench),
                 Route("/{bench}/{view}", self._view),
@@ -141,15 +142,15 @@ class Explorer:
 
     async def _asked(self, request: Request) -> Response:
         name = request.path_params["bench"]
-        if name not in self.playgrounds:
+        if name not in self.takers:
             return await self._missing(request, None)
-        return await taken(request, self.pages[name], self.playgrounds[name])
+        return await taken(request, self.pages[name], self.takers[name])
 
     async def _pairs(self, request: Request) -> Response:
         name = request.path_params["bench"]
-        if name not in self.playgrounds:
+        if name not in self.takers:
             return await self._missing(request, None)
-        rows = await run_in_threadpool(self.playgrounds[name].pairs)
+        rows = await run_in_threadpool(self.takers[name].play.pairs)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         attached = {"Content-Disposition": f'attachment; filename="{name}-pairs.jsonl"'}
         return Response(lines, media_type="application/jsonl; charset=utf-8", headers=attached)
@@ -228,7 +229,8 @@ class Explorer:
     def _html(self, template: str, status: int = 200, bench: str = "", **values: Any) -> Response:
         bench = bench or next(iter(self.pages), "")
         page = templates().get_template(template)
-        shared = {"bench": bench, "others": tuple(self.pages), "views": VIEWS, "view": "", "save": "", "dagster": ""}
+        views = self.pages[bench].views if bench in self.pages else VIEWS
+        shared = {"bench": bench, "others": tuple(self.pages), "views": views, "view": "", "save": "", "dagster": ""}
         return HTMLResponse(page.render(**shared, **values), status_code=status)
 
 
@@ -272,5 +274,5 @@ def explorer(benches: list[str] | None = None) -> Explorer:
             {m: method.description for m, method in methods.items()},
             tuple(m for m, method in methods.items() if method.control),
         )
-    playgrounds = {name: Playground(known.bench(name), root) for name in names}
-    return Explorer(root, made, webserver_url(), playgrounds)
+    takers = {name: Takers(Playground(known.bench(name), root), Review(known.bench(name))) for name in names}
+    return Explorer(root, made, webserver_url(), takers)

@@ -28,6 +28,7 @@ VIEWS = {
     "space": "Goal space",
     "strengths": "Strengths",
     "learnt": "Vectors and adapters",
+    "review": "Review",
     "play": "Playground",
     "data": "Data",
 }
@@ -65,6 +66,22 @@ class Asking(Protocol):
         """Rows of `schemas.Tried`, the last first."""
 
 
+class Reviewing(Protocol):
+    """What waits for a person."""
+
+    def cells(self) -> list[str]:
+        """Cells whose answers were judged."""
+
+    def queue(self, cell: str, spot: int) -> tuple[pl.DataFrame, int]:
+        """What waits, with source and answer, and how many there were before anybody looked."""
+
+    def why(self, row: dict[str, Any]) -> str:
+        """Why somebody should look."""
+
+    def reviewer(self) -> str:
+        """Who looks, as far as this machine knows."""
+
+
 class Pages:
     """The views of one bench.
 
@@ -75,15 +92,24 @@ class Pages:
         others: names of the benches that are served beside it, its own included.
         dagster: address of Dagster's web interface; empty: none is known.
         asking: what can be asked in the playground; None: this explorer only reads.
+        reviewing: what people can look at; likewise.
     """
 
     asking: Asking | None = None
+    reviewing: Reviewing | None = None
 
     def __init__(self, bench: Bench, others: Sequence[str] = (), dagster: str = "") -> None:
         self.bench, self.others, self.dagster = bench, tuple(others), dagster
         self.index = Index(bench)
         self.query = Query(bench, self.index)
         self._env = templates()
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Views that there are here: those that take something only where somebody takes it."""
+        lacking = {"play"} if self.asking is None else set()
+        lacking |= {"review"} if self.reviewing is None else set()
+        return {view: title for view, title in VIEWS.items() if view not in lacking}
 
     def render(self, view: str, given: Given) -> str:
         """A view, with the state that its address says.
@@ -97,7 +123,7 @@ class Pages:
             ConfigError: a parameter that means nothing.
             TableError: a file is damaged.
         """
-        if (view not in VIEWS and view not in WITHIN) or (view == "play" and self.asking is None):
+        if view not in self.views and view not in WITHIN:
             raise KeyError(view)
         return self.fill(view, import_module(f"steer_core.explorer.views.{view}").show(self, given))
 
@@ -106,7 +132,7 @@ class Pages:
         shared = {
             "bench": self.bench.name,
             "others": self.others,
-            "views": {v: title for v, title in VIEWS.items() if v != "play" or self.asking is not None},
+            "views": self.views,
             "view": WITHIN.get(view, view),
             "save": SAVE,
             "dagster": self.dagster,

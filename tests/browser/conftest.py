@@ -93,5 +93,5 @@ def played(tmp_path_factory):
         found = explorer(["small"])
         with in_background(found, 0) as address:
             yield f"{address}small/"
-        found.playgrounds["small"].rest()
+        found.takers["small"].play.rest()
         settings.registry.cache_clear()

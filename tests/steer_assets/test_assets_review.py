@@ -179,3 +179,55 @@ def test_what_cannot_be_reviewed_or_compared_is_said(judged, capsys):
     judged.configure(validated_against=[])
     assert main(["review", "direct", "--bench", "small"]) == 2
     assert "set `validated_by` to a model in benches.yaml" in capsys.readouterr().err
+
+
+def test_the_queue_in_the_explorer_takes_a_word_and_goes_on(judged):
+    from starlette.testclient import TestClient
+
+    from steer_assets.explore.server import explorer
+
+    judged.materialize(GRID, CELL)
+    client = TestClient(explorer().app(), base_url="http://localhost", follow_redirects=False)
+    cell = named_cell(registry().bench("small"), "direct")
+    rows, total = review.queue(cell, spot=2)
+    assert rows.filter("spot_check").height == 2
+    page = client.get("/small/review?spot=2&by=ada")
+    assert page.status_code == 200
+    assert f"<b>{total} of {total}</b> wait for somebody to look" in page.text
+    assert f'data-request="{rows["request_id"][0]}"' in page.text
+    assert 'data-by="ada"' in page.text
+    assert f'data-request="{rows["request_id"][1]}"' in client.get("/small/review?spot=2&at=1").text
+    word = {
+        "cell": CELL, "request_id": rows["request_id"][0], "response_id": rows["response_id"][0], "stays": False,
+        "by": "ada", "note": "tells <b>another</b> story",
+    }  # fmt: skip
+    assert client.post("/small/review/rule", json=word).text == "it does not stay"
+    kept = review.kept_rulings(cell).read()
+    assert kept.select("grounded", "by", "note").rows() == [(False, "ada", "tells <b>another</b> story")]
+    # the next one comes up, and the draw stays as it was
+    after, all_ = review.queue(cell, spot=2)
+    assert all_ == total
+    assert after["request_id"].to_list() == rows["request_id"].to_list()[1:]
+    # the last word counts, and it may be taken back
+    assert client.post("/small/review/rule", json={**word, "stays": True, "note": ""}).text == "it stays"
+    assert client.post("/small/review/rule", json={**word, "stays": None}).text == "taken back"
+    assert review.queue(cell, spot=2)[0].height == total
+    for change, status, said in (
+        ({"by": " "}, 400, "a ruling needs a name"),
+        ({"by": "a" * 81}, 400, "a name takes 80 characters"),
+        ({"note": "a" * 501}, 400, "a note takes 500 characters"),
+        ({"cell": "copy|far"}, 400, "was not judged"),
+        ({"request_id": "x"}, 400, "no such answer to request 'x'"),
+        ({"stays": 1}, 400, "'stays' is 1"),
+        ({"stays": "yes"}, 400, "'stays' is 'yes'"),
+    ):
+        answer = client.post("/small/review/rule", json={**word, **change})
+        assert (answer.status_code, said in answer.text) == (status, True), answer.text
+    assert client.post("/small/review/rule", json=word, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert review.kept_rulings(cell).read().height == 3
+    # all looked at: it says what follows
+    for row in review.queue(cell, spot=2)[0].iter_rows(named=True):
+        client.post("/small/review/rule", json={**word, "request_id": row["request_id"], "response_id": row["response_id"], "stays": True})  # fmt: skip
+    done = client.get("/small/review?spot=2").text
+    assert f"<b>0 of {total}</b>" in done
+    assert "steerworks run direct" in done

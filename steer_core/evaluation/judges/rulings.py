@@ -36,7 +36,7 @@ def to_review(
     Returns:
         Those rows of `groundedness`, and `spot_check`.
     """
-    seen = _last(rulings.head(0) if again else rulings)
+    seen = last_rulings(rulings.head(0) if again else rulings)
     waiting = groundedness.join(seen, on=["request_id", "response_id"], how="anti", maintain_order="left")
     doubtful = waiting.filter("review").with_columns(spot_check=pl.lit(False))
     sure = waiting.filter(~pl.col("review")).with_columns(spot_check=pl.lit(True)).sort("request_id")
@@ -75,7 +75,7 @@ def ruling(
     return pl.DataFrame([{"ruling_id": digest_json(said), **said}], schema=Rulings.empty().schema)
 
 
-def _last(rulings: pl.DataFrame) -> pl.DataFrame:
+def last_rulings(rulings: pl.DataFrame) -> pl.DataFrame:
     """The ruling that counts on each answer; none where it was taken back."""
     return (
         rulings.sort("at", "ruling_id")
@@ -88,7 +88,9 @@ def _last(rulings: pl.DataFrame) -> pl.DataFrame:
 
 def settle(groundedness: pl.DataFrame, rulings: pl.DataFrame) -> pl.DataFrame:
     """Rows of `settled_groundedness`: a person's word before the judge's."""
-    joined = groundedness.join(_last(rulings), on=["request_id", "response_id"], how="left", maintain_order="left")
+    joined = groundedness.join(
+        last_rulings(rulings), on=["request_id", "response_id"], how="left", maintain_order="left"
+    )
     ruled, judged = pl.col("ruled"), pl.col("grounded")
     state = (
         pl.when(ruled.is_null() & pl.col("review"))
@@ -133,7 +135,7 @@ def summarise(
     found = clustered_share(
         rows["grounded"].cast(pl.Float64).fill_null(float("nan")).to_numpy(), rows["text_id"].to_numpy()
     )
-    spot = rows.join(_last(rulings).filter("spot_check"), on=["request_id", "response_id"], how="semi")
+    spot = rows.join(last_rulings(rulings).filter("spot_check"), on=["request_id", "response_id"], how="semi")
     known = calibration.row(0, named=True) if calibration.height else dict.fromkeys(GroundednessCalibration.names())
     is_open = pl.col("state") == "open"
     row = {

@@ -99,6 +99,35 @@ for (const form of document.querySelectorAll("form.play")) {
   });
 }
 
+// the review queue: a word, and on to the next
+for (const form of document.querySelectorAll("form.review")) {
+  const status = form.querySelector(".status");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const word = event.submitter ? event.submitter.value : "";
+    if (!word) { status.textContent = "say whether it stays, or skip it"; return; }
+    const body = {
+      cell: form.dataset.cell, request_id: form.dataset.request, response_id: form.dataset.response,
+      stays: word === "yes", by: form.dataset.by, note: form.querySelector("input[name=note]").value,
+    };
+    try {
+      const answer = await fetch(form.dataset.url, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+      });
+      if (answer.ok) location.reload();
+      else status.textContent = await answer.text();
+    } catch (error) {
+      status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(document.activeElement)) return;
+    const button = form.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
+    if (button) button.click();
+    else if (event.key === "s") follow("skip");
+  });
+}
+
 const rows = () => [...document.querySelectorAll("table.samples tbody tr")];
 let current = -1;
 const mark = (place) => {
