@@ -71,8 +71,11 @@ def arrivals(bench: BenchSpec, models: Mapping[str, ModelSpec], methods: Mapping
     if bench.watch.submissions is not None:
         for where, entry in _submissions(Path(bench.watch.submissions.folder), refused):
             _take(where, entry, MethodSpec, methods, new_methods, refused)
+        own = [n for n, m in new_methods.items() if is_submission(m, bench)]
         nobody = {"name": ELSEWHERE, "source": "elsewhere", "description": "Answers that were made elsewhere"}
-        _take(ELSEWHERE, nobody, ModelSpec, models, new_models, refused)
+        if own:
+            # without a submission there is nothing that it would stand for
+            _take(ELSEWHERE, nobody, ModelSpec, models, new_models, refused)
     watched = any(w is not None for w in (watched_models, watched_adapters, bench.watch.submissions))
     return Arrivals(watched, new_models, new_methods, tuple(refused))
 

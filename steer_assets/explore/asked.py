@@ -1,4 +1,4 @@
-"""What the explorer's server takes, as JSON, from its own pages and nobody else's: texts to try, and rulings."""
+"""What the explorer's server takes, as JSON, from its own pages and nobody else's: texts to try, rulings, answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from steer_assets.explore import submitted
 from steer_assets.explore.ruling import Review
+from steer_assets.explore.submitted import Submissions
 from steer_assets.explore.trying import Answer, Playground
 from steer_core.explorer.pages import Pages
 from steer_core.explorer.views.play import answer
@@ -23,6 +25,7 @@ _NOTHING = type(None)
 FIELDS: dict[tuple[str, str], dict[str, tuple[type, ...]]] = {
     ("play", "rewrite"): {"text": (str,), "deltas": (dict,), "cell": (str,)},
     ("play", "steer"): {"text": (str,), "cell": (str,), "concept": (str,), "strength": (int, float, _NOTHING)},
+    ("submit", "send"): {"name": (str,), "card": (dict,), "ends": (str,), "content": (str,)},
     ("review", "rule"): {
         "cell": (str,),
         "request_id": (str,),
@@ -41,10 +44,12 @@ class Takers:
     Attributes:
         play: texts.
         review: rulings.
+        submit: answers made elsewhere; None: the bench takes none.
     """
 
     play: Playground
     review: Review
+    submit: Submissions | None = None
 
 
 def is_ours(request: Request) -> bool:
@@ -58,11 +63,12 @@ def is_ours(request: Request) -> bool:
 async def taken(request: Request, pages: Pages, takers: Takers) -> Response:
     """What came of it: a piece of a page, or words; an error is its words."""
     view, what = request.path_params["view"], request.path_params["what"]
-    if (view, what) not in FIELDS:
+    if (view, what) not in FIELDS or getattr(takers, view) is None:
         return PlainTextResponse(f"{view}/{what} is nothing that can be asked", status_code=404)
-    body = await _body(request)
+    most = submitted.LARGEST if view == "submit" else LARGEST
+    body = await _body(request, most)
     if body is None:
-        return PlainTextResponse(f"a request takes {LARGEST:,} bytes", status_code=413)
+        return PlainTextResponse(f"a request takes {most:,} bytes", status_code=413)
     try:
         given = _read(body, FIELDS[view, what])
         found = await run_in_threadpool(getattr(getattr(takers, view), what), **given)
@@ -75,14 +81,14 @@ async def taken(request: Request, pages: Pages, takers: Takers) -> Response:
     return PlainTextResponse(str(found))
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: Request, most: int) -> bytes | None:
     """The request's bytes; None of one that is too large, of which no more is read."""
-    body = b""
+    body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST:
+        if len(body) > most:
             return None
-    return body
+    return bytes(body)
 
 
 def _read(body: bytes, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:

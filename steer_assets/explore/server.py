@@ -2,7 +2,8 @@
 
 * Every page keeps to its own origin: no script but ours, nothing from elsewhere (Content-Security-Policy).
 * Hosts that are not this machine are refused, so that no page of the web can reach it by a name of its own.
-* GET and HEAD are all that it knows, but for playground and review: there it takes JSON from its own pages.
+* GET and HEAD are all that it knows, but for playground, review and submissions: there it takes JSON from
+  its own pages.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from schemas.contract import Contract
 from steer_assets.explore.asked import Takers, is_ours, taken
 from steer_assets.explore.files import is_plain, listed, read
 from steer_assets.explore.ruling import Review
+from steer_assets.explore.submitted import Submissions
 from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
@@ -46,7 +48,7 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 #: The only addresses that take something.
-_ASKED = re.compile(r"/[^/]+/(play|review)/[^/]+")
+_ASKED = re.compile(r"/[^/]+/(play|review|submit)/[^/]+")
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -77,7 +79,8 @@ class Explorer:
         self.root, self.dagster, self.takers = root, dagster, dict(takers or {})
         self.pages = {name: Pages(bench, tuple(benches), dagster) for name, bench in benches.items()}
         for name, taker in self.takers.items():
-            self.pages[name].asking, self.pages[name].reviewing = taker.play, taker.review
+            pages = self.pages[name]
+            pages.asking, pages.reviewing, pages.submitting = taker.play, taker.review, taker.submit
 
     def app(self, hosts: tuple[str, ...] = HOSTS) -> Starlette:
         """The application."""
@@ -274,5 +277,9 @@ def explorer(benches: list[str] | None = None) -> Explorer:
             {m: method.description for m, method in methods.items()},
             tuple(m for m, method in methods.items() if method.control),
         )
-    takers = {name: Takers(Playground(known.bench(name), root), Review(known.bench(name))) for name in names}
+    takers = {}
+    for name in names:
+        spec = known.bench(name)
+        submit = Submissions(spec) if spec.watch.submissions is not None else None
+        takers[name] = Takers(Playground(spec, root), Review(spec), submit)
     return Explorer(root, made, webserver_url(), takers)

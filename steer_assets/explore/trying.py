@@ -91,7 +91,8 @@ class Playground:
 
     def cells(self) -> list[str]:
         """Cells that can be asked: possible ones that have answered the probe, so that what they learn is there."""
-        return [c.key for c in valid_cells(self.bench) if table_exists(self._url("outcomes", c))]
+        asked = [c for c in valid_cells(self.bench) if c.model.kind != "elsewhere"]
+        return [c.key for c in asked if table_exists(self._url("outcomes", c))]
 
     def concepts(self) -> dict[str, tuple[list[str], str]]:
         """Cell with a vector -> its concepts, and the unit of its strengths."""

@@ -30,6 +30,7 @@ VIEWS = {
     "learnt": "Vectors and adapters",
     "review": "Review",
     "play": "Playground",
+    "submit": "Submit",
     "data": "Data",
 }
 #: Stands where the server puts the link that saves a view: the view itself knows no address.
@@ -82,6 +83,16 @@ class Reviewing(Protocol):
         """Who looks, as far as this machine knows."""
 
 
+class Submitting(Protocol):
+    """What takes answers that were made elsewhere."""
+
+    def goal_space_id(self) -> str:
+        """Of the released probe; empty: there is none yet."""
+
+    def listed(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Submissions: name, what became of it, and a line for each problem or note."""
+
+
 class Pages:
     """The views of one bench.
 
@@ -93,10 +104,12 @@ class Pages:
         dagster: address of Dagster's web interface; empty: none is known.
         asking: what can be asked in the playground; None: this explorer only reads.
         reviewing: what people can look at; likewise.
+        submitting: what takes answers made elsewhere; None: the bench takes none, or this explorer only reads.
     """
 
     asking: Asking | None = None
     reviewing: Reviewing | None = None
+    submitting: Submitting | None = None
 
     def __init__(self, bench: Bench, others: Sequence[str] = (), dagster: str = "") -> None:
         self.bench, self.others, self.dagster = bench, tuple(others), dagster
@@ -109,6 +122,7 @@ class Pages:
         """Views that there are here: those that take something only where somebody takes it."""
         lacking = {"play"} if self.asking is None else set()
         lacking |= {"review"} if self.reviewing is None else set()
+        lacking |= {"submit"} if self.submitting is None else set()
         return {view: title for view, title in VIEWS.items() if view not in lacking}
 
     def render(self, view: str, given: Given) -> str:

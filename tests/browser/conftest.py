@@ -1,5 +1,6 @@
 """The explorer in a real browser: Debian's Chromium, without a window."""
 
+import functools
 import os
 import shutil
 import threading
@@ -60,15 +61,17 @@ def opened(browser, address):
     """`opened(path, **context)`: a page of the explorer; what its console says is an error."""
     contexts, said = [], []
 
-    def make(path, **settings):
+    def make(path, quiet=False, **settings):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 850}, **settings})
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        if not quiet:
+            page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: said.append(f"error: {error}"))
         page.goto(path if "://" in path else address + path)
         return page
 
+    make.quiet = functools.partial(make, quiet=True)
     yield make
     for context in contexts:
         context.close()
@@ -76,12 +79,18 @@ def opened(browser, address):
 
 
 @pytest.fixture(scope="session")
-def played(tmp_path_factory):
+def played_folder(tmp_path_factory):
+    """Where that bench lies."""
+    return tmp_path_factory.mktemp("played")
+
+
+@pytest.fixture(scope="session")
+def played(played_folder):
     """The address of an explorer over a bench that was run: a prompt and a vector on the embedded model."""
     from steer_assets.explore.serving import in_background
     from tests.browser.ran import run
 
-    folder = tmp_path_factory.mktemp("played")
+    folder = played_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEERWORKS_CONFIG", f"{run(folder)}")
         patch.setenv("STEERWORKS_ROOT", str(folder / "root"))

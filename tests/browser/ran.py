@@ -21,6 +21,7 @@ BENCH = {
     "methods": ["copy", "direct", "pushed"],
     "decoding": {"max_new_tokens": 96},
     "sweep": {"random_directions": 0, "shuffled": 0, "max_new_tokens": 64},
+    "watch": {"submissions": {"folder": "submissions"}},
     "bootstrap": 50,
     "permutations": 5,
 }
@@ -29,6 +30,7 @@ PART = {"kind": "vector", "estimator": "mean-difference", "unit": "residual_frac
 
 def run(folder: Path) -> str:
     """Bring all cells up to date; returns the configuration's folders."""
+    (folder / "submissions").mkdir()
     (folder / "benches.yaml").write_text(yaml.safe_dump({"small": BENCH}))
     (folder / "methods.yaml").write_text(yaml.safe_dump({"pushed": {"parts": [PART]}}))
     config = f"{shipped_config()}{os.pathsep}{folder}"

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 COPY, DIRECT, VECTOR = (c.replace("|", "%7C") for c in CELLS)
 PATHS = {
-    **{view: view for view in VIEWS if view not in ("play", "review")},
+    **{view: view for view in VIEWS if view not in ("play", "review", "submit")},
     "sample": f"sample?cell={DIRECT}&at=9",
     "beside": f"beside?number=9&cell={COPY}&cell={DIRECT}&cell={VECTOR}",
     "table": "data?table=outcomes",

@@ -178,3 +178,49 @@ def test_without_a_folder_or_a_probe_it_is_one_line(workplace, capsys):
     assert main(["export-probe", "--bench", "small", "--to", str(workplace.folder / "out")]) == 2
     assert "has no table 'requests' yet" in capsys.readouterr().err
     assert not (workplace.folder / "out").exists()
+
+
+def test_a_submission_may_be_sent_from_the_explorer(open_bench):
+    import base64
+
+    from starlette.testclient import TestClient
+
+    from steer_assets.explore.server import explorer
+
+    settings.registry.cache_clear()
+    client = TestClient(explorer().app(), base_url="http://localhost", follow_redirects=False)
+    folder = open_bench.folder / "submissions"
+    made = submit(open_bench, "aside", kind="parquet")
+    content = base64.b64encode((made / "answers.parquet").read_bytes()).decode()
+    space = yaml.safe_load((open_bench.folder / "released" / "card.yaml").read_text())["goal_space_id"]
+    page = client.get("/small/submit").text
+    assert f'value="{space}"' in page
+    assert "aside: can be admitted" in page
+    body = {
+        "name": "giant-2", "ends": "parquet", "content": content,
+        "card": {**CARD, "goal_space_id": space, "tokens_per_request": "180.5"},
+    }  # fmt: skip
+    good = client.post("/small/submit/send", json=body)
+    assert (good.status_code, good.text.splitlines()[0]) == (200, "giant-2 is admitted."), good.text
+    assert yaml.safe_load((folder / "giant-2" / "card.yaml").read_text())["tokens_per_request"] == 180.5
+    settings.registry.cache_clear()
+    assert "giant-2" in settings.registry().bench("small").methods
+    few = base64.b64encode(pl.read_parquet(made / "answers.parquet").head(5).write_csv().encode()).decode()
+    before = sorted(p.name for p in folder.iterdir())
+    for change, said in (
+        ({}, "there is a submission 'giant-2' already"),
+        ({"name": "../escaped"}, "name '../escaped'"),
+        ({"name": ".hidden"}, "name '.hidden'"),
+        ({"name": "a" * 61}, "up to 60 small letters"),
+        ({"name": "b", "ends": "exe"}, "this one ends in 'exe'"),
+        ({"name": "b", "ends": "csv", "content": few}, "19 rows"),
+        ({"name": "b", "content": "%%%"}, "the file did not arrive whole"),
+        ({"name": "b", "content": base64.b64encode(b"nothing").decode()}, "answers.parquet"),
+        ({"name": "b", "card": {**CARD}}, "card.yaml: goal_space_id: Field required"),
+        ({"name": "b", "card": {**body["card"], "tokens_per_request": "many"}}, "'many' is no number"),
+        ({"name": "b", "card": {**body["card"], "method": {"nested": "<script>"}}}, "card.yaml: method"),
+    ):
+        answer = client.post("/small/submit/send", json={**body, **change})
+        assert (answer.status_code, said in answer.text) == (400, True), (change.keys(), answer.text)
+    assert sorted(p.name for p in folder.iterdir()) == before
+    assert client.post("/small/submit/send", json=body, headers={"Origin": "http://evil"}).status_code == 403

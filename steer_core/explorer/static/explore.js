@@ -53,7 +53,7 @@ const ask = async (form, body, title) => {
   }
   reach();
 };
-for (const form of document.querySelectorAll("form.play")) {
+for (const form of document.querySelectorAll("form.play:not(#submit)")) {
   for (const slider of form.querySelectorAll("input[type=range]")) {
     const shown = slider.closest("label").querySelector("output");
     const show = () => { shown.textContent = worded(slider); };
@@ -125,6 +125,36 @@ for (const form of document.querySelectorAll("form.review")) {
     const button = form.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
     if (button) button.click();
     else if (event.key === "s") follow("skip");
+  });
+}
+
+// a submission: a file is sent as it is, beside what the card says
+for (const form of document.querySelectorAll("form#submit")) {
+  const status = form.querySelector(".status");
+  const said = document.getElementById("said");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const file = form.querySelector("input[type=file]").files[0];
+    const ends = ["csv", "jsonl", "parquet"].find((end) => file.name.endsWith(`.${end}`));
+    if (!ends) { status.textContent = "a file is called .csv, .jsonl or .parquet"; return; }
+    const card = {};
+    for (const input of form.querySelectorAll("input:not([type=file])")) if (input.value && input.name !== "name") card[input.name] = input.value;
+    status.textContent = "sending …";
+    const read = new FileReader();
+    read.onload = async () => {
+      const body = { name: form.querySelector("input[name=name]").value, card, ends, content: read.result.split(",")[1] || "" };
+      try {
+        const answer = await fetch(form.dataset.url, {
+          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+        });
+        said.className = answer.ok ? "" : "notice";
+        said.textContent = await answer.text();
+        status.textContent = answer.ok ? "admitted" : "not taken";
+      } catch (error) {
+        status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
+      }
+    };
+    read.readAsDataURL(file);
   });
 }
 
