@@ -34,6 +34,7 @@ from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
 from steer_core.explorer.pages import SAVE, VIEWS, Pages, static, templates
 from steer_core.explorer.saved import file_name, save
+from steer_core.explorer.shown import shown_rows
 from steer_core.explorer.tables import as_csv, entries
 from steer_core.tables.errors import SteerworksError
 from steer_core.tables.files import filesystem, join, read_bytes
@@ -89,6 +90,7 @@ class Explorer:
                 Route("/", self._home),
                 Route("/static/{name}", self._static),
                 Route("/files/{path:path}", self._file),
+                Route("/{bench}/shown/samples.csv", self._shown),
                 Route("/{bench}/download/{name}.{kind}", self._download),
                 Route("/{bench}/save/{view}", self._save),
                 Route("/{bench}/{view:str}/{what}", self._asked, methods=["POST"]),
@@ -171,6 +173,18 @@ class Explorer:
             return self._said(400, "This view cannot be saved", str(error), name)
         attached = {"Content-Disposition": f'attachment; filename="{file_name(name, view)}"'}
         return HTMLResponse(page, headers={**attached, "Content-Security-Policy": _STILL})
+
+    async def _shown(self, request: Request) -> Response:
+        name = request.path_params["bench"]
+        if name not in self.pages:
+            return await self._missing(request, None)
+        given = {key: request.query_params.getlist(key) for key in request.query_params}
+        try:
+            body = await run_in_threadpool(lambda: shown_rows(self.pages[name], given).write_csv())
+        except SteerworksError as error:
+            return self._said(400, "These samples cannot be taken along", str(error), name)
+        attached = {"Content-Disposition": f'attachment; filename="steerworks-{name}-samples.csv"'}
+        return Response(body, media_type="text/csv; charset=utf-8", headers=attached)
 
     async def _download(self, request: Request) -> Response:
         name, table, kind = (request.path_params[k] for k in ("bench", "name", "kind"))

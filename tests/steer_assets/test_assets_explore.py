@@ -201,6 +201,20 @@ def test_tables_are_taken_along_as_they_are(client, world):
         assert client.get(f"/tales/download/{path}").status_code == 404
 
 
+def test_what_is_listed_is_taken_along_as_a_table(client, world):
+    answer = client.get(f"/tales/shown/samples.csv?cell={DIRECT}&failure=none&sort=error&order=asc&per=5&page=2")
+    rows = pl.read_csv(io.BytesIO(answer.content))
+    whole = [s for s in world.samples if s["cell"] == CELLS[1] and s["failure"] is None]
+    assert rows.height == len(whole)
+    assert rows["error"].to_list() == sorted(rows["error"])
+    by_id = {s["request"]["id"]: s for s in whole}
+    for row in rows.iter_rows(named=True):
+        # null characters do not survive every reader of CSV, and all else does
+        assert row["answer"].replace("\x00", "") == by_id[row["request_id"]]["text"].replace("\x00", "")
+        assert row["source"] == by_id[row["request_id"]]["request"]["text"]
+    assert "sort=&#39;beauty&#39;" in page(client, "/tales/shown/samples.csv?sort=beauty", 400)
+
+
 def test_what_an_address_says_wrongly_is_said_on_a_page(client):
     for path, said in (
         ("samples?sort=beauty", "sort=&#39;beauty&#39;: it takes"),
