@@ -117,7 +117,7 @@ class Asked:
     def __init__(self, root: str) -> None:
         registry = load_registry([shipped_config()])
         spec = registry.bench("tales")
-        self.explorer = Explorer(root, {"tales": Bench(root, spec, registry.goals_of(spec), {}, ("copy",))})
+        self.explorer = Explorer(root, {"tales": Bench(root, spec, registry.goals_of(spec), ("copy",))})
         told = threading.Event()
 
         def ready(address: str) -> None:

@@ -6,6 +6,7 @@ one of its partitions once the location is loaded again. The webserver does that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from schemas.specs import BenchSpec
 from steer_assets.io import table_url
 from steer_assets.partitions import Cell, valid_cells
 from steer_assets.settings import config_folders, registry, storage_root, webserver_url
+from steer_assets.status import State, status_of
 from steer_assets.submitting import checked, is_admitted, submissions_of
 from steer_core.evaluation.submissions import admit
 from steer_core.registry import load_registry
@@ -35,6 +37,8 @@ _RELOAD = """mutation { reloadWorkspace { __typename ... on PythonError { messag
 
 def arrivals_sensor(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition, name: str) -> dg.SensorDefinition:
     """One run for each possible cell of what turned up and has no page; off until switched on."""
+    # assets are built with sensors beside them
+    from steer_assets.assets import nodes_of
 
     @dg.sensor(
         job=job,
@@ -52,14 +56,23 @@ def arrivals_sensor(bench: BenchSpec, job: dg.UnresolvedAssetJobDefinition, name
         there = set(now.arrived.get(bench.name, ())) if bench.name in now.benches else set()
         if here != there:
             return dg.SkipReason(_load_again(sorted(there - here), sorted(here - there)))
-        requests = [
-            dg.RunRequest(run_key=f"{c.key}:{c.method.spec_hash}:{c.model.identity}", partition_key=c.key)
-            for c in arrived_cells(bench)
-            if not table_exists(table_url(storage_root(), bench.name, "report", c.key))
-        ]
+        nodes, root = nodes_of(bench), storage_root()
+        due = [c for c in arrived_cells(bench) if status_of(c, nodes, root).state is not State.CURRENT]
+        requests = [dg.RunRequest(run_key=_key(c), partition_key=c.key) for c in due]
         return requests or dg.SkipReason(_quiet((*said, *now.refused.get(bench.name, ()))))
 
     return sensor
+
+
+def _key(cell: Cell) -> str:
+    """What a cell's answers follow from, as far as it may change under one name: each of it is launched once."""
+    parts = [cell.key, cell.method.spec_hash, cell.model.identity]
+    for part in cell.method.parts:
+        path = getattr(part, "options", {}).get("path") or getattr(part, "folder", None)
+        with contextlib.suppress(OSError):
+            stat = Path(str(path)).stat()
+            parts.append(f"{stat.st_size}-{stat.st_mtime_ns}")
+    return ":".join(parts)
 
 
 def admit_all(bench: BenchSpec, log: Callable[[str], object]) -> tuple[str, ...]:
@@ -73,7 +86,11 @@ def admit_all(bench: BenchSpec, log: Callable[[str], object]) -> tuple[str, ...]
     if bench.watch.submissions is None or not table_exists(table_url(storage_root(), bench.name, "requests", None)):
         return ()
     refused = []
-    for folder in (f for f in submissions_of(bench) if not is_admitted(f)):
+    try:
+        folders = submissions_of(bench)
+    except SteerworksError as error:
+        return (str(error),)
+    for folder in (f for f in folders if not is_admitted(f)):
         found = checked(bench, folder)
         problems = folder / PROBLEMS
         if found.problems:

@@ -74,11 +74,13 @@ def _judged(cell: Cell) -> pl.DataFrame:
 
 
 def _with_texts(cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
+    """With source and answer; one that was written anew since it was judged waits for the judge, not here."""
     outcomes = read_published(table_url(storage_root(), cell.bench.name, "outcomes", cell.key), Outcomes)
     requests = read_published(table_url(storage_root(), cell.bench.name, "requests", None), Requests)
-    return rows.join(
-        outcomes.filter(arm_id=HEADLINE).select("request_id", answer="text"), on="request_id", maintain_order="left"
-    ).join(requests.select("request_id", source="text"), on="request_id", maintain_order="left")
+    answers = outcomes.filter(arm_id=HEADLINE).select("request_id", "response_id", answer="text")
+    return rows.join(answers, on=["request_id", "response_id"], maintain_order="left").join(
+        requests.select("request_id", source="text"), on="request_id", maintain_order="left"
+    )
 
 
 def kept_rulings(cell: Cell) -> Journal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from schemas.specs import BenchSpec
 from steer_assets.io import read_published, table_url
 from steer_assets.settings import registry, storage_root
 from steer_core.evaluation.submissions import Checked, check_submission
-from steer_core.registry_arrivals import why_not_admitted
+from steer_core.registry_arrivals import RESERVED, is_submission, spelt, why_not_admitted
 from steer_core.reports.examples import in_words
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.files import write_bytes
@@ -36,18 +37,44 @@ def submissions_of(bench: BenchSpec) -> list[Path]:
 
 
 def is_admitted(folder: Path) -> bool:
-    """Whether a submission stands on its bench."""
+    """Whether a submission was looked at and taken, as it lies there now."""
     return why_not_admitted(folder) is None
 
 
-def checked(bench: BenchSpec, folder: Path) -> Checked:
-    """A submission held against the bench's probe.
+def why_no_name(bench: BenchSpec, folder: Path, name: str | None = None) -> str | None:
+    """Why a submission cannot stand on its bench under its folder's name, in words; None where it can.
+
+    Args:
+        bench: the bench.
+        folder: of the submission.
+        name: what the folder is to be called; None: as it is.
+    """
+    wanted = spelt(name or folder.name)
+    others = [f.name for f in submissions_of(bench) if f != folder and spelt(f.name) == wanted]
+    if others:
+        return f"submission {others[0]!r} comes to the same name {wanted!r}: rename it"
+    if wanted in RESERVED["methods"]:
+        return f"the name {wanted!r} has a meaning of its own: rename it"
+    method = registry().methods.get(wanted)
+    taken = method is not None and not is_submission(method, bench)
+    return f"there is a method {wanted!r} already: rename it" if taken else None
+
+
+def checked(bench: BenchSpec, folder: Path, name: str | None = None) -> Checked:
+    """A submission held against the bench's probe, and its name against the bench.
+
+    Args:
+        bench: the bench.
+        folder: of the submission.
+        name: what the folder is to be called; None: as it is.
 
     Raises:
         SteerworksError: there is no probe yet.
     """
     requests, _, space = released(bench)
-    return check_submission(folder, requests, str(space["goal_space_id"][0]))
+    found = check_submission(folder, requests, str(space["goal_space_id"][0]))
+    why = why_no_name(bench, folder, name)
+    return found if why is None else replace(found, problems=(why, *found.problems))
 
 
 def released(bench: BenchSpec) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:

@@ -16,7 +16,7 @@ from schemas.profile_spec import ProfileSpec, read_profile
 from schemas.spec import Spec
 from schemas.specs import BehaviorSpec, BenchSpec, GoalSpec, MethodSpec, ModelSpec
 from steer_core import extensions
-from steer_core.registry_arrivals import arrivals
+from steer_core.registry_arrivals import RESERVED, arrivals
 from steer_core.registry_checks import check_behavior, check_bench, check_method
 from steer_core.registry_paths import absolute_behavior, absolute_profile, absolute_source, absolute_watch
 from steer_core.strict_yaml import read_yaml
@@ -24,13 +24,6 @@ from steer_core.tables.errors import ConfigError
 
 SpecT = TypeVar("SpecT", bound=Spec)
 FILES = ("models", "methods", "goals", "behaviors", "profiles", "probes", "benches")
-#: Names that mean something else: every method or model, the figure over all goals, published numbers, addresses.
-RESERVED = {
-    "methods": ("all", "source"),
-    "models": ("all",),
-    "goals": ("overall",),
-    "benches": ("parity", "files", "static"),
-}
 
 
 @dataclass(frozen=True)

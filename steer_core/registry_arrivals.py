@@ -1,7 +1,8 @@
 """Models and adapters that turn up in a watched folder, or on a list: each is an entry as if somebody had written it.
 
-Only what is whole counts: a file of safetensors says in its first bytes how long it is, so that one that is still being
-copied is told from one that is there, whatever the clock.
+Only what is whole counts: a file of safetensors says in its first bytes how long it is, and JSON by its end that it is
+whole, so that what is still being copied is told from what is there, whatever the clock. A file whose room was taken
+before it was filled cannot be told: move such a folder in when it is done.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from schemas.digest import digest_bytes
 from schemas.operations import WatchedAdapters, WatchedModels
 from schemas.specs import BenchSpec, MethodSpec, ModelSpec
 
+#: Names that mean something else: every method or model, the figure over all goals, published numbers, addresses.
+RESERVED = {
+    "methods": ("all", "source"),
+    "models": ("all",),
+    "goals": ("overall",),
+    "benches": ("parity", "files", "static"),
+}
 #: What a folder has of a tokenizer, at least one of them.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 MODEL_CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
@@ -98,8 +106,8 @@ def whole(weights: Path) -> bool:
     if size < 8 + length or not length:
         return False
     try:
-        ends = [t["data_offsets"][1] for name, t in json.loads(head).items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        ends = [int(t["data_offsets"][1]) for name, t in json.loads(head).items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{weights.name} is no file of safetensors") from error
     return size >= 8 + length + max(ends, default=0)
 
@@ -110,12 +118,16 @@ def why_no_model(folder: Path) -> str | None:
         return f"has no {MODEL_CONFIG} (yet)"
     if not any((folder / name).is_file() for name in TOKENIZERS):
         return f"has no tokenizer (yet): {', '.join(TOKENIZERS)}"
+    # what is written in text says by its end that it is whole
+    for name in (MODEL_CONFIG, *(n for n in TOKENIZERS if n.endswith(".json"))):
+        if (folder / name).is_file() and not _is_json(folder / name):
+            return f"has a {name} that is no JSON (yet)"
     index = folder / f"{MODEL_WEIGHTS}.index.json"
     names = {MODEL_WEIGHTS}
     if index.is_file():
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return f"has a {index.name} that cannot be read (yet)"
     return _why_not_whole(folder, sorted(names))
 
@@ -124,7 +136,17 @@ def why_no_adapter(folder: Path) -> str | None:
     """Why a folder is no adapter yet, in words; None where it is one."""
     if not (folder / ADAPTER_CONFIG).is_file():
         return f"has no {ADAPTER_CONFIG} (yet)"
+    if not _is_json(folder / ADAPTER_CONFIG):
+        return f"has an {ADAPTER_CONFIG} that is no JSON (yet)"
     return _why_not_whole(folder, [ADAPTER_WEIGHTS])
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _why_not_whole(folder: Path, names: list[str]) -> str | None:
@@ -142,7 +164,7 @@ def _why_not_whole(folder: Path, names: list[str]) -> str | None:
 def _models(watched: WatchedModels, refused: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     if watched.folder is not None:
         for folder in _folders(Path(watched.folder), why_no_model, refused):
-            yield str(folder), {**watched.settings, "name": _spelt(folder.name), "source": str(folder)}
+            yield str(folder), {**watched.settings, "name": spelt(folder.name), "source": str(folder)}
     if watched.listed is None:
         return
     try:
@@ -157,14 +179,14 @@ def _models(watched: WatchedModels, refused: list[str]) -> Iterator[tuple[str, d
         if (found := _ID.match(text)) is None:
             refused.append(f"{where}: {text!r} is not `org/name@revision`: a repository changes, a commit does not")
             continue
-        name = _spelt(f"{found['source'].split('/')[1]}-{found['revision'][:8]}")
+        name = spelt(f"{found['source'].split('/')[1]}-{found['revision'][:8]}")
         yield where, {**watched.settings, "name": name, "source": found["source"], "revision": found["revision"]}
 
 
 def _adapters(watched: WatchedAdapters, refused: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for folder in _folders(Path(watched.folder), why_no_adapter, refused):
         adapter = {"kind": "adapter", "folder": str(folder)}
-        yield str(folder), {"name": _spelt(folder.name), "parts": [*watched.beside, adapter]}
+        yield str(folder), {"name": spelt(folder.name), "parts": [*watched.beside, adapter]}
 
 
 def answers_of(folder: Path) -> Path | None:
@@ -201,7 +223,7 @@ def _submissions(folder: Path, refused: list[str]) -> Iterator[tuple[str, dict[s
     for one in _folders(folder, why_not_admitted, refused):
         options = {"path": str(answers_of(one))}
         part = {"kind": "prompt", "strategy": "imported", "options": options}
-        yield str(one), {"name": _spelt(one.name), "parts": [part], "description": "Answers that were made elsewhere"}
+        yield str(one), {"name": spelt(one.name), "parts": [part], "description": "Answers that were made elsewhere"}
 
 
 def _folders(folder: Path, why_not: Callable[[Path], str | None], refused: list[str]) -> Iterator[Path]:
@@ -218,7 +240,7 @@ def _folders(folder: Path, why_not: Callable[[Path], str | None], refused: list[
             refused.append(f"{one} {why}")
 
 
-def _spelt(name: str) -> str:
+def spelt(name: str) -> str:
     """A name as partitions are spelt."""
     return re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-._")
 
@@ -237,6 +259,9 @@ def _take(
     except pydantic.ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
         refused.append(f"{where}: {said}")
+        return
+    if spec.name in RESERVED.get("models" if kind is ModelSpec else "methods", ()):
+        refused.append(f"{where}: the name {spec.name!r} has a meaning of its own: rename it")
         return
     other = new.get(spec.name, known.get(spec.name))
     # another bench may watch the same folder

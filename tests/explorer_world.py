@@ -65,7 +65,7 @@ class World:
     def bench(self):
         registry = load_registry([shipped_config()])
         spec = registry.bench("tales").model_copy(update={"goals": GOALS})
-        return Bench(self.root, spec, {g: registry.goal(g) for g in GOALS}, {}, ("copy",))
+        return Bench(self.root, spec, {g: registry.goal(g) for g in GOALS}, ("copy",))
 
     def _request(self, i, n):
         text = f"source {i} of the baker" if i % 3 else f"source {i} of the SAILOR"

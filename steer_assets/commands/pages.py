@@ -46,12 +46,12 @@ def stills(bench: BenchSpec, options: argparse.Namespace) -> None:
     """Write the figures of a page as PNG files."""
     from steer_assets.running import page_of
     from steer_core.reports.stills import png_of
-    from steer_core.tables.files import filesystem, join, write_bytes
+    from steer_core.tables.files import filesystem, join, names_in, write_bytes
 
     cell = named_cell(bench, options.cell) if options.cell else None
     folder = join(page_of(bench.name, cell).rsplit("/", 1)[0], "figures")
     fs, path = filesystem(folder)
-    drawn = sorted(fs.glob(f"{path}/*.svg"))
+    drawn = [f"{path}/{name}" for name in names_in(fs, path, ".svg")]
     if not drawn:
         raise SteerworksError(
             f"there are no figures in {folder}: steerworks run {cell.method.name if cell else 'METHOD'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from steer_core.tables.errors import ConfigError, SteerworksError
 #: Bytes of a request.
 LARGEST = 200_000
 _NOTHING = type(None)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 #: View and what is asked -> the fields that it takes.
 FIELDS: dict[tuple[str, str], dict[str, tuple[type, ...]]] = {
     ("play", "rewrite"): {"text": (str,), "deltas": (dict,), "cell": (str,)},
@@ -70,7 +72,7 @@ async def taken(request: Request, pages: Pages, takers: Takers) -> Response:
     if body is None:
         return PlainTextResponse(f"a request takes {most:,} bytes", status_code=413)
     try:
-        given = _read(body, FIELDS[view, what])
+        given = await run_in_threadpool(_read, body, FIELDS[view, what])
         found = await run_in_threadpool(getattr(getattr(takers, view), what), **given)
     except ConfigError as error:
         return PlainTextResponse(str(error), status_code=400)
@@ -98,6 +100,8 @@ def _read(body: bytes, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:
         raise ConfigError(f"the request is no JSON: {error}") from error
     if not isinstance(given, dict) or set(given) != set(fields):
         raise ConfigError(f"a request has the fields {', '.join(fields)}")
+    if _SURROGATE.search(json.dumps(given, ensure_ascii=False)):
+        raise ConfigError("the text holds half a character (a lone surrogate): it is no Unicode text")
     for name, kinds in fields.items():
         # a truth value is an integer to Python, and to nobody else
         if not isinstance(given[name], kinds) or (isinstance(given[name], bool) and bool not in kinds):

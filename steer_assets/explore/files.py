@@ -7,7 +7,7 @@ from pathlib import Path
 from posixpath import normpath
 from urllib.parse import quote, urlencode
 
-from steer_core.tables.files import filesystem, is_local, join, read_bytes
+from steer_core.tables.files import filesystem, is_local, join, names_in, read_bytes
 
 
 def is_plain(path: str) -> bool:
@@ -31,7 +31,7 @@ def read(root: str, path: str) -> bytes | None:
 def listed(root: str, path: str) -> str | None:
     """Links to the tables in a folder beside a page; None where there are none."""
     fs, whole = filesystem(join(root, path))
-    names = sorted(str(f).rsplit("/", 1)[-1] for f in fs.glob(f"{whole.rstrip('/')}/*.parquet"))
+    names = names_in(fs, whole, ".parquet")
     if not names or not _inside(root, path):
         return None
     links = "".join(f'<li><a href="{escape(quote(n))}">{escape(n)}</a></li>' for n in names)

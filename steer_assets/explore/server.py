@@ -32,7 +32,7 @@ from steer_assets.explore.submitted import Submissions
 from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry, storage_root, webserver_url
 from steer_core.explorer.bench import Bench
-from steer_core.explorer.pages import SAVE, VIEWS, Pages, static, templates
+from steer_core.explorer.pages import SAVE, VIEWS, NoViewError, Pages, static, templates
 from steer_core.explorer.saved import file_name, save
 from steer_core.explorer.shown import shown_rows
 from steer_core.explorer.tables import as_csv, entries
@@ -140,7 +140,7 @@ class Explorer:
             page = await run_in_threadpool(self.pages[name].render, view, given)
             link = f"/{name}/save/{view}" + (f"?{request.url.query}" if request.url.query else "")
             return HTMLResponse(page.replace(f'href="{SAVE}"', f'href="{escape(link)}"'))
-        except KeyError:
+        except NoViewError:
             return await self._missing(request, None)
         except SteerworksError as error:
             return self._said(400, "This view cannot be shown", str(error), name)
@@ -167,7 +167,7 @@ class Explorer:
         given = {key: request.query_params.getlist(key) for key in request.query_params}
         try:
             page = await run_in_threadpool(save, self.pages[name], view, given)
-        except KeyError:
+        except NoViewError:
             return await self._missing(request, None)
         except SteerworksError as error:
             return self._said(400, "This view cannot be saved", str(error), name)
@@ -257,7 +257,9 @@ _STILL = POLICY.replace("script-src 'self'; ", "")
 async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     asked = _ASKED.fullmatch(request.url.path) is not None
     if request.method not in (("POST",) if asked else ("GET", "HEAD")):
-        response: Response = Response("this server only reads\n", status_code=405, headers={"Allow": "GET, HEAD"})
+        allow = "POST" if asked else "GET, HEAD"
+        said = f"only {allow} is known at this address\n"
+        response: Response = Response(said, status_code=405, headers={"Allow": allow})
     elif asked and not is_ours(request):
         response = Response("only pages of this explorer may ask\n", status_code=403)
     else:
@@ -283,14 +285,8 @@ def explorer(benches: list[str] | None = None) -> Explorer:
     made = {}
     for name in names:
         spec = known.bench(name)
-        methods = {m: known.method(m) for m in spec.methods}
-        made[name] = Bench(
-            root,
-            spec,
-            known.goals_of(spec),
-            {m: method.description for m, method in methods.items()},
-            tuple(m for m, method in methods.items() if method.control),
-        )
+        controls = tuple(m for m in spec.methods if known.method(m).control)
+        made[name] = Bench(root, spec, known.goals_of(spec), controls)
     takers = {}
     for name in names:
         spec = known.bench(name)

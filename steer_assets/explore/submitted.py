@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from steer_core.evaluation.submissions import admit
 from steer_core.registry_arrivals import CARD
 from steer_core.tables.errors import ConfigError, SteerworksError
 
+#: Seconds after which a submission that is still being sent is one that nobody sends any more.
+LEFT = 600.0
 #: Bytes of a request with a file in it.
 LARGEST = 100_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
@@ -80,6 +84,7 @@ class Submissions:
             raise ConfigError(f"there is a submission {name!r} already: choose another name")
         # hidden, it is no submission yet
         aside = folder / f".{name}.sent"
+        _sweep(aside)
         try:
             aside.mkdir()
         except FileExistsError as error:
@@ -89,7 +94,7 @@ class Submissions:
         try:
             (aside / CARD).write_text(yaml.safe_dump(_typed(card), allow_unicode=True), encoding="utf-8")
             (aside / f"answers.{ends}").write_bytes(body)
-            found = checked(self.bench, aside)
+            found = checked(self.bench, aside, name)
             if found.problems:
                 raise ConfigError("\n".join(found.problems))
             admit(found)
@@ -97,6 +102,13 @@ class Submissions:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return "\n".join([f"{name} is admitted.", *found.notes])
+
+
+def _sweep(aside: Path) -> None:
+    """Remove what a killed explorer left of a submission that was being sent."""
+    with contextlib.suppress(OSError):
+        if time.time() - aside.stat().st_mtime > LEFT:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _typed(card: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from schemas import Responses, Tried
@@ -26,7 +25,7 @@ from steer_assets.assets import nodes_of
 from steer_assets.assets.calling import asking, method_of
 from steer_assets.compute import let_go
 from steer_assets.devices import DEVICES
-from steer_assets.measuring import ruler_of
+from steer_assets.measuring import measure_texts, ruler_of
 from steer_assets.partitions import Cell, read_key, valid_cells
 from steer_assets.steps import placed, snapshot
 from steer_assets.tables import Work
@@ -122,14 +121,18 @@ class Playground:
         here, text = self._cell(cell), _checked(text)
         if odd := [g for g in deltas if g not in self.bench.goals]:
             raise ConfigError(f"goal {odd[0]!r} is not in the goal space ({', '.join(self.bench.goals)})")
-        if odd := [g for g, d in deltas.items() if not math.isfinite(d) or abs(d) > MOST_DELTA]:
-            raise ConfigError(f"goal {odd[0]!r}: a move lies between -1 and 1; got {deltas[odd[0]]!r}")
+        if odd := [g for g, d in deltas.items() if not -MOST_DELTA <= d <= MOST_DELTA]:
+            raise ConfigError(f"goal {odd[0]!r}: a move lies between -1 and 1; got {str(deltas[odd[0]])[:20]}")
         with self._asking(here) as (run, work, frames):
             begun = time.monotonic()
             space = GoalSpace.from_table(frames["goal_space"])
             starts = self._measured(text, space)
             if odd := [g for g, d in deltas.items() if d and starts[g][0] is None]:
                 raise ConfigError(f"goal {odd[0]!r} is not defined for this text: nothing can be asked of it")
+            for goal, delta in deltas.items():
+                # at the edge nothing is left to ask for
+                if delta and float(starts[goal][0] or 0.0) == (1.0 if delta > 0 else 0.0):
+                    raise ConfigError(f"goal {goal!r}: this text stands at the end of the scale already: ask otherwise")
             targets = {g: min(1.0, max(0.0, float(starts[g][0] or 0.0) + d)) for g, d in deltas.items() if d}
             request = digest_json([space.id, digest_text(text), sorted(targets.items())])
             goals = [
@@ -183,8 +186,10 @@ class Playground:
         concepts, unit = self.concepts().get(cell, ([], ""))
         if concept not in concepts:
             raise ConfigError(f"{cell} has no vector of {concept!r}; it has {', '.join(concepts) or 'none'}")
-        if strength is not None and (not math.isfinite(strength) or abs(strength) > MOST_STRENGTH):
-            raise ConfigError(f"a strength lies between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}; got {strength!r}")
+        if strength is not None and not -MOST_STRENGTH <= strength <= MOST_STRENGTH:
+            raise ConfigError(
+                f"a strength lies between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}; got {str(strength)[:20]}"
+            )
         with self._asking(here) as (run, _, frames):
             begun = time.monotonic()
             backend, sweep = run.asking, self.bench.sweep
@@ -280,13 +285,14 @@ class Playground:
         return Answer(whole, starts, ends)
 
     def _measured(self, text: str, space: GoalSpace) -> dict[str, tuple[float | None, float | None]]:
-        """Goal -> (z, raw value)."""
-        (z,) = ruler_of(self.bench, space)([text])
-        raw = {
-            g: None if v is None else float(low + v * (high - low))
-            for (g, v), low, high in zip(z.items(), np.asarray(space.lower), np.asarray(space.upper), strict=True)
+        """Goal -> (z, clipped; raw value, as it was measured)."""
+        frame = pl.DataFrame({"text_id": [digest_text(text)], "text": [text]})
+        raw = space.matrix(measure_texts(self.bench, frame), frame["text_id"])
+        z, _ = space.locate(raw)
+        return {
+            g: (None, None) if math.isnan(value) else (float(place), float(value))
+            for g, place, value in zip(space.goals, z[0], raw[0], strict=True)
         }
-        return {g: (z[g], raw[g]) for g in space.goals}
 
     def _cell(self, key: str) -> Cell:
         if key not in self.cells():

@@ -27,6 +27,8 @@ from steer_core.tables.files import write_bytes
 
 #: Share of answers that are their source, from which a submission is the control `copy`.
 MOST_COPIED = 0.9
+#: Share of answers nearer to another source than to their own, from which some of them belong to other requests.
+MOST_FOREIGN = 0.25
 #: Source texts from which words in common can tell answers that belong to other requests.
 FEWEST_TEXTS = 8
 #: Ids that a line names.
@@ -112,7 +114,15 @@ def check_submission(folder: Path, requests: pl.DataFrame, goal_space_id: str) -
     if lacking := [c for c in ("request_id", "text") if c not in rows.columns]:
         problems.append(f"{file.name} has no column {lacking[0]!r}; it has {', '.join(rows.columns)}")
         return Checked(folder, card, tuple(problems))
-    rows = rows.with_columns(pl.col("request_id", "text").cast(pl.String))
+    nested = [c for c in ("request_id", "text", "text_id") if c in rows.columns and rows.schema[c].is_nested()]
+    if nested:
+        problems.append(f"{file.name}: column {nested[0]!r} is {rows.schema[nested[0]]}, and must be text")
+        return Checked(folder, card, tuple(problems))
+    try:
+        rows = rows.with_columns(pl.col(c).cast(pl.String) for c in ("request_id", "text"))
+    except pl.exceptions.PolarsError as error:
+        problems.append(f"{file.name}: `request_id` and `text` cannot be read as text: {error}")
+        return Checked(folder, card, tuple(problems))
     found, notes = _rows(rows, requests)
     problems += found
     if not found:
@@ -138,7 +148,7 @@ def _rows(rows: pl.DataFrame, requests: pl.DataFrame) -> tuple[list[str], list[s
         problems.append(f"{_some(missing)} without an answer: write a row with an empty text for each that failed")
     if "text_id" in rows.columns:
         joined = rows.join(requests.select("request_id", own="text_id"), on="request_id")
-        other = joined.filter(pl.col("text_id").cast(pl.String) != pl.col("own"))["request_id"]
+        other = joined.filter(pl.col("text_id").cast(pl.String).ne_missing(pl.col("own")))["request_id"]
         if other.len():
             problems.append(f"{_some(other)} with the text_id of another source: another release was answered")
     else:
@@ -166,6 +176,13 @@ def _content(rows: pl.DataFrame, requests: pl.DataFrame) -> tuple[list[str], lis
         return [
             "answers have no more words in common with their own sources than with others': "
             f"{_number(contrast.value)} against {_number(contrast.control_value)} of them; are they in another order?"
+        ], notes
+    known = ~np.isnan(own) & ~np.isnan(other)
+    foreign = float((own[known] < other[known]).mean()) if known.any() else 0.0
+    if foreign > MOST_FOREIGN:
+        return [
+            f"{foreign:.0%} of the answers have more words in common with another source than with their own: are some "
+            "in another order?"
         ], notes
     return [], [*notes, f"answers keep {_number(contrast.value)} of the content words of their sources"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -23,6 +24,10 @@ _CELL = re.compile(r"/model=(?P<model>[^/]+)/method=(?P<method>[^/]+)/part\.parq
 KEPT = 2_000_000_000
 
 
+class MovedError(Exception):
+    """A table was published while a view was made: what was read before is of another moment."""
+
+
 @dataclass
 class Bench:
     """Tables of one bench.
@@ -31,17 +36,36 @@ class Bench:
         root: storage root, any fsspec URL.
         spec: the bench.
         goals: goal -> its spec, for words and units.
-        descriptions: method -> what it does, in the words of the registry.
         controls: methods that are controls.
     """
 
     root: str
     spec: BenchSpec
     goals: Mapping[str, GoalSpec]
-    descriptions: Mapping[str, str] = field(default_factory=dict)
     controls: tuple[str, ...] = ()
     _columns: OrderedDict[tuple[str, str, tuple[str, ...]], pl.DataFrame] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _seen: threading.local = field(default_factory=threading.local)
+
+    @contextlib.contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Inside, each file is looked at once, however often this thread asks for it: a view is of one moment.
+
+        On a store each look is a request.
+        """
+        self._seen.marks, self._seen.cells = {}, {}
+        try:
+            yield
+        finally:
+            self._seen.marks = self._seen.cells = None
+
+    def _mark(self, url: str) -> str:
+        seen = getattr(self._seen, "marks", None)
+        if seen is None:
+            return stamp(url)
+        if url not in seen:
+            seen[url] = stamp(url)
+        return str(seen[url])
 
     @property
     def name(self) -> str:
@@ -58,9 +82,18 @@ class Bench:
 
     def cells(self, table: str = "steerability") -> list[str]:
         """Cells that have such a table, in the order of the configuration, those that it no longer has last."""
+        seen = getattr(self._seen, "cells", None)
+        if seen is not None and table in seen:
+            return list(seen[table])
+        found = self._cells(table)
+        if seen is not None:
+            seen[table] = found
+        return found
+
+    def _cells(self, table: str) -> list[str]:
         fs, path = filesystem(join(self.root, self.name, table))
         fs.invalidate_cache(path)
-        matches = (_CELL.search(str(file)) for file in fs.glob(f"{path}/model=*/method=*/{TABLE}"))
+        matches = (_CELL.search(str(file)) for file in fs.find(path))
         found = [f"{m['method']}|{m['model']}" for m in matches if m is not None]
         known = [f"{method}|{model}" for model in self.spec.models for method in self.spec.methods]
         place = {key: n for n, key in enumerate(known)}
@@ -71,6 +104,7 @@ class Bench:
 
         Raises:
             TableError: the file is damaged, or of another contract.
+            MovedError: it was published anew meanwhile: make the view again.
         """
         return self._read(self.url(table, cell), self._contract(table), columns)
 
@@ -79,7 +113,7 @@ class Bench:
         return self._read(self.url(folder, cell), contract, contract.names())
 
     def _read(self, url: str, contract: type[Contract], columns: Sequence[str]) -> pl.DataFrame:
-        mark = stamp(url)
+        mark = self._mark(url)
         if not mark:
             return contract.empty().select(columns)
         key = (url, mark, tuple(columns))
@@ -92,6 +126,8 @@ class Bench:
             rows = read_columns(fs, path, contract, list(columns))
         except FileNotFoundError:
             return contract.empty().select(columns)
+        if stamp(url) != mark:
+            raise MovedError(url)
         with self._lock:
             for old in [k for k in self._columns if k[0] == url and k[1] != mark]:
                 del self._columns[old]
@@ -106,7 +142,7 @@ class Bench:
 
     def marks(self, tables: Sequence[str], cell: str = "") -> tuple[str, ...]:
         """What tells one state of some tables from another; empty for those that are not there."""
-        return tuple(stamp(self.url(table, cell)) for table in tables)
+        return tuple(self._mark(self.url(table, cell)) for table in tables)
 
     @property
     def axes(self) -> list[str]:

@@ -36,8 +36,10 @@ class Compared:
         measure: what is compared.
         less_is_better: of the measure.
         contrasts: each further cell against the first, paired by request, interval clustered by source text.
-        rows: requests: `number`, a column of the measure for each cell (`0`, `1` ...), `difference` of the last that
-            was asked for to the first, and `place` in the order shown.
+        rows: requests: `number`, a column of the measure for each cell (`0`, `1` ...), `difference`, and `place` in
+            the order shown.
+        sides: whose difference to whom it is.
+        winner: whose requests these are; empty: all.
         wins: cell by cell, requests on which it is strictly best.
         ties: requests on which nobody is.
         left_out: requests that not all cells have a value for.
@@ -48,6 +50,8 @@ class Compared:
     less_is_better: bool
     contrasts: tuple[PairedContrast, ...]
     rows: pl.DataFrame
+    sides: tuple[str, str]
+    winner: str
     wins: tuple[int, ...]
     ties: int
     left_out: int
@@ -73,6 +77,8 @@ def compare(
     cells = tuple(dict.fromkeys(cells))
     if odd := [c for c in (*cells, *([winner] if winner else [])) if c not in known]:
         raise ConfigError(f"cell {odd[0]!r} has no scores; there are {', '.join(sorted(known)) or 'none'}")
+    # a form whose winner was unticked still names it
+    winner = winner if winner in cells else ""
     if not FEWEST <= len(cells) <= MOST:
         raise ConfigError(f"{FEWEST} to {MOST} cells are compared; these are {len(cells)}")
     if measure not in MEASURES:
@@ -106,6 +112,8 @@ def compare(
         less,
         contrasts,
         rows.with_row_index("place"),
+        (cells[int(told)], cells[int(other)]),
+        winner,
         wins,
         int((~alone).sum()),
         whole.height - len(texts),

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.evaluation import HEADLINE
 from steer_core.explorer.bench import Bench
 
 #: Figures of `steerability` that a sample can be ordered by, with what each is in words.
@@ -72,11 +71,13 @@ class Index:
     def asked(self) -> Asked:
         """What is asked for, on all probes."""
         with self._lock:
-            marks = self.bench.marks(["requests", "request_goals"])
+            marks = self.bench.marks(["requests", "request_goals", "goal_space"])
             if self._asked is None or self._asked[0] != marks:
                 self._asked = (marks, self._read_asked())
+                # rows have numbers of requests, which are others from here on
                 self._cells.clear()
                 self._moves.clear()
+                self._all = None
             return self._asked[1]
 
     def samples(self) -> pl.DataFrame:
@@ -175,8 +176,3 @@ def _by_cell(samples: pl.DataFrame) -> list[tuple[tuple[object, ...], pl.DataFra
 
 def _floats(values: pl.Series) -> NDArray[np.float32]:
     return values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
-
-
-def is_headline(samples: pl.DataFrame) -> pl.Series:
-    """Which samples are of what the method would be used with."""
-    return samples["arm"] == HEADLINE

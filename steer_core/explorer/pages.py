@@ -12,13 +12,14 @@ import jinja2
 import polars as pl
 
 from steer_core.explorer.asking import Given
-from steer_core.explorer.bench import Bench
+from steer_core.explorer.bench import Bench, MovedError
 from steer_core.explorer.index import Index
 from steer_core.explorer.query import Query
 from steer_core.explorer.sample import asked_words, snippet, texts_of
 from steer_core.explorer.state import ORDERS, State
 from steer_core.reports.numbers import slug_words
 from steer_core.reports.page import environment
+from steer_core.tables.errors import SteerworksError
 
 #: Views, in the order of the navigation: module in `views`, title.
 VIEWS = {
@@ -52,6 +53,10 @@ def static(name: str) -> bytes:
     if name == "explore.js":
         return own.joinpath("explore.js").read_bytes()
     raise KeyError(name)
+
+
+class NoViewError(SteerworksError):
+    """There is no view of that name here."""
 
 
 class Asking(Protocol):
@@ -133,13 +138,22 @@ class Pages:
             given: parameters of the address.
 
         Raises:
-            KeyError: no such view.
+            NoViewError: no such view.
             ConfigError: a parameter that means nothing.
             TableError: a file is damaged.
         """
         if view not in self.views and view not in WITHIN:
-            raise KeyError(view)
-        return self.fill(view, import_module(f"steer_core.explorer.views.{view}").show(self, given))
+            raise NoViewError(view)
+        # two tries: a table that was published in between is of another moment than those that were read before
+        for last in (False, True):
+            try:
+                with self.bench.one_look():
+                    values = import_module(f"steer_core.explorer.views.{view}").show(self, given)
+                break
+            except (MovedError, IndexError, pl.exceptions.OutOfBoundsError):
+                if last:
+                    raise
+        return self.fill(view, values)
 
     def fill(self, view: str, values: Mapping[str, Any]) -> str:
         """The template of a view, filled with what it shows."""

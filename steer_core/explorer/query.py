@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from steer_core.explorer.bench import Bench
 from steer_core.explorer.index import Index
-from steer_core.explorer.state import State
+from steer_core.explorer.state import ANY, State
 from steer_core.reports.examples import MUCH_ABOVE, SLIGHTLY_BELOW
 
 #: Orders that are kept: going from sample to sample asks for the same one again and again.
@@ -97,6 +97,10 @@ class Query:
         return keep
 
     def _requests(self, state: State) -> NDArray[np.bool_]:
+        if state.goal == ANY:
+            goals = [self._requests(replace(state, goal=g)) for g in self.index.asked().deltas]
+            some: NDArray[np.bool_] = np.logical_or.reduce(goals)
+            return some
         delta = self.index.asked().deltas[state.goal]
         asked, size = np.isfinite(delta), np.abs(delta)
         if state.direction == "stay":

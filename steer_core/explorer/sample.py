@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from schemas.validation import Rulings
 from steer_core.explorer.bench import Bench
 from steer_core.explorer.index import Index
 from steer_core.reports.examples import Track, in_words
 from steer_core.reports.text import Clipped, WordDiff, clip, visible, word_diff
-from steer_core.tables.files import filesystem, is_local
+from steer_core.tables.files import filesystem, is_local, join
+from steer_core.tables.journal import Journal
 
 #: Further answers to the same plan that are shown.
 MOST_ANSWERS = 16
@@ -54,7 +56,8 @@ class Sample:
         tracks: goal by goal.
         diff: source and answer, word by word.
         empty: whether nothing was written.
-        messages: what the model read: (role, text); empty where no model was called.
+        messages: what the model read: (role, text); empty where none is kept.
+        made: how it came about where no prompt is kept, in words.
         plan: the plan, as JSON to read; empty where no model was called.
         receipt: the proof of steering; empty where there is none.
         answers: the chosen one, and others to the same plan.
@@ -76,6 +79,7 @@ class Sample:
     diff: WordDiff
     empty: bool
     messages: tuple[tuple[str, Clipped], ...]
+    made: str
     plan: str
     receipt: str
     answers: tuple[Answer, ...]
@@ -147,13 +151,14 @@ def read_sample(bench: Bench, index: Index, row: dict[str, Any]) -> Sample:
         diff=word_diff(request["text"], request["text"] if empty else outcome["text"]),
         empty=empty,
         messages=_messages(chosen["plan"]) if chosen else (),
+        made=_made(row, chosen),
         plan=visible(json.dumps(_shortened(json.loads(chosen["plan"])), indent=2, ensure_ascii=False))
         if chosen
         else "",
         receipt=visible(json.dumps(json.loads(chosen["receipt"]), indent=2)) if chosen and chosen["receipt"] else "",
         answers=_answers(others, outcome["response_id"]),
         attempts=_attempts(bench, cell, others["response_id"].to_list()),
-        rulings=_rulings(bench, cell, request_id),
+        rulings=_rulings(bench, cell, request_id, outcome["response_id"]),
     )
 
 
@@ -172,7 +177,7 @@ def _with(bench: Bench, table: str, cell: str, wanted: pl.Expr) -> pl.DataFrame:
     if not is_local(fs):
         return bench.rows(table, cell).filter(wanted)
     names = bench._contract(table).names()
-    lazy = pl.scan_parquet(path, hive_partitioning=False, parallel="prefiltered")
+    lazy = pl.scan_parquet(path, hive_partitioning=False, parallel="prefiltered", glob=False)
     if lazy.collect_schema().names() != names:
         # of an older version, which is migrated whole
         return bench.rows(table, cell).filter(wanted)
@@ -208,6 +213,14 @@ def _messages(plan: str) -> tuple[tuple[str, Clipped], ...]:
     return ()
 
 
+def _made(row: dict[str, Any], chosen: dict[str, Any] | None) -> str:
+    if chosen is not None:
+        return ""
+    if row["n_calls"]:
+        return "The answer's prompt is not kept here."
+    return "The source itself: no model was called." if row["copied"] else "No model was called here for it."
+
+
 def _shortened(plan: Any) -> Any:
     """A plan without its messages, which are shown as they are."""
     return {k: v for k, v in plan.items() if k not in ("messages", "text")} if isinstance(plan, dict) else plan
@@ -235,12 +248,20 @@ def _attempts(bench: Bench, cell: str, responses: list[str]) -> tuple[dict[str, 
     return tuple({**r, "detail": clip(r["detail"], 300).text} for r in rows.iter_rows(named=True))
 
 
-def _rulings(bench: Bench, cell: str, request_id: str) -> tuple[tuple[str, str], ...]:
+def _rulings(bench: Bench, cell: str, request_id: str, response_id: str) -> tuple[tuple[str, str], ...]:
+    """What the judge says of this very answer, and what people do: another arm's answer is another one."""
+    here = (pl.col("request_id") == request_id) & (pl.col("response_id") == response_id)
     found = []
-    for row in bench.rows("groundedness", cell).filter(pl.col("request_id") == request_id).iter_rows(named=True):
+    for row in bench.rows("groundedness", cell).filter(here).iter_rows(named=True):
         verdict = row["verdict"]
         said = "no verdict" if verdict is None else f"keeps to its source: {verdict:.2f} of 1"
         found.append((f"judge {row['judge_id'][:8]}", said))
+    method, model = cell.split("|")
+    journal = Journal(join(bench.root, bench.name, "rulings", f"model={model}", f"method={method}"), Rulings)
+    for row in journal.read().filter(here).sort("at").iter_rows(named=True):
+        word = {True: "it stays with its source", False: "it does not stay with its source", None: "taken back"}
+        note = f" ({clip(row['note'], 200).text})" if row["note"] else ""
+        found.append((clip(row["by"], 80).text, word[row["grounded"]] + note))
     return tuple(found)
 
 

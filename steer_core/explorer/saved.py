@@ -30,7 +30,7 @@ def save(pages: Pages, view: str, given: Given) -> str:
         given: parameters of the address.
 
     Raises:
-        KeyError: no such view.
+        NoViewError: no such view.
         ConfigError: a parameter that means nothing.
     """
     page = pages.render(view, given)

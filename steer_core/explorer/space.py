@@ -70,7 +70,7 @@ def flow(index: Index, query: Query, state: State, x: str, y: str) -> Flow:
             f"{axis}t": start + np.nan_to_num(delta, nan=0.0),
         }
     rows = pl.DataFrame(columns).with_row_index("place")
-    known = rows.filter(pl.col("x1").is_finite(), pl.col("y1").is_finite(), pl.col("x0").is_finite())
+    known = rows.filter(pl.all_horizontal(pl.col("x0", "x1", "y0", "y1").is_finite()))
     cells = [(pl.col(f"{a}0") * GRID).floor().clip(0, GRID - 1).cast(pl.Int64).alias(f"c{a}") for a in "xy"]
     means = [pl.col(c).mean() for c in columns]
     mean = known.with_columns(cells).group_by("cx", "cy").agg(*means, n=pl.len()).sort("cx", "cy")

@@ -11,6 +11,8 @@ from schemas.evaluation import HEADLINE
 from steer_core.explorer.index import COSTS, FIGURES
 from steer_core.tables.errors import ConfigError
 
+#: Any goal: a request asks some goal to move so.
+ANY = "any"
 #: Rows a page has, and may be asked to have.
 PAGE, LARGEST_PAGE = 50, 200
 #: Characters of a search.
@@ -32,7 +34,7 @@ class State:
         probe: empty: all.
         failure: empty: all samples; `none`: complete cases; `any`: failed ones; or a kind of failure.
         copied: `yes`, `no`; empty: all.
-        goal: a goal that the request asks to move; empty: any.
+        goal: a goal that the request asks to move; empty: whatever it asks; `any`: some goal, in `direction` or `size`.
         direction: where to; `stay`: requests that do not ask it to move.
         size: how far.
         q: text to be found in answers, or in sources where `where` says so.
@@ -107,7 +109,7 @@ class State:
         orders = {*ORDERS, *(f"goal:{g}" for g in goals)}
         for name, known in {
             "probe": {"", *probes},
-            "goal": {"", *goals},
+            "goal": {"", ANY, *goals},
             "direction": {"", "up", "down", "stay"},
             "size": {"", "slightly", "plain", "much"},
             "copied": {"", "yes", "no"},
@@ -119,6 +121,13 @@ class State:
                 raise ConfigError(
                     f"{name}={getattr(state, name)!r}: it takes {', '.join(sorted(k for k in known if k))}"
                 )
+        if (state.direction or state.size) and not state.goal:
+            # of any goal: which one is what the list says
+            state = replace(state, goal=ANY)
+        if state.goal == ANY and state.direction == "stay":
+            raise ConfigError("direction=stay needs a goal: choose what is not asked to move")
+        if state.size and state.direction == "stay":
+            raise ConfigError("size has no meaning where a goal is asked to stay: take one of them off")
         if not 0 <= state.low < state.high <= 1:
             raise ConfigError(f"low={state.low:g}, high={state.high:g}: shares, the lower below the upper, from 0 to 1")
         if len(state.q) > LONGEST_SEARCH:

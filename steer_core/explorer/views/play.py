@@ -25,15 +25,16 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
     requests = pages.bench.columns("requests", ["text"])["text"]
     number = whole(given, "number", 0)
     text = str(requests[number % requests.len()]) if requests.len() else ""
-    cells = asking.cells()
+    cells, goals = asking.cells(), pages.bench.goals
+    axes = [g for g in pages.bench.axes if g in goals]
     tried = asking.tried().head(LISTED)
     return {
         "text": one(given, "text") or text,
         "cells": cells,
         "chosen": [c for c in cells if c in given.get("cell", ())] or cells[-1:],
         "concepts": asking.concepts(),
-        "axes": pages.bench.axes,
-        "words": {g: (pages.bench.goals[g].less, pages.bench.goals[g].more) for g in pages.bench.axes},
+        "axes": axes,
+        "words": {g: (goals[g].less, goals[g].more) for g in axes},
         "tried": [
             {**row, "text": snippet(row["text"], 70), "answer": snippet(row["answer"], 110)}
             for row in tried.iter_rows(named=True)
@@ -64,7 +65,7 @@ def answer(pages: Pages, row: Mapping[str, Any], starts: Places, ends: Places) -
             unit=pages.bench.goals[goal].unit,
         )
         for goal in pages.bench.axes
-        if goal in starts and (starts if rewritten else ends)[goal][0] is not None
+        if goal in starts and goal in pages.bench.goals and (starts if rewritten else ends)[goal][0] is not None
     )
     empty = not row["answer"].strip()
     return pages.fill(

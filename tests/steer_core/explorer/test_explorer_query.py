@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from schemas import GoalSpaceTable
 from steer_core.explorer.compare import compare
 from steer_core.explorer.index import Index
 from steer_core.explorer.query import Query
@@ -134,7 +135,7 @@ def test_pages_cut_the_order_and_a_change_begins_at_the_first(query):
 def test_what_an_address_says_wrongly_is_named():
     for given, said in (
         ({"sort": ["beauty"]}, "sort='beauty': it takes .*error"),
-        ({"goal": ["height"]}, "goal='height': it takes formality, text_length"),
+        ({"goal": ["height"]}, "goal='height': it takes any, formality, text_length"),
         ({"low": ["0.9"], "high": ["0.1"]}, "low=0.9, high=0.1"),
         ({"low": ["half"]}, "low='half' is no number"),
         ({"low": ["nan"]}, "low=nan"),
@@ -229,3 +230,70 @@ def test_flow_is_of_the_filtered_samples_asked_and_got_alike(world, query):
         flow(query.index, query, State(), "formality", "formality")
     with pytest.raises(ConfigError, match="'height' is no goal"):
         flow(query.index, query, State(), "height", "formality")
+
+
+def test_requests_in_another_order_are_other_numbers(tmp_path):
+    from steer_core.explorer.sample import asked_words
+
+    world = World(tmp_path)
+    bench = world.bench()
+    query = Query(bench, Index(bench))
+    state = State(cells=(CELLS[1],), sort="error")
+
+    def said():
+        rows = query.index.samples()[query.places(state)]
+        ids = query.index.asked().ids.gather(rows["number"]).to_list()
+        return dict(zip(ids, asked_words(bench, query.index, rows["number"].to_list()), strict=True))
+
+    before = said()
+    world.requests.reverse()
+    world._shared()
+    assert said() == before
+    # and what a goal is called is part of it
+    world.put(GoalSpaceTable, [("s", 0, "formality", "f@1", 0.0, 1.0, "fixed", 9)], "goal_space")
+    assert list(query.index.asked().deltas) == ["formality"]
+
+
+def test_a_direction_without_a_goal_is_of_any(world, query):
+    up = State.read({"direction": ["up"], "size": ["much"]}, GOALS, ["main"])
+    assert up.goal == "any"
+    either = {key for g in GOALS for key in ((s["cell"], s["arm"], s["i"]) for s in wanted(world, State(goal=g, direction="up", size="much")))}  # fmt: skip
+    assert set(shown(query, up)) == either
+    with pytest.raises(ConfigError, match="direction=stay needs a goal"):
+        State.read({"direction": ["stay"]}, GOALS, [])
+    with pytest.raises(ConfigError, match="size has no meaning"):
+        State.read({"direction": ["stay"], "goal": ["formality"], "size": ["much"]}, GOALS, [])
+
+
+def test_a_root_with_signs_of_a_pattern_is_read_as_it_is_called(tmp_path):
+    world = World(tmp_path / "ro[o]t * x")
+    bench = world.bench()
+    query = Query(bench, Index(bench))
+    assert len(query.places(State(arm="*"))) == len(world.samples)
+
+
+def test_a_table_published_while_it_is_read_is_no_mixture(tmp_path, monkeypatch):
+    from steer_core.explorer import bench as benches
+    from steer_core.explorer.pages import Pages
+
+    world = World(tmp_path)
+    pages = Pages(world.bench())
+    read, moved = benches.read_columns, []
+
+    def slow(fs, path, contract, columns):
+        rows = read(fs, path, contract, columns)
+        if "steerability" in path and "method=direct" in path and not moved:
+            moved.append(World(tmp_path, n=10, seed=9))
+        return rows
+
+    monkeypatch.setattr(benches, "read_columns", slow)
+    page = pages.render("samples", {"cell": [CELLS[1]]})
+    assert moved
+    assert "<b>10 samples</b>" in page
+
+
+def test_a_winner_that_is_not_compared_is_nobody(query):
+    found = compare(query.index, CELLS[:2], winner=CELLS[2])
+    assert found.winner == ""
+    assert found.sides == (CELLS[1], CELLS[0])
+    assert compare(query.index, CELLS, winner=CELLS[0]).sides == (CELLS[0], CELLS[1])
