@@ -11,7 +11,8 @@ from urllib.parse import quote, urlencode
 import jinja2
 import polars as pl
 
-from steer_core.explorer.asking import Given
+from schemas.evaluation import HEADLINE, Steerability
+from steer_core.explorer.asking import Given, check
 from steer_core.explorer.bench import Bench, MovedError
 from steer_core.explorer.index import Index
 from steer_core.explorer.query import Query
@@ -173,8 +174,19 @@ class Pages:
         return [p for p in self.bench.spec.test_probes if p in there]
 
     def state(self, given: Given) -> State:
-        """The state of an address."""
-        return State.read(given, self.bench.axes, self.probes())
+        """The state of an address.
+
+        Raises:
+            ConfigError: a value that means nothing, or a cell or an arm without scores.
+        """
+        state = State.read(given, self.bench.axes, self.probes())
+        check("cell", state.cells, self.bench.cells())
+        # by the contract, not by what is there: the link to a kind that nobody has any more shows that nobody has it
+        kinds = Steerability.rules()["failure"].isin or ()
+        check("failure", [state.failure] if state.failure else [], ["none", "any", *kinds])
+        if state.arm not in (HEADLINE, "*"):
+            check("arm", [state.arm], [HEADLINE, "*", *self.index.samples()["arm"].unique().drop_nulls().sort()])
+        return state
 
     def choices(self) -> dict[str, Any]:
         """What the filters of samples offer."""

@@ -218,6 +218,9 @@ def test_what_is_listed_is_taken_along_as_a_table(client, world):
 def test_what_an_address_says_wrongly_is_said_on_a_page(client):
     for path, said in (
         ("samples?sort=beauty", "sort=&#39;beauty&#39;: it takes"),
+        ("samples?cell=nobody", "cell=&#39;nobody&#39;: it takes"),
+        ("samples?failure=bad+luck", "failure=&#39;bad luck&#39;: it takes"),
+        ("samples?arm=other", "arm=&#39;other&#39;: it takes"),
         (f"sample?cell={DIRECT}&at=99", "there are 24 samples with these filters"),
         ("sample?request=abc", "request &#39;abc&#39; is not among the samples"),
         ("sample?q=nowhere-at-all", "no sample is left"),
