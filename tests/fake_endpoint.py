@@ -38,6 +38,8 @@ class Script:
         scorer: what has the log-probabilities of token ids, and spells a token; None: it gives none.
         dies_after: pieces of work after which it stops listening and cuts what is under way; None: never.
         form: in which form they may be asked for, `echo` or `prompt_logprobs`; the other is ignored, as servers do.
+        streams: whether it answers piece by piece where that is asked; False: whole, as servers do that ignore it.
+        breaks_after: pieces after which a stream is cut, once; None: never.
     """
 
     faults: dict[str, float] = field(default_factory=dict)
@@ -52,6 +54,8 @@ class Script:
     scorer: Scorer | None = None
     dies_after: int | None = None
     form: str = "echo"
+    streams: bool = True
+    breaks_after: int | None = None
 
 
 class Scorer(Protocol):
@@ -180,6 +184,8 @@ class FakeEndpoint:
         status, reply = _answer(prompt, how(prompt) if callable(how) else how, asked)
         if status == 200 and script.scorer is not None and isinstance(asked.get("prompt"), list):
             _score(script.scorer, script.form, asked, reply)
+        if status == 200 and asked.get("stream") and script.streams:
+            return await _stream(writer, reply, script)
         return await _send(writer, status, reply)
 
     def _asked(self, words: str) -> bool:
@@ -276,6 +282,33 @@ def _score(scorer: Scorer, form: str, asked: dict[str, Any], reply: dict[str, An
             None if n is None else {"7": {"logprob": -0.1, "rank": 1}, str(i): {"logprob": n, "decoded_token": w}}
             for i, n, w in zip(ids, numbers, words, strict=True)
         ]
+
+
+async def _stream(writer: asyncio.StreamWriter, reply: dict[str, Any], script: Script) -> bool:
+    """The same reply, word by word, with a comment before it and its tokens at the end."""
+    choice = reply["choices"][0]
+    message = choice.get("message") or {"text": choice.get("text")}
+    pieces: list[dict[str, Any]] = []
+    for name in ("reasoning_content", "refusal", "content", "text"):
+        for n, word in enumerate(str(message.get(name) or "").split()):
+            said = word if n == 0 else " " + word
+            pieces.append({"text": said} if name == "text" else {"delta": {name: said}})
+    pieces.append({"delta": {}, "finish_reason": choice["finish_reason"]})
+    writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n: soon\n\n")
+    for n, piece in enumerate(pieces):
+        if script.breaks_after == n:
+            script.breaks_after = None
+            writer.transport.abort()
+            return False
+        event = {"id": reply["id"], "choices": [{"index": 0, "finish_reason": None, **piece}]}
+        writer.write(f"data: {json.dumps(event)}\n\n".encode())
+        await writer.drain()
+        await asyncio.sleep(script.delay)
+    if (script_usage := reply.get("usage")) is not None:
+        writer.write(f"data: {json.dumps({'id': reply['id'], 'choices': [], 'usage': script_usage})}\n\n".encode())
+    writer.write(b"data: [DONE]\n\n")
+    await writer.drain()
+    return False
 
 
 async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> bool:

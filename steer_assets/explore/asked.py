@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from steer_assets.explore import submitted
 from steer_assets.explore.ruling import Review
+from steer_assets.explore.streaming import LINES, streamed
 from steer_assets.explore.submitted import Submissions
 from steer_assets.explore.trying import Answer, Playground
 from steer_core.explorer.pages import Pages
@@ -71,16 +73,26 @@ async def taken(request: Request, pages: Pages, takers: Takers) -> Response:
     body = await _body(request, most)
     if body is None:
         return PlainTextResponse(f"a request takes {most:,} bytes", status_code=413)
+    ask = getattr(getattr(takers, view), what)
+
+    def said(asked: Callable[[], Any]) -> Response:
+        try:
+            found = asked()
+        except ConfigError as error:
+            return PlainTextResponse(str(error), status_code=400)
+        except SteerworksError as error:
+            return PlainTextResponse(str(error), status_code=409)
+        if isinstance(found, Answer):
+            return HTMLResponse(answer(pages, found.row, found.starts, found.ends))
+        return PlainTextResponse(str(found))
+
     try:
         given = await run_in_threadpool(_read, body, FIELDS[view, what])
-        found = await run_in_threadpool(getattr(getattr(takers, view), what), **given)
     except ConfigError as error:
         return PlainTextResponse(str(error), status_code=400)
-    except SteerworksError as error:
-        return PlainTextResponse(str(error), status_code=409)
-    if isinstance(found, Answer):
-        return HTMLResponse(answer(pages, found.row, found.starts, found.ends))
-    return PlainTextResponse(str(found))
+    if view == "play" and request.headers.get("accept") == LINES:
+        return streamed(lambda drafts: ask(**given, drafts=drafts), said)
+    return await run_in_threadpool(said, lambda: ask(**given))
 
 
 async def _body(request: Request, most: int) -> bytes | None:

@@ -33,7 +33,7 @@ from steer_assets.vector_export import of_the_part
 from steer_core.evaluation.arms.answers import failure_of
 from steer_core.generation.backend import Call
 from steer_core.generation.journalled import run_calls
-from steer_core.generation.run import Run
+from steer_core.generation.run import Drafts, Run
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver
 from steer_core.methods.cleaning import clean_answer
@@ -106,13 +106,14 @@ class Playground:
                 )
         return found
 
-    def rewrite(self, text: str, deltas: Mapping[str, float], cell: str) -> Answer:
+    def rewrite(self, text: str, deltas: Mapping[str, float], cell: str, drafts: Drafts | None = None) -> Answer:
         """A text rewritten towards targets.
 
         Args:
             text: the source.
             deltas: goal -> move that is asked for, in goal-space units; 0 asks for nothing.
             cell: `method|model`.
+            drafts: told texts while they are written; what it raises ends that.
 
         Raises:
             ConfigError: a text, goal, move or cell that cannot be.
@@ -123,7 +124,7 @@ class Playground:
             raise ConfigError(f"goal {odd[0]!r} is not in the goal space ({', '.join(self.bench.goals)})")
         if odd := [g for g, d in deltas.items() if not -MOST_DELTA <= d <= MOST_DELTA]:
             raise ConfigError(f"goal {odd[0]!r}: a move lies between -1 and 1; got {str(deltas[odd[0]])[:20]}")
-        with self._asking(here) as (run, work, frames):
+        with self._asking(here, drafts) as (run, work, frames):
             begun = time.monotonic()
             space = GoalSpace.from_table(frames["goal_space"])
             starts = self._measured(text, space)
@@ -169,7 +170,7 @@ class Playground:
             }
             return self._kept(row, starts, ends)
 
-    def steer(self, text: str, cell: str, concept: str, strength: float | None) -> Answer:
+    def steer(self, text: str, cell: str, concept: str, strength: float | None, drafts: Drafts | None = None) -> Answer:
         """A prompt answered under a cell's vector.
 
         Args:
@@ -177,6 +178,7 @@ class Playground:
             cell: `method|model`, whose method has a vector.
             concept: which of its vectors.
             strength: in the vector's unit; None: unsteered.
+            drafts: told the text while it is written; what it raises ends that.
 
         Raises:
             ConfigError: a text, cell, concept or strength that cannot be.
@@ -190,7 +192,7 @@ class Playground:
             raise ConfigError(
                 f"a strength lies between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}; got {str(strength)[:20]}"
             )
-        with self._asking(here) as (run, _, frames):
+        with self._asking(here, drafts) as (run, _, frames):
             begun = time.monotonic()
             backend, sweep = run.asking, self.bench.sweep
             rows = self._frame("vectors", here).filter(pl.col("control") == "", pl.col("concept") == concept)
@@ -247,7 +249,7 @@ class Playground:
         return list(found.values())
 
     @contextlib.contextmanager
-    def _asking(self, cell: Cell) -> Iterator[tuple[Run, Work, dict[str, pl.DataFrame]]]:
+    def _asking(self, cell: Cell, drafts: Drafts | None = None) -> Iterator[tuple[Run, Work, dict[str, pl.DataFrame]]]:
         """A run with the journal of the playground, and the tables that the cell's answers follow from."""
         work = Work(self.bench, self.root, self._log, cell)
         nodes = nodes_of(self.bench)
@@ -263,7 +265,7 @@ class Playground:
             DEVICES.who, DEVICES.patience, DEVICES.keep = "the playground", PATIENCE, True
             try:
                 with asking(work, "answers") as run:
-                    yield replace(run, journal=journal, progress=None), work, frames
+                    yield replace(run, journal=journal, progress=None, drafts=drafts), work, frames
             finally:
                 # the next text finds the weights loaded; whoever waits for the device gets it soon
                 self._resting = threading.Timer(IDLE, self.rest)

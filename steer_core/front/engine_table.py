@@ -36,6 +36,7 @@ def engine_table() -> str:
         "log-probabilities of given texts": _scores,
         "whether each token was the likeliest": lambda c: _yes(c.greedy_flags),
         "mean hidden states of texts": lambda c: _yes(c.embeds),
+        "tells an answer while it is written": lambda c: _yes(c.streams),
         "KL from unsteered": lambda c: _yes(c.diverges),
         "a drawn answer follows from its seed": lambda c: "yes" if c.seeds else "no; it is kept" if c.keeps else "no",
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from schemas.digest import digest_json
@@ -27,6 +27,8 @@ Verb = Literal["generate", "score", "diverge", "embed"]
 Batching = Literal["refill", "plain", "remote"]
 #: An answer that is given: a text, spelt by itself, or token ids, used as they stand.
 Continuation = str | tuple[int, ...]
+#: Told the text of an answer so far, as tokens come; what it raises ends the run.
+Draft = Callable[[str], None]
 #: Rows under way at a time, where nothing else is said.
 BATCH_SIZE = 64
 
@@ -40,12 +42,14 @@ class Call:
         sample_index: which of the plan's samples.
         seed: of its sampling.
         log_probs: whether the answer comes with its tokens and their log-probabilities; part of no id.
+        draft: told its text while it is written, by engines that stream; part of no id.
     """
 
     plan: Plan
     sample_index: int
     seed: int
     log_probs: bool = False
+    draft: Draft | None = field(default=None, compare=False, repr=False)
 
     def response_id(self, execution: str) -> str:
         """Key of the response: plan, sample index, seed, execution fingerprint, and the code of its decoding rules."""
@@ -180,6 +184,7 @@ class Capabilities:
         log_probs: whether answers come with their tokens and the log-probabilities of these, where a call asks.
         greedy_flags: whether scores say of each token if it was the likeliest.
         embeds: whether it returns the mean of a text's last hidden states.
+        streams: whether it tells `Call.draft` of an answer while that is written.
         prefixes: whether texts that are scored are read once as far as they begin with the same tokens; None: it is
             known once the model is loaded, or only to a server.
         prefixes_reason: why they are not, in words; empty where they are.
@@ -200,6 +205,7 @@ class Capabilities:
     log_probs: bool = False
     greedy_flags: bool = False
     embeds: bool = False
+    streams: bool = False
     prefixes: bool | None = None
     prefixes_reason: str = ""
     batching: Batching = "plain"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -13,7 +14,7 @@ from schemas.responses import Responses
 from steer_core.generation import shares
 from steer_core.generation.backend import Call, Generation
 from steer_core.generation.meter import counted, timed
-from steer_core.generation.run import Run
+from steer_core.generation.run import Drafts, Run
 from steer_core.tables.errors import SteerworksError
 
 #: A row of `responses`.
@@ -105,6 +106,8 @@ def stream_calls(
     backend, journal, batch_size = run.asking, run.journal, run.batch_size
     execution = backend.execution
     taken: dict[int, Call] = {}
+    if run.drafts is not None:
+        calls = _drafted(calls, run.drafts)
 
     def noted() -> Iterator[Call | None]:
         count = 0
@@ -148,6 +151,21 @@ def stream_calls(
         flush()
     if parts:
         journal.compact()
+
+
+def _drafted(calls: Iterable[Call | None], drafts: Drafts) -> Iterable[Call | None]:
+    """The calls, each of which tells its text under its number; a list stays one."""
+    count = 0
+
+    def told(call: Call | None) -> Call | None:
+        nonlocal count
+        if call is None:
+            return None
+        made = replace(call, draft=functools.partial(drafts, count))
+        count += 1
+        return made
+
+    return [told(c) for c in calls] if isinstance(calls, Sequence) else map(told, calls)
 
 
 def _row(call: Call, generation: Generation, execution: str) -> Row:

@@ -43,3 +43,7 @@ class Writer:
             if token is not None:
                 parts.append(self._marks[token])
         return "".join(parts)
+
+    def draft(self, tokens: Sequence[int]) -> str:
+        """The text so far of an answer under way: a character whose last bytes are still to come is left out."""
+        return self(tokens).rstrip("\ufffd")

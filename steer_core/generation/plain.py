@@ -6,13 +6,14 @@ to write, and the same regime (`generation.regimes`); others are run apart.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
 from transformers import GenerationConfig, LogitsProcessorList  # noqa: TID253
 
-from steer_core.generation.backend import Finished, Generation
+from steer_core.generation.backend import Draft, Finished, Generation
 from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.regimes import Regime
 from steer_core.generation.sampling import Draws, NotFiniteError, RowSampling
@@ -55,6 +56,15 @@ class Batches:
             if not batch and not took:
                 raise SteerworksError("the source of calls waits for rows under way, and there are none")
 
+    def _drafts(self, leading: Sequence[Prompt]) -> dict[int, Callable[[list[int]], None]]:
+        """Row that chooses -> who is told its tokens so far."""
+
+        def told(draft: Draft, tokens: list[int]) -> None:
+            if tokens[-1] not in self._passes.ends:
+                draft(self._passes.write.draft(tokens))
+
+        return {k: partial(told, p.call.draft) for k, p in enumerate(leading) if p.call.draft is not None}
+
     def _run(self, leading: Sequence[Prompt], room: int) -> list[Finished]:
         tokenizer, model = self._passes.loaded.tokenizer, self._passes.loaded.model
         prompts = [p for lead in leading for p in lead.all]
@@ -63,7 +73,7 @@ class Batches:
         length = ids.shape[1]
         draws = [Draws(p.call.plan.decoding, p.call.seed, room, p.rules) for p in leading]
         told = [k for k, lead in enumerate(leading) if lead.call.log_probs]
-        sampling = RowSampling(draws, length, leads, self._passes.ends, told)
+        sampling = RowSampling(draws, length, leads, self._passes.ends, told, self._drafts(leading))
         config = GenerationConfig(
             max_new_tokens=room,
             do_sample=False,

@@ -13,6 +13,8 @@ from steer_core.tables.journal import Journal
 Progress = Callable[[int, int], None]
 #: Texts to positions in goal space, one mapping goal -> z (None: undefined) a text.
 Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
+#: Told the number of a call, counted from 0 over those asked here, and its text so far, as it is written.
+Drafts = Callable[[int, str], None]
 #: Told the cleaned texts of answers as they come, so that they can be measured while others are being written.
 Listener = Callable[[Sequence[str]], None]
 
@@ -29,6 +31,7 @@ class Run:
         batch_size: most rows under way at a time.
         progress: told whenever rows have been journalled or scored.
         listener: told the cleaned texts of answers as they come.
+        drafts: told texts while they are written, by engines that stream; what it raises ends the run.
     """
 
     journal: Journal
@@ -38,6 +41,7 @@ class Run:
     batch_size: int = BATCH_SIZE
     progress: Progress | None = None
     listener: Listener | None = None
+    drafts: Drafts | None = None
 
     @property
     def asking(self) -> Backend:

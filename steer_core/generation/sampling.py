@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch  # noqa: TID253  (this module exists for torch code; it is imported by the transformers backend only)
@@ -149,6 +149,7 @@ class RowSampling:
             it is a further pass of. None: every row chooses.
         ends: tokens that end an answer; rows that have ended choose no more.
         told: which of the rows that choose keep the log-probabilities of their tokens.
+        drafts: row that chooses -> who is told its tokens so far, at each step.
 
     Attributes:
         log_probs: of each row that chooses, token by token; empty for those that keep none.
@@ -161,7 +162,9 @@ class RowSampling:
         leads: Sequence[int] | None = None,
         ends: frozenset[int] = frozenset(),
         told: Sequence[int] = (),
+        drafts: Mapping[int, Callable[[list[int]], None]] | None = None,
     ) -> None:
+        self._drafts = drafts or {}
         self.draws, self.prompt_length, self.ends = draws, prompt_length, ends
         self.leads = list(range(len(draws))) if leads is None else list(leads)
         self._rows = [[k for k, lead in enumerate(self.leads) if lead == row] for row in range(len(draws))]
@@ -197,6 +200,8 @@ class RowSampling:
             raise NotFiniteError([first[k] for k in error.rows], own.tolist(), error.rule) from error
         for k, r in enumerate(self._open):
             followed[self._rows[r]] = chosen[k]
+            if (draft := self._drafts.get(r)) is not None:
+                draft([*own[first[k]].tolist(), int(chosen[k])])
         if told := [k for k, r in enumerate(self._open) if r in self._told]:
             rows = [self._open[k] for k in told]
             values = token_log_probs(

@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicLayer  # noqa: TID253
 from steer_core.generation.backend import Call, Finished, Generation, Stats
 from steer_core.generation.cache import RowCache
 from steer_core.generation.decoding import Rule
+from steer_core.generation.marks import Writer
 from steer_core.generation.prompt_tokens import pad_left
 from steer_core.generation.sampling import Draws, NotFiniteError, check_finite, next_tokens, token_log_probs
 from steer_core.models.loading import LoadedModel
@@ -170,7 +171,7 @@ class Passes:
     explain: Callable[[Prompt, list[int], str], SteerworksError]
     stats: Stats
     clock: Callable[[], float]
-    write: Callable[[Sequence[int]], str]
+    write: Writer
     last_only: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -262,6 +263,8 @@ class Stream:
             row.written.append(token)
             if token in self._passes.ends or len(row.written) == row.prompt.room:
                 over.append(slot)
+            if (draft := row.prompt.call.draft) is not None and not row.follows and token not in self._passes.ends:
+                draft(self._passes.write.draft(row.written))
         self._passes.stats.row_steps += len(rows)
         self._passes.stats.written += sum(not row.follows for row in rows)
         self._passes.stats.passes += 1

@@ -1,5 +1,8 @@
 """The playground on the embedded model: sliders, answers as they come, what was tried, and what is refused."""
 
+import itertools
+import time
+
 import pytest
 from test_browser_explorer import SCREENS, taken
 
@@ -29,6 +32,7 @@ def test_a_text_is_rewritten_by_two_cells_and_measured_at_once(opened, played):
     page.get_by_role("checkbox", name="copy|embedded").check()
     page.get_by_role("button", name="Rewrite").click()
     page.locator("#rewrites h3", has_text="copy|embedded").wait_for()
+    page.locator("#targets .status", has_text="done").wait_for()
     assert page.locator("#rewrites ins").count() == 0
     page.reload()
     assert page.locator("table.samples tbody tr").count() >= 3
@@ -65,7 +69,7 @@ def test_what_is_written_there_is_text_and_a_refusal_is_said(opened, played):
     assert page.get_by_text("tick a cell that is to answer").is_visible()
     page.get_by_role("checkbox", name="copy|embedded").check()
     page.get_by_role("button", name="Rewrite").click()
-    page.locator("#rewrites h3").wait_for()
+    page.locator("#targets .status", has_text="done").wait_for()
     assert taken(page) is None
     assert page.locator("#rewrites img").count() == 0
     assert "<img src=x" in page.locator("#rewrites").inner_text()
@@ -77,10 +81,70 @@ def test_everybody_can_use_it(opened, played):
     for screen in SCREENS.values():
         page = opened(f"{played}play", **screen)
         page.get_by_role("button", name="Rewrite").click()
-        page.locator("#rewrites h3").wait_for()
+        page.locator("#targets .status", has_text="done").wait_for()
         found = Axe().run(page).response["violations"]
         serious = [
             (v["id"], n["html"][:200]) for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]
         ]
         assert serious == []
         assert page.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A model that takes its time, so that a person sees each word come."""
+    from steer_assets.explore.trying import Playground
+
+    asking = Playground._asking
+
+    def slowly(self, cell, drafts=None):
+        def told(number, text):
+            time.sleep(0.03)
+            drafts(number, text)
+
+        return asking(self, cell, told if drafts else None)
+
+    monkeypatch.setattr(Playground, "_asking", slowly)
+
+
+WATCH = """() => { window.seen = []; new MutationObserver(() => {
+    const draft = document.querySelector('#rewrites .draft');
+    if (draft && draft.textContent !== window.seen.at(-1)) window.seen.push(draft.textContent);
+}).observe(document.getElementById('rewrites'), { subtree: true, childList: true, characterData: true }); }"""
+
+
+@pytest.mark.usefixtures("slow")
+def test_words_are_seen_as_they_come_and_a_person_may_stop_them(opened, played):
+    page = opened(f"{played}play")
+    page.locator("#targets textarea").fill(f"{TEXT} <i>It rains today.</i>")
+    page.locator("#d-text_length").fill("0.6")
+    for name in ("pushed|embedded", "copy|embedded"):
+        page.get_by_role("checkbox", name=name).uncheck()
+    page.get_by_role("checkbox", name="direct|embedded").check()
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Rewrite").click()
+    stop = page.locator("#targets button.stop")
+    stop.wait_for()
+    page.locator("#rewrites section[aria-busy]").wait_for()
+    page.locator("#targets .status", has_text="done").wait_for()
+    assert not stop.is_visible()
+    seen = [text for text in page.evaluate("window.seen") if text]
+    assert len(seen) > 5
+    assert all(after.startswith(before) for before, after in itertools.pairwise(seen))
+    assert page.locator("#rewrites section[aria-busy]").count() == 0
+    assert page.locator("#rewrites ins").count() > 0
+    # another text, and no more of it
+    page.reload()
+    before = page.locator("table.samples tbody tr").count()
+    page.locator("#targets textarea").fill(f"{TEXT} It rains today, and the pilot waits for the bus.")
+    page.locator("#d-text_length").fill("0.6")
+    page.get_by_role("checkbox", name="copy|embedded").uncheck()
+    page.get_by_role("checkbox", name="direct|embedded").check()
+    page.get_by_role("button", name="Rewrite").click()
+    page.locator("#rewrites .small", has_text="writing").wait_for()
+    page.locator("#targets button.stop").click()
+    page.locator("#targets .status", has_text="stopped").wait_for()
+    assert page.get_by_text("stopped: it is not kept").is_visible()
+    assert page.get_by_role("button", name="Rewrite").is_enabled()
+    page.reload()
+    assert page.locator("table.samples tbody tr").count() == before

@@ -59,6 +59,21 @@ def test_the_same_plans_give_the_same_answers_and_receipts(world, backend):
                 assert json.loads(got.receipt) == {**receipt, "realisation": "worker"}
 
 
+@pytest.mark.vllm_small
+def test_answers_are_told_token_by_token_and_stay_the_same(world, backend):
+    plans = plans_of(world, world.asks[0][:6])
+    assert any(p.interventions for p in plans)
+    told = [[] for _ in plans]
+    calls = [Call(p, 0, 0, draft=told[k].append) for k, p in enumerate(plans)]
+    for k, (got, (tokens, receipt)) in enumerate(zip(answer_all(backend, calls), world.answers[0][:6], strict=True)):
+        assert [int(w[1:]) for w in got.raw.split()] == tokens
+        assert (got.receipt is None) == (receipt is None)
+        # each event of the server brings a token at least
+        assert told[k][-1] == got.raw
+        assert len(set(told[k])) > len(tokens) / 2
+        assert all(after.startswith(before) for before, after in zip(told[k], told[k][1:], strict=False))
+
+
 def test_log_probabilities_are_those_of_the_hooks(world, backend):
     asks = world.asks[0][:28]
     plans = plans_of(world, asks)

@@ -1,6 +1,8 @@
 """The playground: cells answer a text of one's own as they answer the probe, measured at once, and kept."""
 
+import itertools
 import json
+import time
 
 import polars as pl
 import pytest
@@ -216,3 +218,64 @@ def test_the_server_takes_texts_from_its_own_pages_alone(client, played):
     client.post("/small/play/steer", json={"text": PROMPT, "cell": CELL, "concept": "cheerful", "strength": None})
     lines = client.get("/small/tried/pairs.jsonl").text.splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == [PROMPT]
+
+
+def test_an_answer_is_told_while_it_is_written_and_ends_with_whoever_asked(played, monkeypatch):
+    import httpx
+
+    from steer_assets.explore.serving import in_background
+
+    monkeypatch.setattr("steer_assets.explore.streaming.LOOK", 0.0)
+    asked = {"text": "The old baker sells warm bread near the station, and we like it.", "deltas": {"formality": 0.3}}
+    told = []
+    with in_background(explorer(), 0) as address, httpx.Client(timeout=60) as client:
+        url = f"{address}small/play/rewrite"
+        silent = client.post(url, json={**asked, "cell": CELL})
+        lines = {"Accept": "application/x-ndjson"}
+        # kept by the answer before, so nothing is written
+        answer = client.post(url, json={**asked, "cell": CELL}, headers=lines)
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        kept = [json.loads(line) for line in answer.text.splitlines()]
+        assert [list(line) for line in kept] == [["html"]]
+        other = {**asked, "text": f"{asked['text']} <b>The clerk</b> reads a long letter.", "cell": CELL}
+        *drafts, last = [json.loads(line) for line in client.post(url, json=other, headers=lines).text.splitlines()]
+        assert len(drafts) > 5
+        assert all(d["attempt"] == 1 for d in drafts)
+        assert all(b["draft"].startswith(a["draft"]) for a, b in itertools.pairwise(drafts))
+        assert "<ins>" in last["html"]
+        assert "pushed|embedded" in silent.text
+        # what cannot be asked is a line that says so
+        answer = client.post(url, json={**other, "cell": "nobody|embedded"}, headers=lines)
+        (line,) = map(json.loads, answer.text.splitlines())
+        assert line["status"] == 400
+        assert "cannot be asked" in line["error"]
+        assert client.post(url, json={"text": "no more"}, headers=lines).status_code == 400
+        # one who goes away frees device and lock, and keeps nothing
+        before = played.tried().height
+        engine_draft = Playground._asking
+
+        def slowly(self, cell, drafts=None):
+            def slow(number, text):
+                told.append(text)
+                time.sleep(0.05)
+                drafts(number, text)
+
+            return engine_draft(self, cell, slow if drafts else None)
+
+        monkeypatch.setattr(Playground, "_asking", slowly)
+        third = {**asked, "text": f"{asked['text']} The pilot waits.", "cell": CELL}
+        with client.stream("POST", url, json=third, headers=lines) as stream:
+            next(stream.iter_lines())
+        for _ in range(100):
+            count = len(told)
+            time.sleep(0.2)
+            if len(told) == count and not trying._ONE.locked():
+                break
+        monkeypatch.setattr(Playground, "_asking", engine_draft)
+        assert not trying._ONE.locked()
+        assert played.tried().height == before
+        whole = client.post(url, json=third)
+        assert whole.status_code == 200
+        (answer,) = played.tried().head(1)["answer"]
+        assert 0 < len(told[-1]) < len(answer)

@@ -38,20 +38,49 @@ const worded = (slider) => {
   if (!value) return "not asked";
   return `${value > 0 ? slider.dataset.more : slider.dataset.less} by ${Math.abs(value).toFixed(2)}`;
 };
-const ask = async (form, body, title) => {
+const made = (name, text, kind = "") => Object.assign(document.createElement(name), { textContent: text, className: kind });
+const ask = async (form, body, title, signal) => {
   const place = document.createElement("section");
-  place.textContent = `${title} …`;
+  const how = made("p", "waiting for the model …", "small");
+  const text = made("div", "", "model-text draft");
+  text.dir = "auto";
+  place.append(made("h3", title), how, text);
+  // nobody wants each word read out: the answer is, once it is there
+  place.setAttribute("aria-busy", "true");
   document.getElementById(form.dataset.into).append(place);
-  const answer = await fetch(form.dataset.url, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-  });
-  const said = await answer.text();
-  if (answer.ok) place.innerHTML = said;
-  else {
+  const refuse = (said) => {
     place.className = "notice";
     place.textContent = `${title}: ${said}`;
+  };
+  const take = (line) => {
+    if ("draft" in line) {
+      how.textContent = line.attempt > 1 ? `writing, attempt ${line.attempt} …` : "writing …";
+      text.textContent = line.draft;
+    } else if ("html" in line) place.innerHTML = line.html;
+    else refuse(line.error);
+  };
+  try {
+    const answer = await fetch(form.dataset.url, {
+      method: "POST", signal, body: JSON.stringify(body),
+      headers: { "Content-Type": "application/json", Accept: "application/x-ndjson" },
+    });
+    if (!answer.ok) { refuse(await answer.text()); return; }
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      lines.map((line) => JSON.parse(line)).forEach(take);
+    }
+  } catch (error) {
+    how.textContent = signal.aborted ? "stopped: it is not kept" : "broken off";
+    throw error;
+  } finally {
+    place.removeAttribute("aria-busy");
+    reach();
   }
-  reach();
 };
 for (const form of document.querySelectorAll("form.play:not(#submit)")) {
   for (const slider of form.querySelectorAll("input[type=range]")) {
@@ -68,12 +97,15 @@ for (const form of document.querySelectorAll("form.play:not(#submit)")) {
   unit();
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const button = form.querySelector("button");
+    const button = form.querySelector("button.ask");
+    const stop = form.querySelector("button.stop");
     const status = form.querySelector(".status");
     const data = new FormData(form);
+    const { signal } = stopped = new AbortController();
     const text = data.get("text");
     document.getElementById(form.dataset.into).replaceChildren();
     button.disabled = true;
+    stop.hidden = false;
     status.textContent = "asking …";
     try {
       if (form.id === "targets") {
@@ -83,20 +115,23 @@ for (const form of document.querySelectorAll("form.play:not(#submit)")) {
         }
         const cells = data.getAll("cell");
         if (!cells.length) { status.textContent = "tick a cell that is to answer"; return; }
-        for (const cell of cells) await ask(form, { text, deltas, cell }, cell);
+        for (const cell of cells) await ask(form, { text, deltas, cell }, cell, signal);
       } else {
         const [cell, ...concept] = data.get("vector").split(" ");
         for (const strength of [null, Number(data.get("strength"))]) {
-          await ask(form, { text, cell, concept: concept.join(" "), strength }, strength === null ? "unsteered" : "steered");
+          await ask(form, { text, cell, concept: concept.join(" "), strength }, strength === null ? "unsteered" : "steered", signal);
         }
       }
       status.textContent = "done";
     } catch (error) {
-      status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
+      status.textContent = signal.aborted ? "stopped" : `the explorer does not answer (${error.message}): is it still running?`;
     } finally {
       button.disabled = false;
+      stop.hidden = true;
     }
   });
+  let stopped = new AbortController();
+  form.querySelector("button.stop").addEventListener("click", () => stopped.abort());
 }
 
 // the review queue: a word, and on to the next

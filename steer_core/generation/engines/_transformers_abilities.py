@@ -64,6 +64,7 @@ def abilities(max_context: int | None, batching: Batching = "plain", reason: str
         log_probs=True,
         greedy_flags=True,
         embeds=True,
+        streams=True,
         batching=batching,
         batching_reason=reason,
     )

@@ -263,5 +263,6 @@ def describe(model: ModelSpec) -> Capabilities:
         scores=way_of(model) is not None,
         seeds=False,
         keeps=True,
+        streams=True,
         batching="remote",
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 import time
 from typing import Any
 
+from steer_core.generation.backend import Draft
 from steer_core.generation.remote.faults import Fault, without_secrets
 from steer_core.generation.remote.ledger import Reply
 from steer_core.generation.remote.pace import wait_said
 from steer_core.generation.remote.request import Request, Wire, timed
+from steer_core.generation.remote.streamed import STREAM, Gathered
 from steer_core.tables.errors import ConfigError
 
 #: Said where the extra is not installed.
@@ -57,10 +61,21 @@ async def attempt(client: Any, wire: Wire, request: Request) -> tuple[Reply | Fa
     began = time.monotonic()
     wait = 0.0
     try:
-        raw = await client.post(request.path, body=request.body, cast_to=object, options={"headers": _RAW})
+        body = request.body if request.draft is None else {**request.body, **STREAM}
+        raw = await client.post(
+            request.path,
+            body=body,
+            cast_to=object,
+            options={"headers": _RAW},
+            stream=request.draft is not None,
+            stream_cls=openai.AsyncStream[object],
+        )
         response = raw.http_response
         wait = wait_said(response.headers)
-        found: Reply | Fault = wire.read(response.status_code, response.text, response.headers, reader=request.reader)
+        text = response.text if request.draft is None else await _gathered(response, request.draft, wire)
+        found: Reply | Fault = wire.read(response.status_code, text, response.headers, reader=request.reader)
+    except _BrokenOffError as error:
+        found = _unheard(error, "cut", _cause(error), wire)
     except openai.APIStatusError as error:
         found = wire.read(error.status_code, error.response.text, error.response.headers)
     except openai.APITimeoutError as error:
@@ -70,6 +85,28 @@ async def attempt(client: Any, wire: Wire, request: Request) -> tuple[Reply | Fa
     except UnicodeError as error:
         found = Fault(Reply("garbage", detail=f"a reply that is no text: {error}"), "again")
     return timed(found, time.monotonic() - began), wait
+
+
+class _BrokenOffError(Exception):
+    """A reply that came piece by piece came to no end; its cause says why."""
+
+
+async def _gathered(response: Any, draft: Draft, wire: Wire) -> str:
+    """The body of a reply, told while it comes; one that comes whole although it was to stream is no fault."""
+    # the client brings its own package for the network, whose name is nobody's promise
+    network = sys.modules[type(response).__module__.partition(".")[0]]
+    try:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            return str((await response.aread()).decode(errors="replace"))
+        gathered = Gathered(draft, wire.particulars.thinking)
+        async with contextlib.aclosing(response.aiter_lines()) as lines:
+            async for line in lines:
+                gathered.take(line)
+        return gathered.body()
+    except (network.HTTPError, ValueError, EOFError) as error:
+        raise _BrokenOffError from error
+    finally:
+        await response.aclose()
 
 
 #: Makes the client hand over the reply as it came: its headers are wanted, and its body is read by `Wire`.

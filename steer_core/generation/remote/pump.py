@@ -194,7 +194,12 @@ class Pump:
 
     async def _sent(self, claim: Claim, request: Request, address: Address) -> tuple[Reply | Fault, float]:
         """Send, and keep what came of it."""
-        found, wait = await attempt(address.client, address.wire, request)
+        try:
+            found, wait = await attempt(address.client, address.wire, request)
+        except Exception:
+            # whoever was told of it wants no more: nobody knows what it cost, so it counts as paid
+            self._ledger.settle(claim, Reply("cut", detail="stopped while it was written"))
+            raise
         reply = found if isinstance(found, Reply) else found.reply
         if isinstance(found, Fault) and (reply.status or 0) >= 400 and reply.cost is None:
             # who answers with an error takes no money
@@ -290,6 +295,8 @@ class _Loop:
             await asyncio.sleep(0)
             if self._begun:
                 await self._finish()
+            # replies that broke off while they came leave their readers behind
+            await asyncio.get_running_loop().shutdown_asyncgens()
 
         asyncio.run_coroutine_threadsafe(ended(), self._loop).result(timeout=GRACE)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from schemas.endpoints import Endpoint
 from schemas.specs import ModelSpec
-from steer_core.generation.backend import Call, Generation
+from steer_core.generation.backend import Call, Draft, Generation
 from steer_core.generation.remote.dialects import DIALECTS, Particulars
 from steer_core.generation.remote.faults import Fault, fault_of_status
 from steer_core.generation.remote.ledger import Outcome, Reply
@@ -62,6 +62,7 @@ class Request:
         most_prompt: tokens that its prompt has at most, for money that is set aside.
         most_new: tokens that may be written.
         reader: reads the reply's choice; None: as an answer.
+        draft: told the answer while it is written; None: it comes whole.
     """
 
     path: Literal["/chat/completions", "/completions"]
@@ -69,6 +70,7 @@ class Request:
     most_prompt: int
     most_new: int
     reader: Reader | None = None
+    draft: Draft | None = None
 
 
 class Wire:
@@ -191,7 +193,7 @@ class Wire:
                 "prompt, or a dialect that completes texts (vllm, llama.cpp, deepinfra)"
             )
         body |= {**own.usage, **said.body}
-        return Request(path, body, self.prompt_tokens(plan, FEWEST_BYTES), room)
+        return Request(path, body, self.prompt_tokens(plan, FEWEST_BYTES), room, draft=call.draft)
 
     def reserve(self, request: Request, *, batch: bool = False) -> float:
         """Money that a request costs at most; 0 where prices are not known."""

@@ -11,7 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from steer_core.generation.backend import Call, Finished, Generation
+from steer_core.generation.backend import Call, Draft, Finished, Generation
+from steer_core.generation.marks import Writer
 from steer_core.generation.servers.asked import completion_body
 from steer_core.generation.servers.proof import worker_receipt
 from steer_core.generation.servers.running import Running
@@ -72,7 +73,7 @@ class Completions:
         name: str,
         rows: int,
         ends: frozenset[int],
-        write: Callable[[Sequence[int]], str],
+        write: Writer,
         named: Callable[[str], str] = str,
     ) -> None:
         self._server, self._name, self._rows, self._ends, self._write = server, name, rows, ends, write
@@ -135,11 +136,14 @@ class Completions:
         adapter = asked.call.plan.adapter
         model = self._name if adapter is None else self._named(adapter)
         body = completion_body(model, asked.call, asked.tokens, asked.room, sorted(self._ends), nonce)
-        choice = server.complete(body)
+        choice = server.complete(body, None if (draft := asked.call.draft) is None else self._told(draft))
         written = [int(t) for t in choice["token_ids"]]
         stopped = choice["finish_reason"] == "stop"
         seconds = time.perf_counter() - began
         return _Answer(index, asked.call.plan, len(asked.tokens), written, stopped, nonce, seconds)
+
+    def _told(self, draft: Draft) -> Callable[[list[int]], None]:
+        return lambda tokens: draft(self._write.draft([t for t in tokens if t not in self._ends]))
 
     def _saved(self, arrived: Sequence[_Answer], steered: Sequence[_Answer]) -> Iterator[Finished]:
         """What can be handed over after a failure: plain answers, and steered ones whose receipts can still be had."""

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -120,8 +120,8 @@ class OfflineEngine:
                 self._process.child.stdin.flush()
         return future.result()
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request of `/v1/completions`: its first choice.
+    def complete(self, body: dict[str, Any], told: Callable[[list[int]], None] | None = None) -> dict[str, Any]:
+        """The answer to a request of `/v1/completions`: its first choice; it comes whole, and nobody is told before.
 
         Raises:
             ServerError: it refused, or has ended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +12,13 @@ from steer_core.steering.vector import SteeringVector
 class Running(Protocol):
     """A vLLM that runs, or sleeps. Whatever it refuses or cannot do is a `ServerError`."""
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request of `/v1/completions` (`servers.asked`): its first choice."""
+    def complete(self, body: dict[str, Any], told: Callable[[list[int]], None] | None = None) -> dict[str, Any]:
+        """The answer to a request of `/v1/completions` (`servers.asked`): its first choice.
+
+        Args:
+            body: of the request.
+            told: told its tokens so far as they come, where it can; what that raises ends the request.
+        """
         ...
 
     def receipts(self, nonces: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

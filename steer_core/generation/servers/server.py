@@ -17,7 +17,8 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,10 +119,21 @@ class Server:
         return self._fetch(path, json.dumps(body).encode(), timeout)
 
     def _fetch(self, path: str, body: bytes | None = None, timeout: float = 600.0) -> Any:
+        with self._answer(path, body, timeout) as answer:
+            text = answer.read().decode()
+        try:
+            return json.loads(text)
+        except ValueError:
+            # some paths answer in plain words
+            return text
+
+    @contextmanager
+    def _answer(self, path: str, body: bytes | None = None, timeout: float = 600.0) -> Iterator[Any]:
+        """The answer of a path, to be read; what goes wrong meanwhile is the server's."""
         request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
-                text = answer.read().decode()
+                yield answer
         except urllib.error.HTTPError as error:
             said = _message(error.read().decode(errors="replace"))
             # an engine that died says no more than that
@@ -130,20 +142,32 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             why = "" if self._process is None else f": {self._process.why()}"
             raise ServerError(f"{self.address}{path} does not answer ({error}){why}") from error
-        try:
-            return json.loads(text)
-        except ValueError:
-            # some paths answer in plain words
-            return text
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+    def complete(self, body: dict[str, Any], told: Callable[[list[int]], None] | None = None) -> dict[str, Any]:
         """The answer to a request of `/v1/completions`: its first choice.
+
+        Args:
+            body: of the request.
+            told: told its tokens so far as they come; what that raises ends the request.
 
         Raises:
             ServerError: it refused, or does not answer.
         """
-        choice: dict[str, Any] = self.post("/v1/completions", body)["choices"][0]
-        return choice
+        if told is None:
+            choice: dict[str, Any] = self.post("/v1/completions", body)["choices"][0]
+            return choice
+        path, tokens, finish = "/v1/completions", list[int](), None
+        with self._answer(path, json.dumps({**body, "stream": True}).encode()) as answer:
+            for event in events(answer):
+                if "error" in event:
+                    raise ServerError(f"{self.address}{path} broke off: {_message(json.dumps(event))}")
+                for choice in event["choices"]:
+                    tokens += [int(t) for t in choice.get("token_ids") or ()]
+                    finish = choice.get("finish_reason") or finish
+                told(list(tokens))
+        if finish is None:
+            raise ServerError(f"{self.address}{path} broke off after {len(tokens)} tokens: ask again")
+        return {"token_ids": tokens, "finish_reason": finish}
 
     def call(self, method: str, *arguments: Any) -> Any:
         """What a method of the worker returns.
@@ -228,6 +252,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON of each event of a stream (`text/event-stream`), up to its `[DONE]`."""
+    for line in lines:
+        name, _, said = line.strip().partition(b":")
+        if name != b"data":
+            continue
+        if said.strip() == b"[DONE]":
+            return
+        yield json.loads(said)
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """A vLLM that makes way for another model: asleep where it can, there again with all that it was given."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,3 +163,31 @@ def test_the_build_for_cpus_cannot_sleep(tmp_path):
 def test_settings_that_contradict_each_other_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         VllmServer(**settings)
+
+
+@pytest.mark.e2e
+def test_tokens_are_told_as_they_come_and_the_answer_is_the_same(make):
+    backend = make()
+    steered = steered_call(backend)
+    plain = replace(steered, plan=replace(steered.plan, interventions=()))
+    silent = answer_all(backend, [steered, plain])
+    told = [[], []]
+    found = answer_all(backend, [replace(c, draft=t.append) for c, t in zip((steered, plain), told, strict=True)])
+    assert [(f.raw, f.receipt) for f in found] == [(s.raw, s.receipt) for s in silent]
+    assert [len(t) for t in told] == [2, 2]
+    assert [t[-1] for t in told] == [f.raw for f in found]
+    server = backend.server
+    with pytest.raises(ServerError, match="broke off: the engine died"):
+        server.complete({"prompt": [404]}, told[0].append)
+    with pytest.raises(ServerError, match="broke off after 1 tokens"):
+        server.complete({"prompt": [405]}, told[0].append)
+    backend.rest()
+    with pytest.raises(ServerError, match="answered 503: asleep"):
+        server.complete({"prompt": [5]}, told[0].append)
+
+
+def test_events_are_read_up_to_their_end():
+    from steer_core.generation.servers.server import events
+
+    lines = [b": soon\n", b'data: {"choices": []}\n', b"\n", b"data: [DONE]\n", b'data: {"late": 1}\n']
+    assert list(events(lines)) == [{"choices": []}]

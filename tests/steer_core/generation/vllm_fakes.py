@@ -56,6 +56,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.say({"error": {"message": "a vector is not loaded"}}, 400)
             touch = {"observed": len(prompt) + 1}
             served[spec["nonce"]] = {"touches": [touch], "prompt": len(prompt), "cached": 0, "reached": len(prompt) + 1}
+        if body.get("stream"):
+            self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
+            for token, finish in ((prompt[0], None), (prompt[0] + 1, "length")):
+                if prompt[0] == 405 and finish:
+                    return None
+                if prompt[0] == 404 and finish:
+                    return self.wfile.write(b'data: {"error": {"message": "the engine died"}}\\n\\n')
+                event = {"choices": [{"token_ids": [token], "finish_reason": finish}]}
+                self.wfile.write(b"data: " + json.dumps(event).encode() + b"\\n\\n")
+            return self.wfile.write(b"data: [DONE]\\n\\n")
         self.say({"choices": [{"token_ids": [prompt[0], prompt[0] + 1], "finish_reason": "length"}]})
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
 """
