@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from schemas.specs import MethodSpec
 from steer_assets.explore import submitted
 from steer_assets.explore.ruling import Review
 from steer_assets.explore.streaming import LINES, streamed
@@ -49,11 +50,13 @@ class Takers:
         play: texts.
         review: rulings.
         submit: answers made elsewhere; None: the bench takes none.
+        methods: name -> method, of which others are made.
     """
 
     play: Playground
     review: Review
     submit: Submissions | None = None
+    methods: Mapping[str, MethodSpec] = field(default_factory=dict)
 
 
 def is_ours(request: Request) -> bool:

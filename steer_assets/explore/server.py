@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +26,7 @@ from starlette.routing import Route
 from schemas.contract import Contract
 from steer_assets.explore.asked import Takers, is_ours, taken
 from steer_assets.explore.files import is_plain, listed, read
+from steer_assets.explore.kept import FILES, kept
 from steer_assets.explore.ruling import Review
 from steer_assets.explore.submitted import Submissions
 from steer_assets.explore.trying import Playground
@@ -94,7 +94,7 @@ class Explorer:
                 Route("/{bench}/download/{name}.{kind}", self._download),
                 Route("/{bench}/save/{view}", self._save),
                 Route("/{bench}/{view:str}/{what}", self._asked, methods=["POST"]),
-                Route("/{bench}/tried/pairs.jsonl", self._pairs),
+                Route("/{bench}/tried/{file}", self._tried),
                 Route("/{bench}", self._bench),
                 Route("/{bench}/{view}", self._view),
             ],
@@ -151,14 +151,17 @@ class Explorer:
             return await self._missing(request, None)
         return await taken(request, self.pages[name], self.takers[name])
 
-    async def _pairs(self, request: Request) -> Response:
-        name = request.path_params["bench"]
-        if name not in self.takers:
+    async def _tried(self, request: Request) -> Response:
+        name, file = request.path_params["bench"], request.path_params["file"]
+        if name not in self.takers or file not in FILES:
             return await self._missing(request, None)
-        rows = await run_in_threadpool(self.takers[name].play.pairs)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        attached = {"Content-Disposition": f'attachment; filename="{name}-pairs.jsonl"'}
-        return Response(lines, media_type="application/jsonl; charset=utf-8", headers=attached)
+        taker, ids = self.takers[name], request.query_params.getlist("tried")
+        try:
+            called, text = await run_in_threadpool(kept, file, ids, self.pages[name], taker.play, taker.methods)
+        except SteerworksError as error:
+            return self._said(400, "Nothing can be made of these", str(error), name)
+        attached = {"Content-Disposition": f'attachment; filename="{called}"'}
+        return Response(text, media_type=FILES[file], headers=attached)
 
     async def _save(self, request: Request) -> Response:
         name, view = request.path_params["bench"], request.path_params["view"]
@@ -291,5 +294,6 @@ def explorer(benches: list[str] | None = None) -> Explorer:
     for name in names:
         spec = known.bench(name)
         submit = Submissions(spec) if spec.watch.submissions is not None else None
-        takers[name] = Takers(Playground(spec, root), Review(spec), submit)
+        methods = {m: known.method(m) for m in spec.methods}
+        takers[name] = Takers(Playground(spec, root), Review(spec), submit, methods)
     return Explorer(root, made, webserver_url(), takers)

@@ -226,28 +226,6 @@ class Playground:
         """What was tried on this bench, the last first."""
         return Journal(self._journal(TRIED), Tried).read().sort("at", descending=True)
 
-    def pairs(self) -> list[dict[str, str]]:
-        """What was tried under vectors as rows of a behavior's file (`kind: pairs`): steered against unsteered.
-
-        A negative strength leads away from the concept, so there the unsteered answer is the positive one. Of answers
-        that are none, or the same, there is no pair; those that were cut off are as good as others.
-        """
-        rows = self.tried().filter(
-            pl.col("kind") == "strength", pl.col("failure").fill_null("truncated") == "truncated"
-        )
-        key = ["text", "cell", "concept"]
-        off = rows.filter(pl.col("strength").is_null()).unique(key, keep="first", maintain_order=True)
-        on = rows.filter(pl.col("strength").is_not_null(), pl.col("strength") != 0)
-        both = on.join(off.select(*key, plain="answer"), on=key, maintain_order="left")
-        found = {}
-        for row in both.filter(pl.col("answer") != pl.col("plain")).iter_rows(named=True):
-            sides = (row["answer"], row["plain"])
-            positive, negative = sides if row["strength"] > 0 else sides[::-1]
-            found[row["text"], positive, negative] = {
-                "prompt": row["text"], "positive": positive, "negative": negative, "concept": row["concept"],
-            }  # fmt: skip
-        return list(found.values())
-
     @contextlib.contextmanager
     def _asking(self, cell: Cell, drafts: Drafts | None = None) -> Iterator[tuple[Run, Work, dict[str, pl.DataFrame]]]:
         """A run with the journal of the playground, and the tables that the cell's answers follow from."""

@@ -55,9 +55,22 @@ def test_a_vector_is_turned_by_a_slider_beside_the_unsteered_answer(opened, play
     assert texts[0] != texts[1]
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     with page.expect_download() as download:
-        page.get_by_role("link", name="a file of pairs").click()
+        page.reload()
+        page.get_by_role("button", name="Make pairs of the ticked").click()
     assert download.value.suggested_filename == "small-pairs.jsonl"
     assert texts[1].split()[0] in download.value.path().read_text()
+    # one answer, as a method
+    page.get_by_role("checkbox", name="take row 1", exact=True).check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Make a method of the ticked").click()
+    assert download.value.suggested_filename == "pushed-at-0.6.yaml"
+    assert "strengths:\n    - 0.6" in download.value.path().read_text()
+    # what cannot be one is said on a page
+    page = opened.quiet(f"{played}play")
+    page.get_by_role("checkbox", name="take row 1", exact=True).check()
+    page.get_by_role("checkbox", name="take row 2", exact=True).check()
+    page.get_by_role("button", name="Make a method of the ticked").click()
+    page.get_by_text("a method is made of one answer under a vector").wait_for()
 
 
 def test_what_is_written_there_is_text_and_a_refusal_is_said(opened, played):

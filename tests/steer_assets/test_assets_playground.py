@@ -11,7 +11,7 @@ from test_assets_vectors import CELL, GRID, SHARED, vector_bench
 
 from schemas import Tried
 from steer_assets.devices import DEVICES
-from steer_assets.explore import trying
+from steer_assets.explore import keeping, trying
 from steer_assets.explore.server import explorer
 from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry
@@ -75,7 +75,7 @@ def test_an_arm_of_the_sweep_is_answered_as_it_was_there(workplace, played):
         arm = arms.filter(role, pl.col("strength").eq_missing(pl.lit(strength)))["arm_id"][0]
         expected = answers.filter(arm_id=arm, item_id=item["item_id"])["text"][0]
         assert played.steer(message["content"], CELL, "cheerful", strength).row["answer"] == expected
-    pairs = played.pairs()
+    pairs = keeping.pairs(played.tried(), (), {})
     assert pairs
     assert [p["prompt"] for p in pairs] == [message["content"]] * len(pairs)
     off = played.steer(message["content"], CELL, "cheerful", None).row["answer"]

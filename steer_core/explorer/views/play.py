@@ -6,14 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
+
+from schemas.specs import GoalSpec
 from steer_core.explorer.asking import Given, one, whole
 from steer_core.explorer.pages import Pages
 from steer_core.explorer.sample import snippet
 from steer_core.reports.examples import Track
+from steer_core.reports.numbers import number, signed, slug_words
 from steer_core.reports.text import clip, word_diff
 
 #: Texts that were tried which are listed.
-LISTED = 12
+LISTED = 24
 #: Goal -> (place in goal space, raw value).
 Places = Mapping[str, tuple[float | None, float | None]]
 
@@ -22,9 +26,12 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
     """The form: a text of the bench to begin with, sliders for goals and strengths, and what was tried last."""
     asking = pages.asking
     assert asking is not None  # without it there is no such view
-    requests = pages.bench.columns("requests", ["text"])["text"]
-    number = whole(given, "number", 0)
-    text = str(requests[number % requests.len()]) if requests.len() else ""
+    rows = pages.bench.columns("requests", ["text", "probe"])
+    # a rewrite of a training text can become an example of a method
+    training = rows.filter(~pl.col("probe").is_in(pages.bench.spec.test_probes))
+    requests = (training if training.height else rows)["text"]
+    at = whole(given, "number", 0)
+    text = str(requests[at % requests.len()]) if requests.len() else ""
     cells, goals = asking.cells(), pages.bench.goals
     axes = [g for g in pages.bench.axes if g in goals]
     tried = asking.tried().head(LISTED)
@@ -36,10 +43,15 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
         "axes": axes,
         "words": {g: (goals[g].less, goals[g].more) for g in axes},
         "tried": [
-            {**row, "text": snippet(row["text"], 70), "answer": snippet(row["answer"], 110)}
+            {
+                **row,
+                "text": snippet(row["text"], 70),
+                "answer": snippet(row["answer"], 110),
+                "asked": _asked(row, goals),
+            }
             for row in tried.iter_rows(named=True)
         ],
-        "number": number,
+        "number": at,
     }
 
 
@@ -77,5 +89,20 @@ def answer(pages: Pages, row: Mapping[str, Any], starts: Places, ends: Places) -
             "empty": empty,
             "diff": word_diff(row["text"], row["answer"]) if rewritten and not empty else None,
             "text": clip(row["answer"]),
+            # what is unsteered, asks for nothing or is no answer is no method
+            "method": bool(targets) and not row["failure"] and row["answer"].split() != row["text"].split()
+            if rewritten
+            else bool(row["strength"]),
         },
     )
+
+
+def _asked(row: Mapping[str, Any], goals: Mapping[str, GoalSpec]) -> str:
+    """What was asked for, in words."""
+    if row["kind"] == "strength":
+        said = "off" if row["strength"] is None else signed(row["strength"], 2)
+        return f"{slug_words(row['concept'])} {said}"
+    starts = json.loads(row["z0"])
+    moves = {g: z - (starts.get(g) or 0.0) for g, z in json.loads(row["targets"]).items()}
+    words = {g: (goals[g].more if d > 0 else goals[g].less) if g in goals else slug_words(g) for g, d in moves.items()}
+    return ", ".join(f"{words[g]} by {number(abs(d), 2)}" for g, d in moves.items()) or "nothing"

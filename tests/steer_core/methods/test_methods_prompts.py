@@ -193,6 +193,31 @@ def test_few_shot_shows_good_training_rewrites_with_the_nearest_last():
     assert plan.messages[-1].content == prompt("direct")
 
 
+def test_few_shot_shows_given_examples_and_fits_nothing():
+    near = {"text": "near", "rewrite": "NEAR", "asked": {"formality": [0.5, 0.8]}}
+    far = {"text": "far", "rewrite": "FAR", "asked": {"text_length": [0.5, 0.2]}}
+    own = {"text": TEXT, "rewrite": "OWN", "asked": {"formality": [0.5, 0.8]}}
+    fitted = build_strategy("few-shot", SETTING, {"n_examples": 2})
+    given = build_strategy("few-shot", SETTING, {"n_examples": 2, "examples": [far, own, near]})
+    (expected,) = fitted.step(ONE, fitted.fit(few_shot_pool()), ())
+    (plan,) = given.step(ONE, Artifact(), ())
+    # the example about the very text is never shown
+    assert plan == expected
+    assert given.traits.fits_on is None
+    assert given.traits.needs_context == 256 + (len("nearNEAR") + len(TEXT + "OWN")) // 4
+    for wrong, said in (
+        ([], "`examples` is empty"),
+        ([near, {**far, "more": 1}], "example 2 has the fields text, rewrite, asked"),
+        ([{**near, "rewrite": " "}], "example 1: `rewrite` is no text"),
+        ([{**near, "asked": {}}], "`asked` says goal"),
+        ([{**near, "asked": {"height": [0.1, 0.2]}}], "goal 'height' is not in the goal space"),
+        ([{**near, "asked": {"formality": [0.1, 1.2]}}], "a start and a target between 0 and 1"),
+        ([{**near, "asked": {"formality": "ab"}}], "a start and a target between 0 and 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            build_strategy("few-shot", SETTING, {"examples": wrong})
+
+
 def test_prompts_are_the_same_every_time_and_differ_by_seed():
     many = [request(request_id=f"r{i}", formality=0.3, text_length=0.3, reading_difficulty=0.3) for i in range(30)]
     assert [prompt("direct", r) for r in many] == [prompt("direct", r) for r in many]
