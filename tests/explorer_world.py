@@ -6,11 +6,14 @@ import numpy as np
 import polars as pl
 
 from schemas import (
+    Adapters,
     ArmAnswers,
     ArmScores,
     ArmSummary,
     Attempts,
     BehaviorItems,
+    CheckpointTrials,
+    Frontier,
     GoalMovements,
     GoalSpaceTable,
     Groundedness,
@@ -22,6 +25,8 @@ from schemas import (
     Responses,
     Steerability,
     SweepArms,
+    TrainingLog,
+    TrainingSamples,
     Vectors,
     VectorTensors,
 )
@@ -252,3 +257,32 @@ class World:
             row |= {"goal_space_id": "s", "probe": "main", "model": model, "method": method, "rank": place + 1, "best": CELLS[0], "n": 20, "n_clusters": 10}  # fmt: skip
             rows.append(tuple(row[n] for n in Leaderboard.names()))
         self.put(Leaderboard, rows, "leaderboard")
+
+    def trained(self):
+        """An adapter of the prompt cell: two states, ten steps, tried on two requests."""
+        method, model = CELLS[1].split("|")
+        at = (f"model={model}", f"method={method}")
+        recipe = json.dumps({"kind": "grpo", "loss": "grpo", "seed": 3})
+        states = [("adapter", k, f"step {k}", f"digest{k}", f"adapters/{k}", "m", recipe, "h", "d", 4, 1000 * k, 0.5) for k in (5, 10)]  # fmt: skip
+        self.put(Adapters, states, "adapters", *at)
+        log = [("adapter", k, m, v) for k in range(1, 11) for m, v in (("reward", k / 10), ("kl", k / 100))]
+        self.put(TrainingLog, log, "training_log", *at)
+        self.put(TrainingSamples, [], "training_samples", *at)
+        trials = [("adapter", step, error) for step, error in ((-1, 0.5), (5, 0.3), (10, 0.4))]
+        rows = [(*state[:2], r, f"text {r}", state[2], None) for state in trials for r in "ab"]
+        self.put(CheckpointTrials, rows, "checkpoint_trials", *at)
+
+    def costs(self):
+        """Effect against side effect: both methods, and the model as it is."""
+        rows = []
+        for place, cell in enumerate((None, *CELLS[1:])):
+            method, model = (cell or CELLS[0]).split("|")
+            row = {
+                "model": model, "method": method, "probe": "main", "arm_id": "plain" if cell is None else HEADLINE,
+                "label": "as it is", "headline": True, "error": 0.5 - 0.1 * place, "error_low": 0.4 - 0.1 * place,
+                "error_high": 0.6 - 0.1 * place, "profile": "arithmetic", "metric": "accuracy", "cost": 0.05 * place,
+                "cost_low": 0.01 * place, "cost_high": 0.09 * place, "n_different": place, "n_metrics": 4, "best": True,
+                "outdated": "",
+            }  # fmt: skip
+            rows.append(tuple(row[n] for n in Frontier.names()))
+        self.put(Frontier, rows, "frontier")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import polars as pl
 
 from steer_core.explorer.space import GRID, Flow
 from steer_core.reports.drawing import CELL, CONTROL, INK, Figure, Panel
@@ -57,3 +60,57 @@ def _draw(found: Flow, end: str, colour: str) -> Callable[[Any], None]:
         axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
 
     return draw
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A dot that moves; places in hundredths of the goal space, upward is negative, as in SVG.
+
+    Attributes:
+        x: where it starts.
+        y: likewise.
+        dx: how far it goes.
+        dy: likewise.
+        mean: whether it stands for the mean of a cell of starts.
+    """
+
+    x: float
+    y: float
+    dx: float
+    dy: float
+    mean: bool
+
+
+@dataclass(frozen=True)
+class Moving:
+    """One of two pictures that move in step.
+
+    Attributes:
+        what: `asked` or `got`.
+        length: mean length of the moves.
+        movers: single samples first, means above them.
+    """
+
+    what: str
+    length: float
+    movers: tuple[Mover, ...]
+
+
+def moving(found: Flow) -> tuple[Moving, ...]:
+    """The moves of `draw_flow`, the same samples and means, as dots that can be set going; none without samples."""
+    if not found.n:
+        return ()
+    return tuple(
+        Moving(what, length, (*_movers(found.single, end, False), *_movers(found.mean, end, True)))
+        for what, end, length in (("asked", "t", found.shares[0]), ("got", "1", found.shares[1]))
+    )
+
+
+def _movers(rows: pl.DataFrame, end: str, mean: bool) -> list[Mover]:
+    return [
+        Mover(
+            round(100 * r["x0"], 1), round(-100 * r["y0"], 1), round(100 * (r[f"x{end}"] - r["x0"]), 1),
+            round(-100 * (r[f"y{end}"] - r["y0"]), 1), mean,
+        )
+        for r in rows.iter_rows(named=True)
+    ]  # fmt: skip

@@ -10,6 +10,8 @@ import polars as pl
 from steer_core.explorer.strengths import COSTS, EFFECTS, SHOWN, Arm, Strengths
 from steer_core.reports.drawing import CELL, CONTROL, DOWN, INK, MUTED, Figure, Panel
 
+Draw = Callable[[Any], None]
+
 
 def draw_strengths(found: Strengths, looked_at: int | None) -> Figure:
     """One panel for the effect, one for each cost that the sweep has.
@@ -23,6 +25,10 @@ def draw_strengths(found: Strengths, looked_at: int | None) -> Figure:
     steered = [a for a in found.arms if a.role in ("vector", "off")]
     here = found.arms[looked_at].strength or 0.0 if looked_at is not None else None
     panels = tuple(Panel(SHOWN[m], _draw(found, steered, m, here), 4.2, 3.0) for m in measures)
+    cost = next((m for m in COSTS if m in found.measures), None)
+    if effect is not None and cost is not None and len(_both(steered, effect, cost)) > 1:
+        title = f"{SHOWN[effect].capitalize()} against {SHOWN[cost]}"
+        panels += (Panel(title, _against(found, steered, effect, cost, here), 4.2, 3.0),)
     rows = [
         {
             "strength": a.strength or 0.0,
@@ -36,12 +42,15 @@ def draw_strengths(found: Strengths, looked_at: int | None) -> Figure:
         if m in a.figures
     ]
     schema = {"strength": pl.Float64, "measure": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-    alt = "Dots are means over items, bars 95 % intervals clustered by item; the vertical line is the strength shown"
+    alt = (
+        "Dots are means over items, bars 95 % intervals clustered by item; the vertical line is the strength shown. "
+        "The last panel joins strengths in their order, and diamonds are what asking does and costs"
+    )
     note = "" if panels else "The sweep has no figure that could be drawn."
     return Figure("strengths", f"{found.behavior} over strengths", alt, panels, pl.DataFrame(rows, schema=schema), note)
 
 
-def _draw(found: Strengths, arms: Sequence[Arm], measure: str, here: float | None) -> Callable[[Any], None]:
+def _draw(found: Strengths, arms: Sequence[Arm], measure: str, here: float | None) -> Draw:
     def draw(axes: Any) -> None:
         colour = CELL if measure in EFFECTS else DOWN
         known = [
@@ -71,5 +80,37 @@ def _draw(found: Strengths, arms: Sequence[Arm], measure: str, here: float | Non
                 )
         axes.set(xlabel=f"strength ({found.unit.replace('_', ' ')})" if found.unit else "strength")
         axes.margins(y=0.12)
+
+    return draw
+
+
+def _both(arms: Sequence[Arm], effect: str, cost: str) -> list[tuple[Arm, float, float]]:
+    """Arms with both figures, by strength: cost, then effect."""
+    known = [
+        (a, a.figures[cost][0], a.figures[effect][0])
+        for a in sorted(arms, key=lambda a: a.strength or 0.0)
+        if effect in a.figures and cost in a.figures
+    ]
+    return [(a, x, y) for a, x, y in known if x is not None and y is not None]
+
+
+def _against(found: Strengths, steered: Sequence[Arm], effect: str, cost: str, here: float | None) -> Draw:
+    def draw(axes: Any) -> None:
+        points = _both(steered, effect, cost)
+        axes.plot([x for _, x, _ in points], [y for _, _, y in points], color=CELL, linewidth=1.0, alpha=0.5)
+        for arm, x, y in points:
+            at = (arm.strength or 0.0) == here
+            for low, high, flat in ((*arm.figures[effect][1:3], False), (*arm.figures[cost][1:3], True)):
+                if low is not None and high is not None:
+                    ends = ([low, high], [y, y]) if flat else ([x, x], [low, high])
+                    axes.plot(*ends, color=CELL, linewidth=0.8, alpha=0.5)
+            axes.plot([x], [y], "o", color=INK if at else CELL, markersize=7 if at else 4.5)
+            axes.annotate(arm.label, (x, y), (5, 4), textcoords="offset points", fontsize=7, color=MUTED)
+        asked = [a for a in found.arms if a.role == "prompt"]
+        for arm, x, y in _both(asked, effect, cost):
+            axes.plot([x], [y], "D", color=CONTROL, markerfacecolor="none", markersize=6)
+            axes.annotate(arm.label, (x, y), (6, -9), textcoords="offset points", fontsize=7, color=MUTED)
+        axes.set(xlabel=SHOWN[cost], ylabel=SHOWN[effect])
+        axes.margins(0.14)
 
     return draw

@@ -39,6 +39,8 @@ def world(tmp_path_factory):
     made = World(tmp_path_factory.mktemp("world"))
     made.leaderboard()
     made.sweep()
+    made.trained()
+    made.costs()
     return made
 
 

@@ -12,6 +12,8 @@ pytestmark = pytest.mark.browser
 COPY, DIRECT, VECTOR = (c.replace("|", "%7C") for c in CELLS)
 PATHS = {
     **{view: view for view in VIEWS if view not in ("play", "review", "submit")},
+    "moving": f"space?moving=1&cell={DIRECT}",
+    "trained": f"learnt?cell={DIRECT}",
     "sample": f"sample?cell={DIRECT}&at=9",
     "beside": f"beside?number=9&cell={COPY}&cell={DIRECT}&cell={VECTOR}",
     "table": "data?table=outcomes",
@@ -44,6 +46,39 @@ def test_a_view_fits_the_screen_and_everybody_can_use_it(opened, name, screen):
         for n in v["nodes"]
     ]
     assert serious == []
+
+
+PLACE = "document.querySelector('.moving circle.got.mean').getBoundingClientRect().x"
+
+
+def test_the_goal_space_moves_until_a_hand_stops_it_and_never_for_who_wants_no_motion(opened):
+    page = opened(f"space?cell={DIRECT}")
+    page.get_by_role("checkbox", name="moving").check()
+    page.wait_for_url("**moving=1**")
+    places = set()
+    for _ in range(20):
+        places.add(round(page.evaluate(PLACE), 1))
+        page.wait_for_timeout(100)
+    assert len(places) > 3
+    slider = page.get_by_role("slider", name="how far along")
+    at = {}
+    for share in ("0", "0.5", "1"):
+        slider.fill(share)
+        assert not page.get_by_role("checkbox", name="run").is_checked()
+        at[share] = page.evaluate(PLACE)
+        page.wait_for_timeout(300)
+        assert page.evaluate(PLACE) == at[share]
+    assert at["0"] != at["1"]
+    assert at["0.5"] == pytest.approx((at["0"] + at["1"]) / 2, abs=0.6)
+    assert not page.locator(".for-print").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator(".for-print").is_visible()
+    assert not page.locator(".moving").is_visible()
+    calm = opened(f"space?cell={DIRECT}&moving=1", reduced_motion="reduce")
+    before = calm.evaluate(PLACE)
+    calm.wait_for_timeout(1200)
+    assert calm.evaluate(PLACE) == before
+    assert not calm.get_by_role("checkbox", name="run").is_visible()
 
 
 @pytest.mark.parametrize("at", range(len(HOSTILE)))

@@ -161,3 +161,23 @@ def test_words_are_seen_as_they_come_and_a_person_may_stop_them(opened, played):
     assert page.get_by_role("button", name="Rewrite").is_enabled()
     page.reload()
     assert page.locator("table.samples tbody tr").count() == before
+
+
+def test_everybody_can_read_the_reports(opened, played, played_folder):
+    from axe_playwright_python.sync_playwright import Axe
+
+    below = played_folder / "root"
+    found = sorted(str(f.relative_to(below)) for f in (below / "small").rglob("report.html"))
+    assert len(found) == 4
+    for path in found:
+        for screen in SCREENS.values():
+            page = opened(played.replace("small/", f"files/{path}"), **screen)
+            assert page.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
+            violations = Axe().run(page).response["violations"]
+            serious = [
+                (v["id"], n["html"][:200])
+                for v in violations
+                if v["impact"] in ("serious", "critical")
+                for n in v["nodes"]
+            ]
+            assert serious == [], path

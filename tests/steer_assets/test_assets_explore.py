@@ -23,6 +23,8 @@ def world(tmp_path_factory):
     made = World(tmp_path_factory.mktemp("world"))
     made.leaderboard()
     made.sweep()
+    made.trained()
+    made.costs()
     return made
 
 
@@ -149,6 +151,53 @@ def test_cosines_are_those_of_the_directions(client):
     assert [int(h) for h, _ in cells] == [4, 3, -4, 3, 4, -3, -4, -3, 4]
     assert "examples 01234567, rank 2" in text
     assert "±0.50" in text
+
+
+def test_effect_is_drawn_against_cost(client):
+    text = page(client, "/tales/strengths?item=1&at=3")
+    assert "Judged against KL, nats a token" in text
+
+
+def test_training_is_shown_step_by_step_with_the_states_that_were_tried(client):
+    text = page(client, f"/tales/learnt?cell={DIRECT}")
+    said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text.split("<main", 1)[1])).split())
+    assert "Trained by grpo: 10 steps, rank 4, 5,000 numbers, seed 3." in said
+    assert 'id="fig-training_1"' in text
+    assert "step 5 worn 0.300 2" in said
+    assert "step 10 0.400 2" in said
+    assert "without the adapter" in said or "without it" in said
+    # a cell whose vectors are all that it learnt has no training
+    assert "fig-training" not in page(client, f"/tales/learnt?cell={VECTOR}")
+
+
+def test_costs_stand_on_the_leaderboard_for_what_is_listed(client):
+    text = page(client, "/tales/board?probe=main")
+    assert text.count("<h2>What steering costs") == 1
+    assert 'id="fig-frontier_1"' in text
+    said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+    assert "Known to change the model apart from the request: direct (1 of 4) and vector-leace (2 of 4)." in said
+    assert "The largest loss of accuracy of arithmetic among 2 settings is 0.100 [0.020 to 0.180]" in said
+    one = page(client, "/tales/board?probe=main&method=direct")
+    assert "vector-leace" not in one.split("What steering costs")[1]
+    assert "What steering costs" not in page(client, "/tales/board?probe=main&method=copy")
+
+
+def test_goal_space_moves_by_the_very_moves_of_the_stills(client):
+    still, moving = page(client, f"/tales/space?cell={DIRECT}"), page(client, f"/tales/space?cell={DIRECT}&moving=1")
+    assert 'class="moving"' not in still
+    # the stills stay, for print
+    assert moving.count("<figure") == still.count("<figure") + 2
+    panels = re.findall(r"<svg viewBox.*?</svg>", moving, re.DOTALL)
+    assert len(panels) == 2
+    n = int(re.search(r"<b>(\d+) samples</b>", moving)[1])
+    for panel in panels:
+        assert len(re.findall(r'<circle class="(?:asked|got)"', panel)) == n
+    ends = [re.findall(r"--dx:([-0-9.]+);--dy:([-0-9.]+)", panel) for panel in panels]
+    assert ends[0] != ends[1]
+    assert 'name="moving" value="1" checked' in moving
+    saved = page(client, f"/tales/save/space?cell={DIRECT}&moving=1")
+    assert 'class="run"' in saved
+    assert "@keyframes go" in saved
 
 
 def test_it_refuses_what_is_not_asked_by_this_machine_or_not_read(client):

@@ -20,6 +20,18 @@ for (const slider of document.querySelectorAll("input[type=range][data-labels]")
   slider.addEventListener("input", () => { shown.textContent = labels[Number(slider.value)]; });
 }
 
+document.documentElement.classList.add("scripted");
+// the goal space in motion: a hand on the slider stops it
+for (const moving of document.querySelectorAll(".moving")) {
+  const run = moving.querySelector(".run");
+  const slider = moving.querySelector("input[type=range]");
+  const dots = moving.querySelector(".columns");
+  slider.addEventListener("input", () => {
+    run.checked = false;
+    dots.style.setProperty("--at", slider.value);
+  });
+}
+
 // what scrolls can be reached by key; what does not is no stop on the way
 const reach = () => {
   for (const box of document.querySelectorAll(".scroll, .model-text, .checks, pre")) {

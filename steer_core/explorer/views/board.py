@@ -10,6 +10,8 @@ import polars as pl
 from steer_core.explorer.asking import Given, check, one, several
 from steer_core.explorer.pages import Pages, report_link
 from steer_core.registry_arrivals import ELSEWHERE
+from steer_core.reports.drawing import RenderedFigure, render
+from steer_core.reports.frontier import FrontierSection, frontier_sections
 from steer_core.reports.page import Axis
 
 #: Columns that may be chosen beside rank and cell: name -> (title, digits).
@@ -74,6 +76,24 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
         "scales": scales,
         "intervals": INTERVALS,
         "controls": pages.bench.controls,
+        "frontier": _frontier(pages, probe, models, wanted, method),
         "report": report_link,
         "page": f"/files/{quote(pages.bench.name)}/leaderboard_page/report.html",
     }
+
+
+def _frontier(
+    pages: Pages, probe: str, models: list[str], wanted: list[str], method: str
+) -> list[tuple[FrontierSection, RenderedFigure | None]]:
+    """Effect against side effect of the cells that are listed, a model each; none where nothing was profiled."""
+    points = pages.bench.rows("frontier").filter(pl.col("probe") == probe, pl.col("model").is_in(wanted or models))
+    points = points.filter(pl.col("method").str.contains(method, literal=True)) if method else points
+    # what is known of some is no sentence on all: it is said where all are looked at
+    if points.filter(pl.col("arm_id") != "plain").is_empty():
+        return []
+    links = {
+        (m, name): report_link(pages.bench.name, f"{name}|{m}") for m, name in points.select("model", "method").rows()
+    }
+    sections, figures = frontier_sections(points, pages.bench.controls, links)
+    drawn = {figure.name: render(figure) for figure in figures}
+    return [(section, drawn.get(section.figure)) for section in sections]

@@ -7,7 +7,7 @@ from typing import Any
 from steer_core.explorer.asking import Given, one
 from steer_core.explorer.pages import Pages
 from steer_core.explorer.space import flow
-from steer_core.explorer.space_figure import draw_flow
+from steer_core.explorer.space_figure import draw_flow, moving
 from steer_core.reports.drawing import render
 from steer_core.tables.errors import ConfigError
 
@@ -26,4 +26,5 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
         "found": found,
         "figure": render(draw_flow(found)),
         "axes": axes,
+        "moving": moving(found) if one(given, "moving") else (),
     }

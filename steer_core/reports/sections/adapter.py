@@ -72,13 +72,13 @@ def sections(tables: CellTables, swept: Sequence[Sweep]) -> list[Section]:
         claim=claim(pair),
         costs=tuple(costs(pair)),
         trained=tuple(trained(adapters, log, samples)),
-        states=(states := tuple(_states(adapters, trials))),
+        states=(states := tuple(states_of(adapters, trials))),
         unlearnt=_unlearnt(states),
         ends=tuple(_ends(log)),
         audit=tuple(_audit(log, samples)),
         rewarded=log.height > 0 and "reward" in set(log["measure"]),
     )
-    return [Section("adapter.html.jinja", content, (("adapter", "Adapter"),), (_curves(log),))]
+    return [Section("adapter.html.jinja", content, (("adapter", "Adapter"),), (curves(log),))]
 
 
 def _own(tables: CellTables, name: str, label: str) -> pl.DataFrame:
@@ -145,7 +145,13 @@ def _drawn(log: pl.DataFrame, recipe: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _states(adapters: pl.DataFrame, trials: pl.DataFrame) -> list[dict[str, Any]]:
+def states_of(adapters: pl.DataFrame, trials: pl.DataFrame) -> list[dict[str, Any]]:
+    """A row a state that was tried: label, mean error on the trial texts, whether it was picked.
+
+    Args:
+        adapters: rows of `adapters`, of one part.
+        trials: rows of `checkpoint_trials`, likewise.
+    """
     if not trials.height:
         return []
     means = trials.group_by("step").agg(pl.col("error").mean(), pl.len()).sort("step")
@@ -215,7 +221,12 @@ def _audit(log: pl.DataFrame, samples: pl.DataFrame) -> list[str]:
     return said
 
 
-def _curves(log: pl.DataFrame) -> Figure:
+def curves(log: pl.DataFrame) -> Figure:
+    """What happened step by step.
+
+    Args:
+        log: rows of `training_log`, of one part.
+    """
     alt = "Lines are means of each step of training"
     if not log.height:
         return Figure("training", "Training, step by step", alt, (), log, "Nothing to draw: it was trained elsewhere.")
