@@ -194,12 +194,19 @@ class ClosedForm(Contract, table="closed_form", key=("measure",)):
     n: int = column(ge=0, description="Requests")
 
 
-class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"), version=2):
+class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"), version=3):
     """All cells of one goal space and probe, one row each. Errors are read with failures at their worst throughout."""
 
     @classmethod
     def migrate(cls, rows: pl.DataFrame, version: int) -> pl.DataFrame | None:
-        """Version 1 mixed two readings; what it had of this one is kept, the rest is null."""
+        """Version 1 mixed two readings; what it had of this one is kept, the rest is null.
+
+        Version 2 had 0 tokens for answers made elsewhere, of which nobody here knows what they took.
+        """
+        if version == 2:
+            return rows.with_columns(
+                completion_tokens=pl.when(pl.col("model") != "elsewhere").then("completion_tokens")
+            )
         if version != 1:
             return None
         unknown = [
@@ -238,7 +245,11 @@ class Leaderboard(Contract, table="leaderboard", key=("probe", "model", "method"
     meaning_content: float = column(nullable=True, description="Mean content-word F1 with the source, complete cases")
     failed: float = column(ge=0.0, le=1.0, description="Share of requests that failed")
     copied: float = column(ge=0.0, le=1.0, description="Share of requests answered with the source")
-    completion_tokens: float = column(ge=0.0, description="Tokens written per request, all attempts")
+    completion_tokens: float = column(
+        nullable=True,
+        ge=0.0,
+        description="Tokens written per request, all attempts; null for answers made elsewhere: nobody here knows",
+    )
     n: int = column(ge=0, description="Requests")
     n_clusters: int = column(ge=0, description="Source texts")
 

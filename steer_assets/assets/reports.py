@@ -16,6 +16,7 @@ from steer_assets.partitions import Cell, controls, held_against, valid_cells
 from steer_assets.settings import explore_url, pages_url, registry
 from steer_assets.tables import Work, table
 from steer_core import evaluation, probes, reports
+from steer_core.evaluation.costs import cost_unknown
 from steer_core.evaluation.profiles import frontier as frontiers
 from steer_core.evaluation.profiles import kind
 from steer_core.generation.engines import cost_at_most
@@ -218,7 +219,7 @@ def _of_valid_cells(work: Work, rows: pl.DataFrame) -> pl.DataFrame:
 def _answered(outcomes: pl.DataFrame) -> pl.DataFrame:
     """What the leaderboard needs of a cell's answers; words that come in every row take four bytes."""
     return outcomes.filter(pl.col("arm_id") == HEADLINE).select(
-        pl.col("request_id", "probe").cast(pl.Categorical), "completion_tokens"
+        pl.col("request_id", "probe").cast(pl.Categorical), "completion_tokens", unknown=cost_unknown()
     )
 
 
@@ -244,7 +245,7 @@ def leaderboard(
         current=pl.col("request_id").cast(pl.String).is_in(requests["request_id"].implode())
     )
     costs = answered.group_by("model", "method", "probe", maintain_order=True).agg(
-        pl.col("completion_tokens").mean(), pl.col("current").all()
+        pl.when(~pl.col("unknown").any()).then(pl.col("completion_tokens").mean()), pl.col("current").all()
     )
     for row in costs.filter(~pl.col("current")).iter_rows(named=True):
         work.log.warning("%(method)s|%(model)s answered another draw of probe %(probe)s: left out", row)

@@ -30,6 +30,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 FIELDS: dict[tuple[str, str], dict[str, tuple[type, ...]]] = {
     ("play", "rewrite"): {"text": (str,), "deltas": (dict,), "cell": (str,)},
     ("play", "steer"): {"text": (str,), "cell": (str,), "concept": (str,), "strength": (int, float, _NOTHING)},
+    ("submit", "score"): {"name": (str,)},
     ("submit", "send"): {"name": (str,), "card": (dict,), "ends": (str,), "content": (str,)},
     ("review", "rule"): {
         "cell": (str,),

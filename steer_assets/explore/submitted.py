@@ -12,13 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
+from schemas import Leaderboard
 from schemas.specs import BenchSpec
+from steer_assets.explore.scoring import Scoring
+from steer_assets.io import read_published, table_url
+from steer_assets.settings import storage_root
 from steer_assets.submitting import checked, is_admitted, released, submissions_of
 from steer_core.evaluation.submissions import admit
-from steer_core.registry_arrivals import CARD
+from steer_core.explorer.pages import Submitted
+from steer_core.registry_arrivals import CARD, ELSEWHERE, spelt
 from steer_core.tables.errors import ConfigError, SteerworksError
+from steer_core.tables.snapshot import table_exists
 
 #: Seconds after which a submission that is still being sent is one that nobody sends any more.
 LEFT = 600.0
@@ -35,7 +42,7 @@ class Submissions:
     """
 
     def __init__(self, bench: BenchSpec) -> None:
-        self.bench = bench
+        self.bench, self.scoring = bench, Scoring(bench)
 
     def goal_space_id(self) -> str:
         """Of the released probe; empty: there is none yet."""
@@ -44,17 +51,50 @@ class Submissions:
         except SteerworksError:
             return ""
 
-    def listed(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Submissions: name, what became of it, and a line for each problem or note."""
-        found = []
-        for folder in submissions_of(self.bench):
-            if is_admitted(folder):
-                found.append((folder.name, "on the bench", ()))
-                continue
-            looked = checked(self.bench, folder)
-            state = "not taken" if looked.problems else "can be admitted"
-            found.append((folder.name, state, (*looked.problems, *looked.notes)))
-        return found
+    def listed(self) -> list[Submitted]:
+        """Submissions, by name."""
+        return [self._admitted(f) if is_admitted(f) else self._looked_at(f) for f in submissions_of(self.bench)]
+
+    def _looked_at(self, folder: Path) -> Submitted:
+        looked = checked(self.bench, folder)
+        state = "not taken" if looked.problems else "can be admitted"
+        return Submitted(folder.name, state, (*looked.problems, *looked.notes))
+
+    def _admitted(self, folder: Path) -> Submitted:
+        method = spelt(folder.name)
+        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        tokens = card.get("tokens_per_request")
+        says = "" if tokens is None else f"{tokens:g} tokens a request, as its card says"
+        ranks = self._ranks(method)
+        if going := self.scoring.state(method):
+            failed = going.startswith("was not")
+            return Submitted(folder.name, going, (), method, not failed, failed, {} if not failed else ranks, says)
+        state = "on the bench, ranked" if ranks else "on the bench, not scored yet"
+        return Submitted(folder.name, state, (), method, False, not ranks, ranks, says)
+
+    def _ranks(self, method: str) -> dict[str, tuple[int, int]]:
+        url = table_url(storage_root(), self.bench.name, "leaderboard", None)
+        if not table_exists(url):
+            return {}
+        board = read_published(url, Leaderboard)
+        own = board.filter(pl.col("method") == method, pl.col("model") == ELSEWHERE)
+        among = dict(board.group_by("probe").len().iter_rows())
+        return {probe: (rank, among[probe]) for probe, rank in own.select("probe", "rank").iter_rows()}
+
+    def score(self, name: str) -> str:
+        """Have a submission that was admitted scored and ranked, in a process of its own.
+
+        Args:
+            name: of its folder.
+
+        Raises:
+            ConfigError: there is none that was admitted, or it is being scored.
+        """
+        folder = next((f for f in submissions_of(self.bench) if f.name == name), None)
+        if folder is None or not is_admitted(folder):
+            raise ConfigError(f"there is no submission {name!r} that was admitted")
+        self.scoring.start(spelt(name))
+        return f"{name} is being scored."
 
     def send(self, name: str, card: dict[str, Any], ends: str, content: str) -> str:
         """Take a submission; of one that has problems nothing stays. Returns what to know, in words.
@@ -101,7 +141,8 @@ class Submissions:
             aside.rename(folder / name)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        return "\n".join([f"{name} is admitted.", *found.notes])
+        self.scoring.start(spelt(name))
+        return "\n".join([f"{name} is admitted, and is being scored.", *found.notes])
 
 
 def _sweep(aside: Path) -> None:

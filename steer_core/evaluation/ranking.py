@@ -57,7 +57,8 @@ def leaderboard(
 
     Args:
         summaries: rows of `schemas.SteerabilitySummary` with columns `model` and `method`.
-        costs: columns `model`, `method`, `probe`, `completion_tokens` (tokens written per request, all attempts).
+        costs: columns `model`, `method`, `probe`, `completion_tokens` (tokens written per request, all attempts;
+            null: not known).
         steerability: rows of `schemas.Steerability` of the same cells, or what `for_the_board` keeps of them, with
             columns `model` and `method`; without those of `copy` on its model a cell has a null `vs_copy`.
         controls: methods that are controls: ranked, and never the `best` that others are held against.
@@ -79,11 +80,11 @@ def leaderboard(
         on=["model", "method", "probe"],
         how="left",
     )
-    for column, remedy in (
-        ("error", "summarise the cell again: it has no request"),
-        ("completion_tokens", "pass its cost, 0 where nothing was written"),
+    costed = board.select("model", "method", "probe").join(costs, on=["model", "method", "probe"], how="anti")
+    for column, remedy, lacking in (
+        ("error", "summarise the cell again: it has no request", board.filter(pl.col("error").is_null())),
+        ("completion_tokens", "pass its cost: 0 where nothing was written, null where that is not known", costed),
     ):
-        lacking = board.filter(pl.col(column).is_null())
         if len(lacking):
             cell = lacking.row(0, named=True)
             raise SteerworksError(

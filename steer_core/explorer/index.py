@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from steer_core.evaluation.costs import cost_unknown
 from steer_core.explorer.bench import Bench
 
 #: Figures of `steerability` that a sample can be ordered by, with what each is in words.
@@ -133,7 +134,11 @@ class Index:
 
     def _read(self, cell: str, asked: Asked) -> pl.DataFrame:
         scores = self.bench.columns("steerability", [*_SHOWN, *FIGURES], cell)
-        costs = self.bench.columns("outcomes", ["arm_id", "request_id", *COSTS], cell).with_row_index("row")
+        costs = self.bench.columns("outcomes", ["arm_id", "request_id", "copied", *COSTS], cell).with_row_index("row")
+        unknown = bool(costs.select(cost_unknown().any()).item())
+        costs = costs.drop("copied")
+        if unknown:
+            costs = costs.with_columns(pl.lit(None, costs.schema[c]).alias(c) for c in COSTS)
         keys = ["arm_id", "request_id"]
         if scores.height == costs.height and all(scores[k].equals(costs[k]) for k in keys):
             # written in one order, as they mostly are: a join of a million ids takes a second

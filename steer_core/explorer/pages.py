@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Protocol
@@ -89,14 +90,39 @@ class Reviewing(Protocol):
         """Who looks, as far as this machine knows."""
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A submission.
+
+    Attributes:
+        name: of its folder.
+        state: what became of it, in words.
+        lines: problems and notes, one each.
+        method: what it is called on the bench; empty where it is not on it.
+        going: whether its state will change by itself.
+        scorable: whether it waits for somebody to have it scored.
+        ranks: place among how many, by probe.
+        says: what its card says of what the answers took; empty where it says nothing.
+    """
+
+    name: str
+    state: str
+    lines: tuple[str, ...] = ()
+    method: str = ""
+    going: bool = False
+    scorable: bool = False
+    ranks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    says: str = ""
+
+
 class Submitting(Protocol):
     """What takes answers that were made elsewhere."""
 
     def goal_space_id(self) -> str:
         """Of the released probe; empty: there is none yet."""
 
-    def listed(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Submissions: name, what became of it, and a line for each problem or note."""
+    def listed(self) -> list[Submitted]:
+        """Submissions, by name."""
 
 
 class Pages:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from steer_core.evaluation.costs import cost_unknown
 from steer_core.reports.contrast import Contrast, contrasts
 from steer_core.reports.inputs import CONTROL_CELLS, CellTables
 from steer_core.reports.numbers import Interval, interval, number, p_value, percent, plural, signed, span
@@ -221,6 +222,8 @@ def _cost(outcomes: pl.DataFrame) -> tuple[tuple[str, str, str], ...]:
         ("tokens written", "completion_tokens", 0),
         ("seconds", "seconds", 2),
     ]
+    if outcomes.select(cost_unknown().any()).item():
+        return tuple((name, "not known", "not known") for name, _, _ in kinds)
     return tuple(
         (
             name,

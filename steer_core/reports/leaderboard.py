@@ -256,15 +256,20 @@ def _trade_off(rows: pl.DataFrame, place: int, controls: Collection[str]) -> Fig
 
 def _labelled_points(rows: pl.DataFrame, controls: Collection[str]) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
-        most = max(1.0, float(rows["completion_tokens"].to_numpy().max()))
+        most = max([1.0, *rows["completion_tokens"].drop_nulls().to_list()])
         left, right = _padded(rows["error"])
         low, high = _padded(rows["meaning_content"])
         labels: list[tuple[float, float, list[int]]] = []
         for row in rows.sort("rank").iter_rows(named=True):
             x, y = row["error"], row["meaning_content"]
             colour = CONTROL if row["method"] in controls else CELL
-            size = 5 + 10 * (row["completion_tokens"] / most) ** 0.5
-            axes.plot([x], [y], "o", color=colour, alpha=0.55, markersize=size, markeredgewidth=0)
+            tokens = row["completion_tokens"]
+            size = 5 + 10 * ((tokens or 0.0) / most) ** 0.5
+            # what answers took that were made elsewhere is not known: they have no size, and are hollow
+            style = (
+                {"markeredgewidth": 0} if tokens is not None else {"markerfacecolor": "none", "markeredgewidth": 1.2}
+            )
+            axes.plot([x], [y], "o", color=colour, alpha=0.55, markersize=size, **style)
             # points that all but coincide share a label
             shared = next(
                 (

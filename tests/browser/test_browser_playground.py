@@ -168,7 +168,7 @@ def test_everybody_can_read_the_reports(opened, played, played_folder):
 
     below = played_folder / "root"
     found = sorted(str(f.relative_to(below)) for f in (below / "small").rglob("report.html"))
-    assert len(found) == 4
+    assert len(found) >= 4
     for path in found:
         for screen in SCREENS.values():
             page = opened(played.replace("small/", f"files/{path}"), **screen)

@@ -31,9 +31,16 @@ def test_a_good_one_is_admitted_and_a_bad_one_told_why(opened, played, answers):
     page = opened(f"{played}submit")
     fill(page, "giant", answers / "good.csv")
     page.locator("#submit .status", has_text="admitted").wait_for()
-    assert "giant is admitted." in page.locator("#said").inner_text()
-    page.reload()
-    assert page.get_by_role("heading", name="giant: on the bench").is_visible()
+    assert "giant is admitted, and is being scored." in page.locator("#said").inner_text()
+    # scored and ranked, without another click
+    page.get_by_role("heading", name="giant: on the bench, ranked").wait_for(timeout=120_000)
+    assert "of 5 on main" in page.locator("#submissions").inner_text()
+    page.get_by_role("link", name="main").click()
+    row = page.locator("tr", has_text="giant")
+    assert "elsewhere" in row.inner_text()
+    assert row.locator("td[data-label='tokens a request']").inner_text() == "–"
+    row.get_by_role("link", name="samples").click()
+    assert page.get_by_text("Well, ").first.is_visible()
     # what cannot be taken is refused with a status that the console shows; that is no fault of the page
     bad = opened.quiet(f"{played}submit", **SCREENS["phone, dark"])
     fill(bad, "worse", answers / "bad.jsonl")

@@ -108,6 +108,10 @@ def test_a_good_submission_is_admitted_scored_and_ranked_beside_copy(open_bench,
     assert dict(board.select("method", "model").iter_rows()) == {"giant_1": "elsewhere", "copy": "elsewhere"}
     row = board.filter(method="giant_1").row(0, named=True)
     assert row["vs_copy"] is not None
+    # what it took nobody here knows; a copy took nothing
+    assert dict(board.select("method", "completion_tokens").iter_rows()) == {"giant_1": None, "copy": 0.0}
+    report = open_bench.root / "small/report/model=elsewhere/method=giant_1/report.html"
+    assert "not known" in report.read_text()
     assert main(["submissions", "--bench", "small"]) == 0
     assert "Giant_1: on the bench" in capsys.readouterr().out
 
@@ -195,7 +199,7 @@ def test_without_a_folder_or_a_probe_it_is_one_line(workplace, capsys):
     assert not (workplace.folder / "out").exists()
 
 
-def test_a_submission_may_be_sent_from_the_explorer(open_bench):
+def test_a_submission_may_be_sent_from_the_explorer(open_bench, monkeypatch):
     import base64
 
     from starlette.testclient import TestClient
@@ -203,6 +207,8 @@ def test_a_submission_may_be_sent_from_the_explorer(open_bench):
     from steer_assets.explore.server import explorer
 
     settings.registry.cache_clear()
+    scored = []
+    monkeypatch.setattr("steer_assets.explore.scoring.Scoring.start", lambda self, method: scored.append(method))
     client = TestClient(explorer().app(), base_url="http://localhost", follow_redirects=False)
     folder = open_bench.folder / "submissions"
     made = submit(open_bench, "aside", kind="parquet")
@@ -216,7 +222,18 @@ def test_a_submission_may_be_sent_from_the_explorer(open_bench):
         "card": {**CARD, "goal_space_id": space, "tokens_per_request": "180.5"},
     }  # fmt: skip
     good = client.post("/small/submit/send", json=body)
-    assert (good.status_code, good.text.splitlines()[0]) == (200, "giant-2 is admitted."), good.text
+    assert (good.status_code, good.text.splitlines()[0]) == (200, "giant-2 is admitted, and is being scored."), (
+        good.text
+    )
+    assert scored == ["giant-2"]
+    page = client.get("/small/submit").text
+    assert "giant-2: on the bench, not scored yet" in page
+    assert "180.5 tokens a request, as its card says" in page
+    assert client.post("/small/submit/score", json={"name": "giant-2"}).text == "giant-2 is being scored."
+    assert scored == ["giant-2", "giant-2"]
+    for name in ("aside", "nobody", "../giant-2"):
+        answer = client.post("/small/submit/score", json={"name": name})
+        assert (answer.status_code, "no submission" in answer.text) == (400, True)
     assert yaml.safe_load((folder / "giant-2" / "card.yaml").read_text())["tokens_per_request"] == 180.5
     settings.registry.cache_clear()
     assert "giant-2" in settings.registry().bench("small").methods
@@ -239,3 +256,44 @@ def test_a_submission_may_be_sent_from_the_explorer(open_bench):
         assert (answer.status_code, said in answer.text) == (400, True), (change.keys(), answer.text)
     assert sorted(p.name for p in folder.iterdir()) == before
     assert client.post("/small/submit/send", json=body, headers={"Origin": "http://evil"}).status_code == 403
+
+
+def test_a_submission_is_scored_in_a_process_of_its_own_one_at_a_time_and_failures_are_said(open_bench, monkeypatch):
+    import subprocess
+    import threading
+
+    from steer_assets.explore.submitted import Submissions
+    from steer_core.tables.errors import ConfigError
+
+    submit(open_bench, "Giant_1")
+    assert main(["submissions", "--bench", "small", "--admit"]) == 0
+    bench = settings.registry().bench("small")
+    submissions = Submissions(bench)
+    go, asked = threading.Event(), []
+
+    def run(command, **settings):
+        asked.append(command[3:])
+        assert go.wait(20)
+        return subprocess.CompletedProcess(command, 1, "starting\n", "error: no space left\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert submissions.listed()[0].state == "on the bench, not scored yet"
+    assert submissions.listed()[0].scorable
+    submissions.score("Giant_1")
+    for _ in range(100):
+        (found,) = submissions.listed()
+        if found.state == "is being scored":
+            break
+        threading.Event().wait(0.05)
+    assert (found.state, found.going, found.scorable) == ("is being scored", True, False)
+    with pytest.raises(ConfigError, match="giant_1 is being scored: look again"):
+        submissions.score("Giant_1")
+    go.set()
+    for _ in range(100):
+        (found,) = submissions.listed()
+        if not found.going:
+            break
+        threading.Event().wait(0.05)
+    assert found.state == "was not scored: starting / error: no space left"
+    assert found.scorable
+    assert asked == [["run", "copy", "giant_1", "--bench", "small", "--models", "elsewhere"]]

@@ -202,11 +202,37 @@ for (const form of document.querySelectorAll("form#submit")) {
         said.className = answer.ok ? "" : "notice";
         said.textContent = await answer.text();
         status.textContent = answer.ok ? "admitted" : "not taken";
+        if (answer.ok) await look();
       } catch (error) {
         status.textContent = `the explorer does not answer (${error.message}): is it still running?`;
       }
     };
     read.readAsDataURL(file);
+  });
+}
+
+// while one is being scored the list of submissions is looked at again and again
+const look = async () => {
+  const page = await fetch(location.href);
+  if (!page.ok) return;
+  const fresh = new DOMParser().parseFromString(await page.text(), "text/html").getElementById("submissions");
+  const list = document.getElementById("submissions");
+  if (!fresh) return;
+  if (fresh.innerHTML !== list.innerHTML) list.replaceChildren(...fresh.childNodes);
+  if ("going" in fresh.dataset) setTimeout(() => look().catch(() => {}), 1500);
+};
+const submissions = document.getElementById("submissions");
+if (submissions) {
+  if ("going" in submissions.dataset) look();
+  submissions.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.score");
+    if (!button) return;
+    button.disabled = true;
+    const answer = await fetch(button.dataset.url, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: button.dataset.name }),
+    });
+    if (!answer.ok) button.after(` ${await answer.text()}`);
+    await look();
   });
 }
 

@@ -9,7 +9,6 @@ import polars as pl
 
 from steer_core.explorer.asking import Given, check, one, several
 from steer_core.explorer.pages import Pages, report_link
-from steer_core.registry_arrivals import ELSEWHERE
 from steer_core.reports.drawing import RenderedFigure, render
 from steer_core.reports.frontier import FrontierSection, frontier_sections
 from steer_core.reports.page import Axis
@@ -53,8 +52,6 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
     own = all_.filter(pl.col("model").is_in(wanted)) if wanted else all_
     own = own.filter(pl.col("method").str.contains(method, literal=True)) if method else own
     by = list(dict.fromkeys([sort, "rank", "model", "method"]))
-    # what answers from elsewhere took is not known here
-    own = own.with_columns(completion_tokens=pl.when(pl.col("model") != ELSEWHERE).then("completion_tokens"))
     own = own.sort(by, descending=[order == "desc" and name == sort for name in by], nulls_last=True)
     scales = {}
     for name in INTERVALS:

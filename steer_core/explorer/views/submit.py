@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.submissions import SubmissionCard
 from steer_core.explorer.asking import Given
-from steer_core.explorer.pages import Pages
+from steer_core.explorer.pages import Pages, report_link
 
 #: Fields of the card that a form asks for: name -> whether it must be filled in.
 ASKED = {name: field.is_required() for name, field in SubmissionCard.model_fields.items() if name != "links"}
@@ -21,4 +21,5 @@ def show(pages: Pages, given: Given) -> dict[str, Any]:
         "fields": [(name, required, said[name]) for name, required in ASKED.items() if name != "goal_space_id"],
         "space": submitting.goal_space_id(),
         "found": submitting.listed(),
+        "report": report_link,
     }
