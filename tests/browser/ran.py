@@ -1,6 +1,7 @@
 """A small bench, run by the command line as a person would."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,25 +29,38 @@ BENCH = {
 PART = {"kind": "vector", "estimator": "mean-difference", "unit": "residual_fraction", "strengths": [-0.3, 0.3]}
 
 
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """What its commands run in; links lead to an explorer whose port is in a file of the folder."""
+    return {
+        **os.environ,
+        "STEERWORKS_CONFIG": f"{shipped_config()}{os.pathsep}{folder}",
+        "STEERWORKS_ROOT": str(folder / "root"),
+        "STEERWORKS_EXPLORE": f"http://localhost:{(folder / 'port').read_text()}",
+        "DAGSTER_HOME": str(folder / "home"),
+        "TMPDIR": str(folder),
+    }
+
+
 def run(folder: Path) -> str:
     """Bring all cells up to date; returns the configuration's folders."""
     (folder / "submissions").mkdir()
     (folder / "benches.yaml").write_text(yaml.safe_dump({"small": BENCH}))
     (folder / "methods.yaml").write_text(yaml.safe_dump({"pushed": {"parts": [PART]}}))
-    config = f"{shipped_config()}{os.pathsep}{folder}"
+    (folder / "port").write_text(str(free_port()))
     home = folder / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
-    environment = {
-        **os.environ,
-        "STEERWORKS_CONFIG": config,
-        "STEERWORKS_ROOT": str(folder / "root"),
-        "DAGSTER_HOME": str(home),
-        "TMPDIR": str(folder),
-    }
+    environment = environment_of(folder)
     done = subprocess.run(
         [sys.executable, "-m", "steer_assets", "run", "all", "--bench", "small"],
         env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return config
+    return environment["STEERWORKS_CONFIG"]
