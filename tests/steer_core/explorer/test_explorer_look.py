@@ -1,0 +1,74 @@
+"""What a view asks a store for: listings, one a table, side by side once it is known which; and it sees what is new."""
+
+import threading
+
+import fsspec
+import pytest
+
+from steer_core.explorer.pages import Pages
+from tests.explorer_world import CELLS, World
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A store in memory that counts what it is asked, and how much of it at once."""
+    memory = fsspec.filesystem("memory")
+    counts, lock = {"find": 0, "info": 0, "now": 0, "most": 0}, threading.Lock()
+
+    def counting(name):
+        whole = getattr(type(memory), name)
+
+        def asked(self, *arguments, **more):
+            with lock:
+                counts[name] += 1
+                counts["now"] += 1
+                counts["most"] = max(counts["most"], counts["now"])
+            try:
+                if name == "find":
+                    threading.Event().wait(0.02)
+                return whole(self, *arguments, **more)
+            finally:
+                with lock:
+                    counts["now"] -= 1
+
+        monkeypatch.setattr(type(memory), name, asked)
+
+    world = World("memory://look")
+    for name in ("find", "info"):
+        counting(name)
+    yield world, counts
+    memory.rm("/look", recursive=True)
+
+
+def asked(counts, what):
+    counts.update(dict.fromkeys(("find", "info", "most"), 0))
+    what()
+    return dict(counts)
+
+
+def test_a_view_lists_each_table_once_and_all_of_them_at_once_the_second_time(store):
+    world, counts = store
+    pages = Pages(world.bench())
+    first = asked(counts, lambda: pages.render("samples", {}))
+    assert first["info"] > 0
+    second = asked(counts, lambda: pages.render("samples", {}))
+    # nothing was published meanwhile: no file is read, and no cell is asked for one by one
+    assert second["info"] == 0
+    assert 0 < second["find"] <= 8
+    assert second["most"] == second["find"] > 1
+    one = {"cell": [CELLS[1]], "at": ["9"]}
+    pages.render("sample", one)
+    again = asked(counts, lambda: pages.render("sample", one))
+    assert again["most"] > 5
+
+
+def test_what_is_published_meanwhile_is_seen_by_the_next_view(store):
+    world, _ = store
+    pages = Pages(world.bench())
+    assert "no-such-words" not in pages.render("samples", {"q": ["FRESH"]})
+    before = pages.render("samples", {"cell": [CELLS[0]]})
+    world.requests = world.requests[:10]
+    world._cell(CELLS[0], ["headline"])
+    after = pages.render("samples", {"cell": [CELLS[0]]})
+    assert "<b>24 samples</b>" in before
+    assert "<b>10 samples</b>" in after
