@@ -6,15 +6,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from schemas import GoalSpaceTable, RequestGoals, Requests
+from schemas.digest import digest_text
 from schemas.specs import BenchSpec
 from steer_assets.io import read_published, table_url
+from steer_assets.measuring import measure_texts
 from steer_assets.settings import registry, storage_root
+from steer_core.evaluation.reassigned import fits_others, reassigned
 from steer_core.evaluation.submissions import Checked, check_submission
+from steer_core.goals.space import GoalSpace
+from steer_core.methods.cleaning import clean_answer
 from steer_core.registry_arrivals import RESERVED, is_submission, spelt, why_not_admitted
 from steer_core.reports.examples import in_words
+from steer_core.reports.numbers import number, span
 from steer_core.tables.errors import ConfigError, SteerworksError
 from steer_core.tables.files import write_bytes
 from steer_core.tables.folders import new_folder
@@ -71,10 +78,44 @@ def checked(bench: BenchSpec, folder: Path, name: str | None = None) -> Checked:
     Raises:
         SteerworksError: there is no probe yet.
     """
-    requests, _, space = released(bench)
+    requests, goals, space = released(bench)
     found = check_submission(folder, requests, str(space["goal_space_id"][0]))
-    why = why_no_name(bench, folder, name)
-    return found if why is None else replace(found, problems=(why, *found.problems))
+    if (why := why_no_name(bench, folder, name)) is not None:
+        return replace(found, problems=(why, *found.problems))
+    if found.answers is None:
+        return found
+    said = _reassigned(bench, found.answers, requests, goals, space)
+    return replace(found, notes=(*found.notes, *said))
+
+
+def _reassigned(
+    bench: BenchSpec, answers: pl.DataFrame, requests: pl.DataFrame, goals: pl.DataFrame, space: pl.DataFrame
+) -> list[str]:
+    """A note where answers fit the other requests on their texts better than their own.
+
+    They are measured for it, and kept: scoring them measures nothing again.
+    """
+    axes = GoalSpace.from_table(space)
+    rows = requests.select("request_id", source="text_id").join(answers, on="request_id", maintain_order="left")
+    rows = rows.with_columns(text=pl.Series([clean_answer(t) for t in rows["text"]], dtype=pl.String))
+    rows = rows.with_columns(text_id=pl.Series([digest_text(t) for t in rows["text"]], dtype=pl.String))
+    texts = rows.filter(pl.col("text") != "").select("text_id", "text").unique("text_id", maintain_order=True)
+    reached, _ = axes.locate(axes.matrix(measure_texts(bench, texts), rows["text_id"]))
+    asked = goals.with_columns(pl.coalesce("z_star", "z0").alias("target"))
+    targets = np.column_stack(
+        [
+            rows.join(asked.filter(goal=g), on="request_id", how="left", maintain_order="left")["target"].to_numpy()
+            for g in axes.goals
+        ]
+    )
+    found = reassigned(reached, targets, rows["source"].to_numpy())
+    if not fits_others(found):
+        return []
+    off = f"{number(found.difference, 3)} {span(found.low, found.high, 3)}"
+    return [
+        f"answers end {off} farther from what their own request asks than from what others on the same text ask: they "
+        "are swapped between requests on a text, or steered the wrong way"
+    ]
 
 
 def released(bench: BenchSpec) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:

@@ -44,12 +44,14 @@ class Checked:
         card: what it says of itself; None where that cannot be read.
         problems: why it is not taken, a line each; none: it is.
         notes: what whoever looks should know.
+        answers: `request_id` and `text`, of one that is taken; else None.
     """
 
     folder: Path
     card: SubmissionCard | None
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    answers: pl.DataFrame | None = None
 
 
 def admit(checked: Checked) -> None:
@@ -129,7 +131,8 @@ def check_submission(folder: Path, requests: pl.DataFrame, goal_space_id: str) -
         said, more = _content(rows, requests)
         problems += said
         notes += more
-    return Checked(folder, card, tuple(problems), tuple(notes))
+    answers = None if problems else rows.select("request_id", pl.col("text").fill_null(""))
+    return Checked(folder, card, tuple(problems), tuple(notes), answers)
 
 
 def _rows(rows: pl.DataFrame, requests: pl.DataFrame) -> tuple[list[str], list[str]]:

@@ -297,3 +297,45 @@ def test_a_submission_is_scored_in_a_process_of_its_own_one_at_a_time_and_failur
     assert found.state == "was not scored: starting / error: no space left"
     assert found.scorable
     assert asked == [["run", "copy", "giant_1", "--bench", "small", "--models", "elsewhere"]]
+
+
+def test_answers_that_are_swapped_between_requests_on_one_text_are_noted(open_bench):
+    from steer_assets.submitting import checked
+
+    # four requests on each of seventeen texts
+    probe = {"name": "main", "n_texts": 17, "n_goals_per_text": 4, "active": 2, "weighting": "none"}
+    open_bench.configure(probes=[probe])
+    open_bench.materialize(SHARED)
+    assert main(["export-probe", "--bench", "small", "--to", str(open_bench.folder / "again")]) == 0
+    (open_bench.folder / "released").rename(open_bench.folder / "before")
+    (open_bench.folder / "again").rename(open_bench.folder / "released")
+    goals = pl.read_csv(open_bench.folder / "released" / "request_goals.csv").filter(goal="text_length")
+    moves = goals.select("request_id", move=pl.col("z_star") - pl.col("z0"))
+
+    def steered(rows):
+        rows = rows.join(moves, on="request_id", how="left", maintain_order="left")
+        more = pl.col("text") + " Indeed, they are as they are, and they stay as they were." * 2
+        less = pl.col("text").str.split(" ").list.head(6).list.join(" ")
+        told = pl.when(pl.col("move") > 0).then(more).when(pl.col("move") < 0).then(less).otherwise("text")
+        return rows.select("request_id", "text_id", "move", text=told)
+
+    def right(rows):
+        return steered(rows).drop("move")
+
+    def swapped(rows):
+        # whoever asked for the most gets what was written for who asked for the least
+        place = pl.col("move").fill_null(0.0).rank("ordinal").over("text_id").alias("place")
+        told = steered(rows).with_columns(place)
+        other = told.select("text_id", "text", place=pl.len().over("text_id") + 1 - pl.col("place"))
+        joined = told.drop("text").join(other, on=["text_id", "place"], maintain_order="left")
+        return joined.select("request_id", "text_id", "text")
+
+    settings.registry.cache_clear()
+    bench = settings.registry().bench("small")
+    notes = {}
+    for name, change in (("right", right), ("wrong", swapped)):
+        found = checked(bench, submit(open_bench, name, change))
+        assert found.problems == ()
+        notes[name] = [n for n in found.notes if "what others on the same text ask" in n]
+    assert notes["right"] == []
+    assert len(notes["wrong"]) == 1
