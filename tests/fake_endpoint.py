@@ -39,6 +39,7 @@ class Script:
         dies_after: pieces of work after which it stops listening and cuts what is under way; None: never.
         form: in which form they may be asked for, `echo` or `prompt_logprobs`; the other is ignored, as servers do.
         streams: whether it answers piece by piece where that is asked; False: whole, as servers do that ignore it.
+        escapes: whether JSON that streams is ASCII; False: as UTF-8.
         breaks_after: pieces after which a stream is cut, once; None: never.
     """
 
@@ -56,6 +57,7 @@ class Script:
     form: str = "echo"
     streams: bool = True
     breaks_after: int | None = None
+    escapes: bool = True
 
 
 class Scorer(Protocol):
@@ -290,7 +292,7 @@ async def _stream(writer: asyncio.StreamWriter, reply: dict[str, Any], script: S
     message = choice.get("message") or {"text": choice.get("text")}
     pieces: list[dict[str, Any]] = []
     for name in ("reasoning_content", "refusal", "content", "text"):
-        for n, word in enumerate(str(message.get(name) or "").split()):
+        for n, word in enumerate(str(message[name]).split(" ") if message.get(name) else ()):
             said = word if n == 0 else " " + word
             pieces.append({"text": said} if name == "text" else {"delta": {name: said}})
     pieces.append({"delta": {}, "finish_reason": choice["finish_reason"]})
@@ -301,7 +303,7 @@ async def _stream(writer: asyncio.StreamWriter, reply: dict[str, Any], script: S
             writer.transport.abort()
             return False
         event = {"id": reply["id"], "choices": [{"index": 0, "finish_reason": None, **piece}]}
-        writer.write(f"data: {json.dumps(event)}\n\n".encode())
+        writer.write(f"data: {json.dumps(event, ensure_ascii=script.escapes)}\n\n".encode())
         await writer.drain()
         await asyncio.sleep(script.delay)
     if (script_usage := reply.get("usage")) is not None:

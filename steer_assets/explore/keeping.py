@@ -88,7 +88,11 @@ def _rewritten(wanted: pl.DataFrame, goals: Mapping[str, GoalSpec]) -> list[dict
 
 
 def method(
-    tried: pl.DataFrame, ids: Sequence[str], methods: Mapping[str, MethodSpec], on_probe: Collection[str]
+    tried: pl.DataFrame,
+    ids: Sequence[str],
+    methods: Mapping[str, MethodSpec],
+    on_probe: Collection[str],
+    goals: Collection[str],
 ) -> tuple[str, dict[str, Any]]:
     """A method, as its name and its entry in `methods.yaml`.
 
@@ -100,6 +104,7 @@ def method(
         ids: which.
         methods: name -> method, of the bench.
         on_probe: texts of the test probes: an example from there would tell what is measured.
+        goals: of the bench.
 
     Raises:
         ConfigError: no method can be made of these; says why.
@@ -109,7 +114,7 @@ def method(
     if kinds == {"strength"} and len(rows) == 1:
         return _at_strength(rows[0], methods)
     if kinds == {"targets"}:
-        return _by_example(rows, on_probe)
+        return _by_example(rows, {_plain(text) for text in on_probe}, goals)
     raise ConfigError("a method is made of one answer under a vector, or of rewrites towards targets: tick those")
 
 
@@ -120,14 +125,18 @@ def _at_strength(row: Mapping[str, Any], methods: Mapping[str, MethodSpec]) -> t
     if name not in methods:
         raise ConfigError(f"method {name!r} is on this bench no more")
     entry = methods[name].model_dump(mode="json", exclude_unset=True, exclude={"name", "control"})
-    part = next(p for p in entry["parts"] if p["kind"] == "vector")
+    part = next((p for p in entry["parts"] if p["kind"] == "vector"), None)
+    if part is None:
+        raise ConfigError(f"method {name!r} has no vector any more: it was another method when this was tried")
     part |= {"strengths": [strength], "doses": [strength], "on_probe": [strength]}
     said = f"{'minus-' if strength < 0 else ''}{abs(strength):g}"
     entry["description"] = f"{name} at strength {strength:+g} alone, as it was tried by hand"
     return f"{name}-at-{said}", entry
 
 
-def _by_example(rows: Sequence[Mapping[str, Any]], on_probe: Collection[str]) -> tuple[str, dict[str, Any]]:
+def _by_example(
+    rows: Sequence[Mapping[str, Any]], on_probe: Collection[str], goals: Collection[str]
+) -> tuple[str, dict[str, Any]]:
     examples = []
     for row in rows:
         targets, start = json.loads(row["targets"]), json.loads(row["z0"])
@@ -138,7 +147,9 @@ def _by_example(rows: Sequence[Mapping[str, Any]], on_probe: Collection[str]) ->
             raise ConfigError(f"{what} was asked for nothing: it is no example")
         if row["answer"].split() == row["text"].split():
             raise ConfigError(f"{what} changed nothing: it is no example")
-        if row["text"] in on_probe:
+        if odd := [goal for goal in targets if goal not in goals]:
+            raise ConfigError(f"{what} was asked for {odd[0]!r}, which is no goal of this bench any more")
+        if _plain(row["text"]) in on_probe:
             raise ConfigError(f"{what} is of a text of the test probe: as an example it would tell what is measured")
         asked = {goal: [start[goal], target] for goal, target in targets.items()}
         examples.append({"text": row["text"], "rewrite": row["answer"], "asked": asked})
@@ -148,6 +159,11 @@ def _by_example(rows: Sequence[Mapping[str, Any]], on_probe: Collection[str]) ->
     parts = [{"kind": "prompt", "strategy": "few-shot", "options": options}]
     mark = min(row["tried_id"] for row in rows)[:6]
     return f"by-example-{mark}", {"description": described, "parts": parts}
+
+
+def _plain(text: str) -> str:
+    """A text as a form may have sent it: white space aside."""
+    return " ".join(text.split())
 
 
 def as_yaml(name: str, entry: Mapping[str, Any]) -> str:

@@ -43,5 +43,5 @@ def kept(
         return f"{bench}-pairs.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     texts = pages.bench.columns("requests", ["probe", "text"])
     on_probe = texts.filter(pl.col("probe").is_in(pages.bench.spec.test_probes))["text"].unique().to_list()
-    called, entry = method(tried, ids, methods, set(on_probe))
+    called, entry = method(tried, ids, methods, set(on_probe), set(pages.bench.goals))
     return f"{called}.yaml", as_yaml(called, entry)

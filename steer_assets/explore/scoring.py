@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from steer_core.tables.errors import ConfigError
 
 #: Lines of what a failed run said that are shown.
 SHOWN = 6
+#: Of all benches one is scored at a time.
+_TURN = threading.Lock()
 
 
 class Scoring:
@@ -25,7 +26,7 @@ class Scoring:
 
     def __init__(self, bench: BenchSpec) -> None:
         self._bench = bench
-        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._states: dict[str, str] = {}
 
     def start(self, method: str) -> None:
@@ -45,7 +46,7 @@ class Scoring:
         return self._states.get(method, "")
 
     def _run(self, method: str) -> None:
-        with self._turn:
+        with _TURN:
             self._states[method] = "is being scored"
             # a process of its own reads the configuration anew, in which the submission is a method by now
             # `copy` of the same model is what it is held against; it is there after the first
@@ -53,11 +54,13 @@ class Scoring:
             command = [sys.executable, "-m", "steer_assets", "run", *methods, "--bench", self._bench.name]
             command += ["--models", ELSEWHERE]
             try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ.copy())
-                said = (done.stdout + done.stderr).strip().splitlines()
+                done = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+                )
+                said = done.stdout.decode(errors="replace").strip().splitlines()
                 failed = done.returncode != 0
-            except OSError as error:
-                said, failed = [str(error)], True
+            except Exception as error:
+                said, failed = [f"{type(error).__name__}: {error}"], True
             if failed:
                 logging.getLogger(__name__).error("%s was not scored:\n%s", method, "\n".join(said))
             self._states[method] = "was not scored: " + " / ".join(said[-SHOWN:]) if failed else ""

@@ -21,7 +21,7 @@ from steer_assets.explore.scoring import Scoring
 from steer_assets.io import read_published, table_url
 from steer_assets.settings import storage_root
 from steer_assets.submitting import checked, is_admitted, released, submissions_of
-from steer_core.evaluation.submissions import admit
+from steer_core.evaluation.submissions import admit, read_card
 from steer_core.explorer.pages import Submitted
 from steer_core.registry_arrivals import CARD, ELSEWHERE, spelt
 from steer_core.tables.errors import ConfigError, SteerworksError
@@ -62,8 +62,7 @@ class Submissions:
 
     def _admitted(self, folder: Path) -> Submitted:
         method = spelt(folder.name)
-        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
-        tokens = card.get("tokens_per_request")
+        tokens = read_card(folder).tokens_per_request
         says = "" if tokens is None else f"{tokens:g} tokens a request, as its card says"
         ranks = self._ranks(method)
         if going := self.scoring.state(method):

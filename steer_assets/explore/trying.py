@@ -154,6 +154,7 @@ class Playground:
             )
             outcome = answered.outcomes.row(0, named=True)
             ends = self._measured(outcome["text"], space)
+            _heard(drafts)
             row = {
                 "cell": cell,
                 "kind": "targets",
@@ -206,6 +207,7 @@ class Playground:
             response = run_calls([Call(plan, 0, run.seed)], run).row(0, named=True)
             space, answer = GoalSpace.from_table(frames["goal_space"]), clean_answer(response["raw"])
             starts, ends = self._measured(text, space), self._measured(answer, space)
+            _heard(drafts)
             row = {
                 "cell": cell,
                 "kind": "strength",
@@ -232,7 +234,9 @@ class Playground:
         work = Work(self.bench, self.root, self._log, cell)
         nodes = nodes_of(self.bench)
         spec = nodes.maker("responses")
+        _heard(drafts)
         with self._lock:
+            _heard(drafts)
             inputs = {a: snapshot(a, spec, work, nodes) for a in spec.reads(self.bench)}
             frames = {a: placed(s.frame(), s.contract, work) for a, s in inputs.items()}
             journal = Journal(self._journal(ANSWERS, f"model={cell.model.name}"), Responses)
@@ -243,6 +247,7 @@ class Playground:
             DEVICES.who, DEVICES.patience, DEVICES.keep = "the playground", PATIENCE, True
             try:
                 with asking(work, "answers") as run:
+                    _heard(drafts)
                     yield replace(run, journal=journal, progress=None, drafts=drafts), work, frames
             finally:
                 # the next text finds the weights loaded; whoever waits for the device gets it soon
@@ -292,6 +297,12 @@ class Playground:
 
     def _journal(self, *parts: str) -> str:
         return "/".join([self.root.rstrip("/"), self.bench.name, *parts])
+
+
+def _heard(drafts: Drafts | None) -> None:
+    """Go no further for somebody who has gone: not every engine tells what it writes."""
+    if drafts is not None:
+        drafts(-1, "")
 
 
 def _checked(text: str) -> str:

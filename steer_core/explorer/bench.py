@@ -12,8 +12,7 @@ import polars as pl
 
 from schemas.contract import CONTRACTS, Contract
 from schemas.specs import BenchSpec, GoalSpec
-from steer_core.explorer.look import Look
-from steer_core.tables.conditional import stamp
+from steer_core.explorer.look import Look, mark_of
 from steer_core.tables.errors import TableError
 from steer_core.tables.files import filesystem, join
 from steer_core.tables.parts import read_columns
@@ -114,7 +113,7 @@ class Bench:
             rows = read_columns(fs, path, contract, list(columns))
         except FileNotFoundError:
             return contract.empty().select(columns)
-        if stamp(url) != mark:
+        if mark_of(url) != mark:
             raise MovedError(url)
         with self._lock:
             for old in [k for k in self._columns if k[0] == url and k[1] != mark]:

@@ -11,10 +11,19 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from steer_core.tables.conditional import stamp, stamp_of
+from steer_core.tables.conditional import seen_as
 from steer_core.tables.files import filesystem, is_local, join
 
 _CELL = re.compile(r"/model=(?P<model>[^/]+)/method=(?P<method>[^/]+)/part\.parquet$")
+
+
+def mark_of(url: str) -> str:
+    """The mark of a file, asked of the file itself; empty where there is none."""
+    fs, path = filesystem(url)
+    try:
+        return seen_as(fs.info(path))
+    except FileNotFoundError:
+        return ""
 
 
 class Look:
@@ -37,10 +46,10 @@ class Look:
         if url not in self._marks:
             fs, path = filesystem(url)
             if is_local(fs):
-                self._marks[url] = stamp(url)
+                self._marks[url] = mark_of(url)
             else:
                 info = self._files(table).get(path)
-                self._marks[url] = "" if info is None else stamp_of(info)
+                self._marks[url] = "" if info is None else seen_as(info)
         return self._marks[url]
 
     def cells(self, table: str) -> list[tuple[str, str]]:

@@ -25,10 +25,14 @@ def draw_strengths(found: Strengths, looked_at: int | None) -> Figure:
     steered = [a for a in found.arms if a.role in ("vector", "off")]
     here = found.arms[looked_at].strength or 0.0 if looked_at is not None else None
     panels = tuple(Panel(SHOWN[m], _draw(found, steered, m, here), 4.2, 3.0) for m in measures)
+    alt = "Dots are means over items, bars 95 % intervals clustered by item; the vertical line is the strength shown"
     cost = next((m for m in COSTS if m in found.measures), None)
     if effect is not None and cost is not None and len(_both(steered, effect, cost)) > 1:
         title = f"{SHOWN[effect].capitalize()} against {SHOWN[cost]}"
         panels += (Panel(title, _against(found, steered, effect, cost, here), 4.2, 3.0),)
+        alt += ". The last panel joins strengths in their order"
+        if any(arm.role == "prompt" for arm in found.arms):
+            alt += "; diamonds are what asking does and costs"
     rows = [
         {
             "strength": a.strength or 0.0,
@@ -42,10 +46,6 @@ def draw_strengths(found: Strengths, looked_at: int | None) -> Figure:
         if m in a.figures
     ]
     schema = {"strength": pl.Float64, "measure": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-    alt = (
-        "Dots are means over items, bars 95 % intervals clustered by item; the vertical line is the strength shown. "
-        "The last panel joins strengths in their order, and diamonds are what asking does and costs"
-    )
     note = "" if panels else "The sweep has no figure that could be drawn."
     return Figure("strengths", f"{found.behavior} over strengths", alt, panels, pl.DataFrame(rows, schema=schema), note)
 

@@ -13,7 +13,8 @@ from steer_core.tables.journal import Journal
 Progress = Callable[[int, int], None]
 #: Texts to positions in goal space, one mapping goal -> z (None: undefined) a text.
 Ruler = Callable[[Sequence[str]], list[dict[str, float | None]]]
-#: Told the number of a call, counted from 0 over those asked here, and its text so far, as it is written.
+#: Told the number of a call, counted from 0 over those asked here, and its text so far, as it is written. Below 0 there
+#: is nothing to tell, and it may say by raising that nobody listens any more.
 Drafts = Callable[[int, str], None]
 #: Told the cleaned texts of answers as they come, so that they can be measured while others are being written.
 Listener = Callable[[Sequence[str]], None]

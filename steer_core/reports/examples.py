@@ -45,8 +45,8 @@ class Example:
     error: float | None
     requested: float
     meaning: float | None
-    tokens: int
-    calls: int
+    tokens: int | None
+    calls: int | None
     tracks: tuple[Track, ...]
     diff: WordDiff
     empty: bool
@@ -120,6 +120,8 @@ def _example(tables: CellTables, kind: str, row: dict[str, Any]) -> Example:
         for goal in tables.axes
         if (start := starts.get(goal)) is not None
     )
+    # what answers took that were made elsewhere is not known (`evaluation.costs`)
+    elsewhere = outcome["n_calls"] == 0 and not outcome["copied"]
     return Example(
         kind=kind,
         request_id=row["request_id"],
@@ -130,8 +132,8 @@ def _example(tables: CellTables, kind: str, row: dict[str, Any]) -> Example:
         error=row["error"],
         requested=row["requested"],
         meaning=row["meaning_content"],
-        tokens=outcome["completion_tokens"],
-        calls=outcome["n_calls"],
+        tokens=None if elsewhere else outcome["completion_tokens"],
+        calls=None if elsewhere else outcome["n_calls"],
         tracks=tracks,
         # nothing was removed where nothing was written
         diff=word_diff(source["text"], source["text"] if empty else outcome["text"]),

@@ -43,11 +43,18 @@ def stamp(url: str) -> str:
         info = fs.info(path)
     except FileNotFoundError:
         return ""
-    return stamp_of(info)
+    return _stamp(info)
 
 
-def stamp_of(info: Mapping[str, Any]) -> str:
-    """The `stamp` of a file whose particulars a listing gave."""
+def seen_as(info: Mapping[str, Any]) -> str:
+    """`stamp`, of a file whose particulars somebody gave: the same from a listing and from the file itself.
+
+    Some stores quote an ETag in the one and not in the other: it is for comparing alone, and no condition of a `put`.
+    """
+    return _stamp(info).removeprefix("W/").strip('"')
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
     if tag := info.get("ETag") or info.get("etag"):
         return str(tag)
     at = info.get("mtime") or info.get("created")

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from test_assets_vectors import CELL, CHEERFUL, GRID, PART, SHARED, vector_bench
 
 from schemas import Tried
-from schemas.specs import GoalSpec
+from schemas.specs import GoalSpec, MethodSpec
 from steer_assets.explore import keeping
 from steer_assets.explore.server import explorer
 from steer_assets.explore.trying import Playground
@@ -23,6 +23,8 @@ GOALS = {
     name: GoalSpec(name=name, scorer=name, unit="points", noun=name, more=f"more {name}", less=f"less {name}")
     for name in ("formality", "length")
 }
+
+PLAIN = MethodSpec.model_validate({"name": "plain", "parts": [{"kind": "prompt", "strategy": "direct"}]})
 
 
 def tried(**changes):
@@ -84,15 +86,17 @@ def test_pairs_are_answers_that_differ_in_what_they_are_pairs_of():
         ([{"failure": "refused"}], r"is no answer \(refused\)"),
         ([{"targets": "{}"}], "asked for nothing"),
         ([{"answer": "source"}], "changed nothing"),
-        ([{"text": "measured"}], "a text of the test probe"),
+        ([{"text": " measured\r\nhere"}], "a text of the test probe"),
+        ([{"targets": '{"height": 0.5}'}], "'height', which is no goal of this bench any more"),
+        ([steered(0.4, "glad", cell="plain|embedded")], "method 'plain' has no vector any more"),
     ],
 )
 def test_what_no_method_can_be_made_of_is_said(rows, said):
     given = frame(*rows)
     with pytest.raises(ConfigError, match=said):
-        keeping.method(given, given["tried_id"].to_list(), {}, {"measured"})
+        keeping.method(given, given["tried_id"].to_list(), {"plain": PLAIN}, {"measured here"}, set(GOALS))
     with pytest.raises(ConfigError, match="tick those"):
-        keeping.method(given, (), {}, set())
+        keeping.method(given, (), {}, set(), set(GOALS))
 
 
 @pytest.mark.e2e

@@ -220,6 +220,31 @@ def test_the_server_takes_texts_from_its_own_pages_alone(client, played):
     assert [json.loads(line)["prompt"] for line in lines] == [PROMPT]
 
 
+def test_who_has_gone_is_asked_nothing_even_where_nothing_is_told(played):
+    class GoneError(Exception):
+        pass
+
+    def gone(number, text):
+        raise GoneError
+
+    asked = {"text": "The old baker sells warm bread.", "cell": CELL}
+    with pytest.raises(GoneError):
+        played.rewrite(**asked, deltas={"formality": 0.3}, drafts=gone)
+    calls = []
+
+    def leaves(number, text):
+        calls.append(number)
+        # as an engine that tells nothing: it is told of at the end alone
+        if calls.count(-1) == 4:
+            raise GoneError
+
+    with pytest.raises(GoneError):
+        played.rewrite(**asked, deltas={"formality": 0.3}, drafts=leaves)
+    assert calls.count(0) > 0
+    assert played.tried().height == 0
+    assert not trying._ONE.locked()
+
+
 def test_an_answer_is_told_while_it_is_written_and_ends_with_whoever_asked(played, monkeypatch):
     import httpx
 

@@ -265,7 +265,9 @@ def test_a_submission_is_scored_in_a_process_of_its_own_one_at_a_time_and_failur
     from steer_assets.explore.submitted import Submissions
     from steer_core.tables.errors import ConfigError
 
-    submit(open_bench, "Giant_1")
+    # a number to the card, and a text to YAML
+    made = submit(open_bench, "Giant_1", tokens_per_request="1e3")
+    assert "tokens_per_request: 1e3" in (made / "card.yaml").read_text().replace("'", "")
     assert main(["submissions", "--bench", "small", "--admit"]) == 0
     bench = settings.registry().bench("small")
     submissions = Submissions(bench)
@@ -274,11 +276,12 @@ def test_a_submission_is_scored_in_a_process_of_its_own_one_at_a_time_and_failur
     def run(command, **settings):
         asked.append(command[3:])
         assert go.wait(20)
-        return subprocess.CompletedProcess(command, 1, "starting\n", "error: no space left\n")
+        return subprocess.CompletedProcess(command, 1, b"starting\nerror: no space left \xff\n")
 
     monkeypatch.setattr(subprocess, "run", run)
     assert submissions.listed()[0].state == "on the bench, not scored yet"
     assert submissions.listed()[0].scorable
+    assert submissions.listed()[0].says == "1000 tokens a request, as its card says"
     submissions.score("Giant_1")
     for _ in range(100):
         (found,) = submissions.listed()
@@ -294,7 +297,7 @@ def test_a_submission_is_scored_in_a_process_of_its_own_one_at_a_time_and_failur
         if not found.going:
             break
         threading.Event().wait(0.05)
-    assert found.state == "was not scored: starting / error: no space left"
+    assert found.state == "was not scored: starting / error: no space left \ufffd"
     assert found.scorable
     assert asked == [["run", "copy", "giant_1", "--bench", "small", "--models", "elsewhere"]]
 

@@ -87,7 +87,7 @@ const ask = async (form, body, title, signal) => {
       lines.map((line) => JSON.parse(line)).forEach(take);
     }
   } catch (error) {
-    how.textContent = signal.aborted ? "stopped: it is not kept" : "broken off";
+    how.textContent = signal.aborted ? "stopped" : "broken off";
     throw error;
   } finally {
     place.removeAttribute("aria-busy");
@@ -211,28 +211,47 @@ for (const form of document.querySelectorAll("form#submit")) {
   });
 }
 
-// while one is being scored the list of submissions is looked at again and again
-const look = async () => {
-  const page = await fetch(location.href);
-  if (!page.ok) return;
-  const fresh = new DOMParser().parseFromString(await page.text(), "text/html").getElementById("submissions");
-  const list = document.getElementById("submissions");
-  if (!fresh) return;
-  if (fresh.innerHTML !== list.innerHTML) list.replaceChildren(...fresh.childNodes);
-  if ("going" in fresh.dataset) setTimeout(() => look().catch(() => {}), 1500);
-};
+// while one is being scored the list of submissions is looked at again and again, by one clock
 const submissions = document.getElementById("submissions");
+let clock = 0;
+const look = async () => {
+  clearTimeout(clock);
+  let going = true;
+  try {
+    const page = await fetch(location.href);
+    const found = page.ok && new DOMParser().parseFromString(await page.text(), "text/html").getElementById("submissions");
+    if (found) {
+      going = "going" in found.dataset;
+      const fresh = new Map([...found.children].map((child) => [child.dataset.name, child]));
+      // only what has changed, so that nobody loses the place, and is read the same again
+      const old = new Map([...submissions.children].map((child) => [child.dataset.name, child]));
+      for (const [name, child] of fresh) {
+        if (!old.has(name)) submissions.append(child);
+        else if (old.get(name).innerHTML !== child.innerHTML) old.get(name).replaceWith(child);
+      }
+      for (const [name, child] of old) if (!fresh.has(name)) child.remove();
+    }
+  } catch { /* the explorer may be on its way up again: look once more */ }
+  if (going) clock = setTimeout(look, 1500);
+};
 if (submissions) {
+  const said = document.getElementById("scoring");
   if ("going" in submissions.dataset) look();
   submissions.addEventListener("click", async (event) => {
     const button = event.target.closest("button.score");
     if (!button) return;
     button.disabled = true;
-    const answer = await fetch(button.dataset.url, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: button.dataset.name }),
-    });
-    if (!answer.ok) button.after(` ${await answer.text()}`);
-    await look();
+    try {
+      const answer = await fetch(button.dataset.url, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: button.dataset.name }),
+      });
+      said.textContent = await answer.text();
+      await look();
+    } catch (error) {
+      said.textContent = `the explorer does not answer (${error.message}): is it still running?`;
+    } finally {
+      button.disabled = false;
+    }
   });
 }
 

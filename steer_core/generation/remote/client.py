@@ -99,9 +99,14 @@ async def _gathered(response: Any, draft: Draft, wire: Wire) -> str:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             return str((await response.aread()).decode(errors="replace"))
         gathered = Gathered(draft, wire.particulars.thinking)
-        async with contextlib.aclosing(response.aiter_lines()) as lines:
-            async for line in lines:
-                gathered.take(line)
+        rest = b""
+        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+            async for piece in pieces:
+                # at line feeds alone: whatever else a text calls the end of a line may stand in what a model wrote
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    gathered.take(line.decode())
+        gathered.take(rest.decode())
         return gathered.body()
     except (network.HTTPError, ValueError, EOFError) as error:
         raise _BrokenOffError from error

@@ -196,8 +196,8 @@ class Pump:
         """Send, and keep what came of it."""
         try:
             found, wait = await attempt(address.client, address.wire, request)
-        except Exception:
-            # whoever was told of it wants no more: nobody knows what it cost, so it counts as paid
+        except BaseException:
+            # whoever was told of it wants no more, or the run ends: nobody knows what it cost, so it counts as paid
             self._ledger.settle(claim, Reply("cut", detail="stopped while it was written"))
             raise
         reply = found if isinstance(found, Reply) else found.reply

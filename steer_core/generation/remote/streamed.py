@@ -32,18 +32,20 @@ class Gathered:
         """A line of the stream; comments and other fields than `data` say nothing.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: it is no JSON, or no event of this protocol.
         """
         name, _, said = line.partition(":")
         if name != "data" or said.strip() == "[DONE]":
             return
         event = json.loads(said)
+        if not isinstance(event, dict):
+            raise ValueError(f"an event that is no object: {said.strip()[:80]}")
         if event.get("error"):
             self._error = event
             return
         self._whole |= {k: event[k] for k in ("id", "usage") if event.get(k)}
         for choice in event.get("choices") or ():
-            if choice.get("index", 0) == 0:
+            if isinstance(choice, dict) and choice.get("index", 0) == 0:
                 self._finish = choice.get("finish_reason") or self._finish
                 self._add(choice)
 
@@ -51,9 +53,10 @@ class Gathered:
         delta, before = choice.get("delta") or {}, self._so_far
         for field in self._fields:
             if delta.get(field):
-                self._message[field] = self._message.get(field, "") + str(delta[field])
-        self._text += choice.get("text") or ""
-        if self._so_far != before:
+                self._message[field] = self._message.get(field, "") + _text(delta[field])
+        self._text += _text(choice.get("text"))
+        if self._so_far != before or not before:
+            # of one that still thinks there is no text, and whoever listens may want no more of it
             self._draft(self._so_far)
 
     @property
@@ -74,3 +77,16 @@ class Gathered:
         if self._message or not self._text:
             choice["message"] = {"content": "", **self._message}
         return json.dumps({**self._whole, "choices": [choice]})
+
+
+def _text(said: Any) -> str:
+    """A piece of text, which may come as a list of parts.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if said is None or isinstance(said, str):
+        return said or ""
+    if isinstance(said, list) and all(isinstance(part, dict) for part in said):
+        return "".join(str(part.get("text") or "") for part in said)
+    raise ValueError(f"a piece that is no text: {str(said)[:80]}")

@@ -76,7 +76,7 @@ def build(
     def compose(request: Request, artifact: Artifact) -> tuple[Message, ...]:
         fitted = [i.body for i in artifact.items if i.kind == "example"]
         # the answer to the very text that is asked about would be no example
-        shown = [body for body in (given or fitted) if body["source"] != request.text]
+        shown = [body for body in (given or fitted) if body["source"].split() != request.text.split()]
         wanted = {t.goal: t.delta for t in request.active}
 
         def distance(body: dict[str, Any]) -> float:

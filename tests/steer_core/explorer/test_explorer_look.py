@@ -72,3 +72,21 @@ def test_what_is_published_meanwhile_is_seen_by_the_next_view(store):
     after = pages.render("samples", {"cell": [CELLS[0]]})
     assert "<b>24 samples</b>" in before
     assert "<b>10 samples</b>" in after
+
+
+def test_a_store_that_quotes_etags_in_one_place_and_not_in_the_other_is_read(store, monkeypatch):
+    world, _ = store
+    memory = type(fsspec.filesystem("memory"))
+    info, find = memory.info, memory.find
+
+    def tagged(one, quote):
+        return {**one, "etag": f"{quote}{one['name']} {one['size']}{quote}"}
+
+    monkeypatch.setattr(memory, "info", lambda *a, **k: tagged(info(*a, **k), '"'))
+
+    def listing(*arguments, **more):
+        found = find(*arguments, **more)
+        return {n: tagged(i, "") for n, i in found.items()} if isinstance(found, dict) else found
+
+    monkeypatch.setattr(memory, "find", listing)
+    assert "<b>24 samples</b>" in Pages(world.bench()).render("samples", {"cell": [CELLS[0]]})

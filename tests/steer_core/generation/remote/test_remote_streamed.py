@@ -1,11 +1,13 @@
 """Replies that come piece by piece: told as they come, kept like those that come whole, paid for where they break off."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from far_models import calls_of
 
 from steer_core.generation.backend import answer_all
+from steer_core.generation.remote.streamed import Gathered
 
 
 def drafted(calls):
@@ -26,9 +28,9 @@ def test_a_reply_in_pieces_is_the_reply_that_comes_whole(serve, backend_at):
     found = answer_all(backend, calls)
     assert [replace(f, seconds=0) for f in found] == [replace(e, seconds=0) for e in expected]
     assert told[0] == ["answer", "answer to", "answer to one"]
-    # what is thought is no part of the answer, and neither is a refusal
-    assert told[1] == ["answer", "answer to", "answer to two"]
-    assert told[2] == []
+    # what is thought is no part of the answer, and neither is a refusal; that it is under way is told
+    assert told[1] == ["", "", "", "answer", "answer to", "answer to two"]
+    assert set(told[2]) == {""}
     asked = [r["body"] for r in server.requests]
     assert all("stream" not in body for body in asked[: len(prompts)])
     assert all(body["stream_options"] == {"include_usage": True} for body in asked[len(prompts) :])
@@ -88,3 +90,49 @@ def test_faults_are_told_as_of_a_reply_that_comes_whole(serve, backend_at, fault
     calls, _ = drafted(calls_of(backend.spec, [f"q{k}" for k in range(12)]))
     assert [a.raw for a in answer_all(backend, calls)] == [f"answer to q{k}" for k in range(12)]
     assert len(server.requests) > 12
+
+
+def test_lines_end_at_line_feeds_alone(serve, backend_at):
+    odd = "one\u2028two\u2029three\x85four\x0bfive"
+    server, address = serve(answers={"odd": f"say:{odd}"}, escapes=False)
+    backend = backend_at(address)
+    calls, told = drafted(calls_of(backend.spec, ["odd"]))
+    assert [a.raw for a in answer_all(backend, calls)] == [odd]
+    assert len(server.requests) == 1
+    assert told[0]
+
+
+@pytest.mark.parametrize("event", ["1", '"text"', '{"choices": [{"delta": {"content": 7}}]}', "{"])
+def test_what_is_no_event_is_a_fault_and_no_answer(event):
+    gathered = Gathered(lambda text: None, ())
+    with pytest.raises(ValueError):
+        gathered.take(f"data: {event}")
+
+
+def test_text_may_come_in_parts():
+    told = []
+    gathered = Gathered(told.append, ("reasoning",))
+    for content in ([{"type": "text", "text": "Hel"}], "lo", [{"type": "text", "text": "!"}, {"type": "image"}]):
+        gathered.take("data: " + json.dumps({"id": "x", "choices": [{"delta": {"content": content}}]}))
+    gathered.take('data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}')
+    gathered.take("data: [DONE]")
+    assert told[-1] == "Hello!"
+    assert json.loads(gathered.body())["choices"][0]["message"]["content"] == "Hello!"
+
+
+def test_others_in_flight_are_settled_when_one_is_stopped_and_can_be_asked_again(serve, backend_at, monkeypatch):
+    monkeypatch.setattr("steer_core.generation.remote.pump.GRACE", 0.3)
+    server, address = serve(hold={"slow": "released"})
+    backend = backend_at(address, max_cost=1.0)
+
+    def listen(text):
+        if text:
+            raise Enough
+
+    first, second = calls_of(backend.spec, ["quick", "slow"])
+    with pytest.raises(Enough):
+        answer_all(backend, [replace(first, draft=listen), replace(second, draft=listen)])
+    assert set(backend.ledger.attempts()["outcome"]) == {"cut"}
+    assert backend.ledger.money()[1] == 0
+    server.script.hold.clear()
+    assert [a.raw for a in answer_all(backend, [second])] == ["answer to slow"]
