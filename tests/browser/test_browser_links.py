@@ -70,7 +70,7 @@ def test_an_assets_page_leads_to_samples_and_report_and_back(opened, dev, played
     tab.get_by_text("direct|embedded").locator("visible=true").first.wait_for(timeout=60_000)
     tab.goto(samples)
     tab.get_by_role("link", name="Dagster ↗", exact=True).click()
-    tab.get_by_text("steerability_report").locator("visible=true").first.wait_for(timeout=60_000)
+    tab.locator("a[href*='/assets/small/steerability_report']").locator("visible=true").first.wait_for(timeout=60_000)
 
 
 def test_the_leaderboards_page_leads_to_the_explorers(opened, dev, played_folder):
