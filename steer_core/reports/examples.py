@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from schemas.specs import GoalSpec
+from steer_core.evaluation.costs import cost_unknown
 from steer_core.reports.inputs import CellTables
 from steer_core.reports.text import Clipped, WordDiff, clip, word_diff
 
@@ -120,8 +121,7 @@ def _example(tables: CellTables, kind: str, row: dict[str, Any]) -> Example:
         for goal in tables.axes
         if (start := starts.get(goal)) is not None
     )
-    # what answers took that were made elsewhere is not known (`evaluation.costs`)
-    elsewhere = outcome["n_calls"] == 0 and not outcome["copied"]
+    elsewhere = bool(tables.outcomes.select(cost_unknown().any()).item())
     return Example(
         kind=kind,
         request_id=row["request_id"],
