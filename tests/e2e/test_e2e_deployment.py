@@ -150,8 +150,9 @@ def test_a_model_that_turns_up_is_measured_and_a_lost_process_is_made_up_for(dep
         # retried once, by the daemon, and nothing else was
         assert {"key": "dagster/retry_number", "value": "1"} in again["tags"]
         assert len(runs) == 3
-    done = made([r for r in runs if r["status"] == "SUCCESS"])
-    assert {(node, cell) for node in CELLS for cell in cells} <= done
+    # what the lost process had already made counts, and is not made again: when it is lost goes by the machine's load
+    assert {(node, cell) for node in CELLS for cell in cells} <= made(runs)
+    assert ("steerability_report", "rewrite|tiny") in made([again])
     print(f"\nfrom the folder to the first run: {took:.0f} s; all: {time.monotonic() - begun:.0f} s")
 
 
