@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import polars as pl
 
@@ -20,6 +22,11 @@ from steer_core.tables.survey import TABLE
 
 #: Bytes of columns that are kept; the least recently used go first.
 KEPT = 2_000_000_000
+#: Most files that are read at a time.
+READERS = 8
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class MovedError(Exception):
@@ -64,6 +71,25 @@ class Bench:
     def _look(self) -> Look:
         """That of this moment; outside of one each question is a moment of its own."""
         return getattr(self._seen, "look", None) or Look(join(self.root, self.name))
+
+    def side_by_side(self, work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+        """What `work` finds for each item, in their order; some at a time, all in the look of this moment.
+
+        On a store most of a read is waiting.
+        """
+        look = self._look
+
+        def one(item: Item) -> Found:
+            before, self._seen.look = getattr(self._seen, "look", None), look
+            try:
+                return work(item)
+            finally:
+                self._seen.look = before
+
+        if len(items) < 2:
+            return [one(item) for item in items]
+        with ThreadPoolExecutor(min(READERS, len(items))) as pool:
+            return list(pool.map(one, items))
 
     @property
     def name(self) -> str:

@@ -94,10 +94,10 @@ class Index:
             marks = tuple((cell, *self.bench.marks(["steerability", "outcomes"], cell)) for cell in cells)
             if self._all is not None and self._all[0] == marks:
                 return self._all[1]
-            for cell, *mark in marks:
-                known = self._cells.get(cell)
-                if known is None or known[0] != tuple(mark):
-                    self._cells[cell] = (tuple(mark), self._read(cell, asked))
+            states = {cell: tuple(mark) for cell, *mark in marks}
+            new = [c for c, mark in states.items() if c not in self._cells or self._cells[c][0] != mark]
+            read = self.bench.side_by_side(lambda cell: self._read(cell, asked), new)
+            self._cells |= {cell: (states[cell], rows) for cell, rows in zip(new, read, strict=True)}
             for gone in self._cells.keys() - set(cells):
                 del self._cells[gone]
             frames = [self._cells[cell][1] for cell in cells]
@@ -117,7 +117,10 @@ class Index:
             assert self._all is not None
             key = (goal, tuple(m for mark in self._all[0] for m in mark))
             if key not in self._moves:
-                parts = [self._read_moves(str(c), goal, own) for (c,), own in _by_cell(samples)]
+                asked = self.asked()
+                parts = self.bench.side_by_side(
+                    lambda part: self._read_moves(part[0], goal, part[1], asked), _by_cell(samples)
+                )
                 self._moves[key] = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
             return self._moves[key]
 
@@ -160,13 +163,13 @@ class Index:
             pl.col(*COSTS).cast(pl.Int32),
         )
 
-    def _read_moves(self, cell: str, goal: str, own: pl.DataFrame) -> NDArray[np.float32]:
+    def _read_moves(self, cell: str, goal: str, own: pl.DataFrame, asked: Asked) -> NDArray[np.float32]:
         moves = self.bench.columns("goal_movements", ["arm_id", "request_id", "goal", "z_hat"], cell)
         moves = moves.filter(pl.col("goal") == goal)
-        ids = self.asked().ids.gather(own["number"])
+        ids = asked.ids.gather(own["number"])
         if moves.height == own.height and moves["request_id"].equals(ids) and own["arm"].n_unique() == 1:
             return _floats(moves["z_hat"])
-        moves = moves.join(self.asked().number, on="request_id", how="inner")
+        moves = moves.join(asked.number, on="request_id", how="inner")
         keyed = own.select(pl.col("arm").cast(pl.String).alias("arm_id"), "number")
         found = keyed.join(
             moves.select("arm_id", "number", "z_hat"), on=["arm_id", "number"], how="left", maintain_order="left"
@@ -174,9 +177,9 @@ class Index:
         return _floats(found["z_hat"])
 
 
-def _by_cell(samples: pl.DataFrame) -> list[tuple[tuple[object, ...], pl.DataFrame]]:
+def _by_cell(samples: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     # cells lie one after the other
-    return list(samples.group_by("cell", maintain_order=True))
+    return [(str(cell), own) for (cell,), own in samples.group_by("cell", maintain_order=True)]
 
 
 def _floats(values: pl.Series) -> NDArray[np.float32]:

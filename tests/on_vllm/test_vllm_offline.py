@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from test_vllm_backend import plans_of
@@ -43,7 +44,7 @@ def offline(world):
 
 
 def check(world, turn, found):
-    for got, (tokens, receipt) in zip(found, world.answers[turn], strict=True):
+    for got, (tokens, receipt) in zip(found, world.answers[turn][: len(found)], strict=True):
         assert [int(w[1:]) for w in got.raw.split()] == tokens
         assert (got.receipt is None) == (receipt is None)
         if receipt is not None:
@@ -78,6 +79,28 @@ def test_what_cannot_be_carried_out_is_refused_before_the_worker_and_the_engine_
     plain = next(n for n, a in enumerate(world.asks[0]) if not a.interventions)
     (got,) = answer_all(offline, [Call(plans_of(world, [world.asks[0][plain]])[0], 0, 0)])
     assert [int(w[1:]) for w in got.raw.split()] == world.answers[0][plain][0]
+
+
+def test_answers_are_told_as_they_grow_and_who_wants_no_more_ends_one(world, offline):
+    plans = plans_of(world, world.asks[0][:6])
+    assert any(p.interventions for p in plans)
+    told = [[] for _ in plans]
+    check(world, 0, answer_all(offline, [Call(p, 0, 0, draft=told[k].append) for k, p in enumerate(plans)]))
+    for k, texts in enumerate(told):
+        assert [int(w[1:]) for w in texts[-1].split()] == world.answers[0][k][0]
+        assert all(after.startswith(before) for before, after in pairwise(texts))
+    assert any(len(set(texts)) > 1 for texts in told)
+
+    class Enough(Exception):
+        pass
+
+    def listen(text):
+        raise Enough
+
+    with pytest.raises(Enough):
+        answer_all(offline, [Call(plans[0], 0, 0, draft=listen)])
+    # the engine has let go of it, and answers as before
+    check(world, 0, answer_all(offline, [Call(p, 0, 0) for p in plans]))
 
 
 def test_drawn_answers_and_log_probabilities_are_those_of_the_server(world, offline):

@@ -63,7 +63,7 @@ def describe(model: ModelSpec) -> Capabilities:
         interventions=_interventions(model),
         diverges=False,
         adapters=settings.adapter_slots > 0,
-        streams=settings.mode == "server",
+        streams=True,
         batching="remote",
     )
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +39,8 @@ class OfflineEngine:
         self._numbers, self._lock = itertools.count(1), threading.Lock()
         #: number 0 is the engine's word that it is ready
         self._waiting: dict[int, Future[Any]] = {0: Future()}
+        #: of those who are told while it writes: tokens since the last time, None at the end
+        self._told: dict[int, SimpleQueue[list[int] | None]] = {}
         self._receipts: dict[str, list[dict[str, Any]]] = {}
         self._gone: ServerError | None = None
         threading.Thread(target=self._read, args=(process, self._waiting[0]), daemon=True).start()
@@ -88,22 +91,37 @@ class OfflineEngine:
         requests = f" with {under_way} requests under way" if ready.done() and under_way else ""
         gone = ServerError(f"vLLM {what}{requests}: {process.why()}")
         with self._lock:
-            self._gone, lost = gone, list(self._waiting.values())
-            self._waiting = {}
+            self._gone, lost, told = gone, list(self._waiting.values()), list(self._told.values())
+            self._waiting, self._told = {}, {}
         for future in lost:
             future.set_exception(gone)
+        for pieces in told:
+            pieces.put(None)
 
     def _take(self, said: dict[str, Any]) -> None:
+        number = said["id"]
         with self._lock:
-            future = self._waiting.pop(said["id"])
+            pieces = self._told.get(number)
+            if "written" in said:
+                if pieces is not None:
+                    pieces.put(said["written"])
+                return
+            future = self._waiting.pop(number)
+            self._told.pop(number, None)
             if "receipt" in said:
                 self._receipts.setdefault(said["receipt"]["nonce"], []).append(said["receipt"])
         if "error" in said:
             future.set_exception(ServerError(f"vLLM refused: {said['error']}", said["status"]))
         else:
             future.set_result(said["answer"])
+        if pieces is not None:
+            pieces.put(None)
 
     def _ask(self, verb: str, **more: Any) -> Any:
+        return self._send(verb, None, **more)[1].result()
+
+    def _send(self, verb: str, pieces: SimpleQueue[list[int] | None] | None, **more: Any) -> tuple[int, Future[Any]]:
+        """The number of what was asked, and its answer to come."""
         future: Future[Any] = Future()
         with self._lock:
             if self._gone is not None:
@@ -112,22 +130,46 @@ class OfflineEngine:
                 raise ServerError("this engine was stopped")
             number = next(self._numbers)
             self._waiting[number] = future
+            if pieces is not None:
+                self._told[number] = pieces
             line = json.dumps({"id": number, "verb": verb, **more}).encode() + b"\n"
             assert self._process.child.stdin is not None
             # where it has died, the reader says so to whoever waits
             with contextlib.suppress(OSError):
                 self._process.child.stdin.write(line)
                 self._process.child.stdin.flush()
-        return future.result()
+        return number, future
 
     def complete(self, body: dict[str, Any], told: Callable[[list[int]], None] | None = None) -> dict[str, Any]:
-        """The answer to a request of `/v1/completions`: its first choice; it comes whole, and nobody is told before.
+        """The answer to a request of `/v1/completions`: its first choice.
+
+        Args:
+            body: of the request.
+            told: told its tokens so far as they come; what that raises ends the request.
 
         Raises:
             ServerError: it refused, or has ended.
         """
-        answer: dict[str, Any] = self._ask("complete", body=body)
-        return answer
+        if told is None:
+            answer: dict[str, Any] = self._ask("complete", body=body)
+            return answer
+        pieces: SimpleQueue[list[int] | None] = SimpleQueue()
+        number, future = self._send("complete", pieces, body={**body, "stream": True})
+        tokens: list[int] = []
+        try:
+            while (piece := pieces.get()) is not None:
+                tokens += piece
+                told(list(tokens))
+        except BaseException:
+            # where it has ended meanwhile there is nothing to drop
+            with contextlib.suppress(ServerError):
+                self._ask("drop", number=number)
+            with self._lock:
+                self._told.pop(number, None)
+                self._waiting.pop(number, None)
+            raise
+        found: dict[str, Any] = future.result()
+        return found
 
     def call(self, method: str, *arguments: Any) -> Any:
         """What a method of the worker returns.

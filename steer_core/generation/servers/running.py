@@ -17,7 +17,7 @@ class Running(Protocol):
 
         Args:
             body: of the request.
-            told: told its tokens so far as they come, where it can; what that raises ends the request.
+            told: told its tokens so far as they come; what that raises ends the request.
         """
         ...
 

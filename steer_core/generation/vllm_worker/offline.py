@@ -4,7 +4,9 @@
          {"id": 2, "verb": "call", "method": of the worker, "arguments": [...]}
          {"id": 3, "verb": "load_adapter", "name": ..., "folder": ...}
          {"id": 4, "verb": "sleep"} or "wake": the answer is whether it sleeps
+         {"id": 5, "verb": "drop", "number": of a completion that nobody wants any more}
     out  {"id": 0, "answer": "ready"}
+         {"id": 1, "written": token ids since the last such line; of a completion whose body says "stream"}
          {"id": 1, "answer": the choice of a completion, "receipt": of a steered one}
          {"id": 2, "error": in words, "status": what HTTP would say}
 
@@ -26,7 +28,7 @@ from .spec import KEY, read_spec
 #: Fields of a request that are arguments of `SamplingParams`, by the same names.
 SAMPLING = ("max_tokens", "temperature", "top_p", "min_p", "seed", "stop_token_ids", "prompt_logprobs", "ignore_eos")
 #: All fields that a request may have.
-FIELDS = (*SAMPLING, "model", "prompt", "return_token_ids", "vllm_xargs")
+FIELDS = (*SAMPLING, "model", "prompt", "return_token_ids", "stream", "vllm_xargs")
 
 
 class Front:
@@ -41,6 +43,8 @@ class Front:
     def __init__(self, engine: Any, names: Sequence[str], out: IO[str]) -> None:
         self._engine, self._names, self._out = engine, tuple(names), out
         self._nonces: dict[str, str] = {}
+        #: tokens so far of those that are told while they are written
+        self._written: dict[str, list[int]] = {}
         self._adapters: dict[str, Any] = {}
 
     def run(self, lines: queue.Queue[str | None]) -> None:
@@ -54,7 +58,7 @@ class Front:
                 self._take(json.loads(line))
                 waits = False
             if self._engine.has_unfinished_requests():
-                self._hand_out([a for a in self._engine.step() if a.finished])
+                self._hand_out(self._engine.step())
 
     def _take(self, asked: dict[str, Any]) -> None:
         try:
@@ -79,6 +83,12 @@ class Front:
                 self._engine.add_lora(adapter)
                 self._adapters[asked["name"]] = adapter
                 return True
+            case "drop":
+                name = str(asked["number"])
+                self._engine.abort_request([name])
+                self._nonces.pop(name, None)
+                self._written.pop(name, None)
+                return True
             case "sleep":
                 self._engine.sleep(level=1, mode="wait")
             case "wake":
@@ -99,21 +109,32 @@ class Front:
         params = SamplingParams(
             **{k: body[k] for k in SAMPLING if k in body},
             extra_args=extra or None,
-            # tokens are what goes back, and all of them at once
+            # tokens are what goes back
             detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.DELTA if body.get("stream") else RequestOutputKind.FINAL_ONLY,
         )
         prompt = {"prompt_token_ids": body["prompt"]}
         self._engine.add_request(name, prompt, params, lora_request=self._adapters.get(model))
+        if body.get("stream"):
+            self._written[name] = []
         # what carries no spec was refused or is unsteered
         if KEY in extra and (nonce := read_spec(extra[KEY]).nonce):
             self._nonces[name] = nonce
 
-    def _hand_out(self, finished: Sequence[Any]) -> None:
+    def _hand_out(self, answers: Sequence[Any]) -> None:
+        """Say what a pass has written: of most only their end."""
+        finished = [a for a in answers if a.finished]
+        for answer in answers:
+            if answer.request_id in self._written:
+                new = list(answer.outputs[0].token_ids)
+                self._written[answer.request_id] += new
+                self._say({"id": int(answer.request_id), "written": new})
         nonces = [self._nonces[a.request_id] for a in finished if a.request_id in self._nonces]
         receipts = self._engine.collective_rpc("steer_receipts", args=(nonces,))[0] if nonces else {}
         for answer in finished:
             said: dict[str, Any] = {"id": int(answer.request_id), "answer": choice(answer)}
+            if (whole := self._written.pop(answer.request_id, None)) is not None:
+                said["answer"]["token_ids"] = whole
             for receipt in receipts.get(self._nonces.pop(answer.request_id, None), []):
                 said["receipt"] = receipt
             self._say(said)

@@ -72,6 +72,32 @@ def test_what_is_refused_is_said_and_the_engine_lives(engine, tmp_path):
     assert engine.healthy()
 
 
+def test_who_listens_is_told_as_it_writes_and_the_answer_is_the_same(engine):
+    told = []
+    assert engine.complete({"prompt": [5]}, told.append) == engine.complete({"prompt": [5]})
+    assert told == [[5], [5, 6]]
+    with pytest.raises(ServerError, match="no such vector"):
+        engine.complete({"prompt": [400]}, told.append)
+    with pytest.raises(ServerError, match=r"vLLM ended with 1 request"):
+        engine.complete({"prompt": [666]}, told.append)
+    assert len(told) == 2
+
+
+def test_who_wants_no_more_has_it_dropped_and_the_engine_lives(engine):
+    class Enough(Exception):
+        pass
+
+    def listen(tokens):
+        raise Enough
+
+    with pytest.raises(Enough):
+        engine.complete({"prompt": [777]}, listen)
+    assert "DROPPED 1" in engine.log.read_text()
+    # nothing waits for what was dropped, and others are answered
+    assert (engine._waiting, engine._told) == ({}, {})
+    assert engine.complete({"prompt": [5]})["token_ids"] == [5, 6]
+
+
 def test_a_death_is_one_error_and_what_had_arrived_is_handed_over(engine):
     def source():
         for n in range(10, 30):

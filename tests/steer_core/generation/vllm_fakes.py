@@ -70,7 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
 """
 
-#: Takes lines and answers them as `vllm_worker.offline` does; a prompt that begins with 666 kills it.
+#: Takes lines and answers them as `vllm_worker.offline` does; a prompt that begins with 666 kills it, one with 777 has no
+#: end where somebody listens.
 PIPE = """
 import json, os, signal
 def say(**body):
@@ -96,7 +97,18 @@ for line in sys.stdin:
             spec = json.loads(asked["body"]["vllm_xargs"]["steer"])
             touch = {"observed": len(prompt) + 1}
             more["receipt"] = {"nonce": spec["nonce"], "touches": [touch], "prompt": len(prompt), "cached": 0, "reached": len(prompt) + 1}
+        if asked["body"].get("stream"):
+            say(id=number, written=[prompt[0]])
+            if prompt[0] == 777:
+                # goes on until it is dropped
+                continue
+            say(id=number, written=[prompt[0] + 1])
         say(id=number, answer={"token_ids": [prompt[0], prompt[0] + 1], "finish_reason": "length"}, **more)
+    elif verb == "drop":
+        print("DROPPED", asked["number"], file=sys.stderr, flush=True)
+        # of what is dropped a line may still be under way
+        say(id=asked["number"], written=[1])
+        say(id=number, answer=True)
     elif verb in ("sleep", "wake"):
         asleep = verb == "sleep"
         say(id=number, answer=asleep)
