@@ -1,39 +1,31 @@
 """The playground: a text of one's own, rewritten towards targets by a cell's method, or answered under its vector.
 
-Cells answer as they do on the probe: by their method, with what it was fitted to, on their model's engine, whose
-`max_cost` holds. What was tried is kept: answers in a journal of their own, and a row of `tried` each.
+Cells answer as they do on the probe (`askable`). What was tried is kept: answers in a journal of their own, and a row
+of `tried` each.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import math
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from schemas import Responses, Tried
+from schemas import Tried
 from schemas.digest import digest_json, digest_text
-from schemas.specs import BenchSpec, Decoding
-from steer_assets.assets import nodes_of
-from steer_assets.assets.calling import asking, method_of
-from steer_assets.compute import let_go
-from steer_assets.devices import DEVICES
+from schemas.specs import Decoding
+from steer_assets.assets.calling import method_of
+from steer_assets.explore.askable import Askable, heard
 from steer_assets.measuring import measure_texts, ruler_of
-from steer_assets.partitions import Cell, read_key, valid_cells
-from steer_assets.steps import placed, snapshot
-from steer_assets.tables import Work
 from steer_assets.vector_export import of_the_part
 from steer_core.evaluation.arms.answers import failure_of
 from steer_core.generation.backend import Call
 from steer_core.generation.journalled import run_calls
-from steer_core.generation.run import Drafts, Run
+from steer_core.generation.run import Drafts
 from steer_core.goals.space import GoalSpace
 from steer_core.methods import driver
 from steer_core.methods.cleaning import clean_answer
@@ -45,16 +37,11 @@ from steer_core.steering.strength import Strength
 from steer_core.steering.vector import from_tables
 from steer_core.tables.errors import ConfigError
 from steer_core.tables.journal import Journal
-from steer_core.tables.snapshot import table_exists
 
-#: Folders below a bench's: what was tried, and the answers that were written for it.
-TRIED, ANSWERS = "tried", "playground"
+#: Folder below a bench's with what was tried.
+TRIED = "tried"
 #: Characters of a text.
 LONGEST = 20_000
-#: Seconds that a text waits for a device that somebody else has; and that weights are kept for the next text.
-PATIENCE, IDLE = 20.0, 90.0
-#: Devices are the process's: of all benches one text is asked at a time.
-_ONE = threading.Lock()
 #: Largest move that is asked for, and largest strength.
 MOST_DELTA, MOST_STRENGTH = 1.0, 100.0
 
@@ -74,37 +61,13 @@ class Answer:
     ends: Mapping[str, tuple[float | None, float | None]]
 
 
-class Playground:
+class Playground(Askable):
     """Tries texts on the cells of a bench, one after the other: they share devices.
 
     Args:
         bench: the bench.
         root: storage root.
     """
-
-    def __init__(self, bench: BenchSpec, root: str) -> None:
-        self.bench, self.root = bench, root
-        self._lock = _ONE
-        self._resting = threading.Timer(0, lambda: None)
-        self._log = logging.getLogger("steerworks.playground")
-
-    def cells(self) -> list[str]:
-        """Cells that can be asked: possible ones that have answered the probe, so that what they learn is there."""
-        asked = [c for c in valid_cells(self.bench) if c.model.kind != "elsewhere"]
-        return [c.key for c in asked if table_exists(self._url("outcomes", c))]
-
-    def concepts(self) -> dict[str, tuple[list[str], str]]:
-        """Cell with a vector -> its concepts, and the unit of its strengths."""
-        found = {}
-        for cell in valid_cells(self.bench):
-            part = next(iter(cell.method.of_kind("vector")), None)
-            if part is not None and table_exists(self._url("vectors", cell)):
-                rows = of_the_part(self._frame("vectors", cell).filter(pl.col("control") == ""), cell)
-                found[cell.key] = (
-                    rows["concept"].unique(maintain_order=True).to_list(),
-                    str(getattr(part, "unit", "")),
-                )
-        return found
 
     def rewrite(self, text: str, deltas: Mapping[str, float], cell: str, drafts: Drafts | None = None) -> Answer:
         """A text rewritten towards targets.
@@ -154,7 +117,7 @@ class Playground:
             )
             outcome = answered.outcomes.row(0, named=True)
             ends = self._measured(outcome["text"], space)
-            _heard(drafts)
+            heard(drafts)
             row = {
                 "cell": cell,
                 "kind": "targets",
@@ -207,7 +170,7 @@ class Playground:
             response = run_calls([Call(plan, 0, run.seed)], run).row(0, named=True)
             space, answer = GoalSpace.from_table(frames["goal_space"]), clean_answer(response["raw"])
             starts, ends = self._measured(text, space), self._measured(answer, space)
-            _heard(drafts)
+            heard(drafts)
             row = {
                 "cell": cell,
                 "kind": "strength",
@@ -228,39 +191,6 @@ class Playground:
         """What was tried on this bench, the last first."""
         return Journal(self._journal(TRIED), Tried).read().sort("at", descending=True)
 
-    @contextlib.contextmanager
-    def _asking(self, cell: Cell, drafts: Drafts | None = None) -> Iterator[tuple[Run, Work, dict[str, pl.DataFrame]]]:
-        """A run with the journal of the playground, and the tables that the cell's answers follow from."""
-        work = Work(self.bench, self.root, self._log, cell)
-        nodes = nodes_of(self.bench)
-        spec = nodes.maker("responses")
-        _heard(drafts)
-        with self._lock:
-            _heard(drafts)
-            inputs = {a: snapshot(a, spec, work, nodes) for a in spec.reads(self.bench)}
-            frames = {a: placed(s.frame(), s.contract, work) for a, s in inputs.items()}
-            journal = Journal(self._journal(ANSWERS, f"model={cell.model.name}"), Responses)
-            if not method_of(work).traits.calls_model:
-                yield Run(journal, None, seed=self.bench.seed), work, frames
-                return
-            self._resting.cancel()
-            DEVICES.who, DEVICES.patience, DEVICES.keep = "the playground", PATIENCE, True
-            try:
-                with asking(work, "answers") as run:
-                    _heard(drafts)
-                    yield replace(run, journal=journal, progress=None, drafts=drafts), work, frames
-            finally:
-                # the next text finds the weights loaded; whoever waits for the device gets it soon
-                self._resting = threading.Timer(IDLE, self.rest)
-                self._resting.daemon = True
-                self._resting.start()
-
-    def rest(self) -> None:
-        """Drop the weights and free the device."""
-        self._resting.cancel()
-        with self._lock:
-            let_go()
-
     def _kept(self, row: dict[str, Any], starts: Mapping[str, Any], ends: Mapping[str, Any]) -> Answer:
         said = {"at": time.time(), "z0": _places(starts), "z_hat": _places(ends)}
         whole = {**row, **said}
@@ -278,31 +208,6 @@ class Playground:
             g: (None, None) if math.isnan(value) else (float(place), float(value))
             for g, place, value in zip(space.goals, z[0], raw[0], strict=True)
         }
-
-    def _cell(self, key: str) -> Cell:
-        if key not in self.cells():
-            raise ConfigError(f"cell {key!r} cannot be asked; there are {', '.join(self.cells()) or 'none yet'}")
-        return read_key(self.bench, key)
-
-    def _frame(self, table: str, cell: Cell) -> pl.DataFrame:
-        nodes = nodes_of(self.bench)
-        work = Work(self.bench, self.root, self._log, cell)
-        found = snapshot(table, nodes.maker(table), work, nodes)
-        return found.frame()
-
-    def _url(self, table: str, cell: Cell) -> str:
-        from steer_assets.io import table_url
-
-        return table_url(self.root, self.bench.name, table, cell.key)
-
-    def _journal(self, *parts: str) -> str:
-        return "/".join([self.root.rstrip("/"), self.bench.name, *parts])
-
-
-def _heard(drafts: Drafts | None) -> None:
-    """Go no further for somebody who has gone: not every engine tells what it writes."""
-    if drafts is not None:
-        drafts(-1, "")
 
 
 def _checked(text: str) -> str:

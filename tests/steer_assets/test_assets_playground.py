@@ -11,7 +11,7 @@ from test_assets_vectors import CELL, GRID, SHARED, vector_bench
 
 from schemas import Tried
 from steer_assets.devices import DEVICES
-from steer_assets.explore import keeping, trying
+from steer_assets.explore import askable, keeping
 from steer_assets.explore.server import explorer
 from steer_assets.explore.trying import Playground
 from steer_assets.settings import registry
@@ -131,7 +131,7 @@ def test_what_cannot_be_asked_is_said(played, monkeypatch):
             call()
     assert played.tried().height == 0
     # somebody else has the device: who waits is told for whom, and not left waiting
-    monkeypatch.setattr(trying, "PATIENCE", 0.5)
+    monkeypatch.setattr(askable, "PATIENCE", 0.5)
     played.rest()
     import multiprocessing
 
@@ -242,7 +242,7 @@ def test_who_has_gone_is_asked_nothing_even_where_nothing_is_told(played):
         played.rewrite(**asked, deltas={"formality": 0.3}, drafts=leaves)
     assert calls.count(0) > 0
     assert played.tried().height == 0
-    assert not trying._ONE.locked()
+    assert not askable._ONE.locked()
 
 
 def test_an_answer_is_told_while_it_is_written_and_ends_with_whoever_asked(played, monkeypatch):
@@ -295,10 +295,10 @@ def test_an_answer_is_told_while_it_is_written_and_ends_with_whoever_asked(playe
         for _ in range(100):
             count = len(told)
             time.sleep(0.2)
-            if len(told) == count and not trying._ONE.locked():
+            if len(told) == count and not askable._ONE.locked():
                 break
         monkeypatch.setattr(Playground, "_asking", engine_draft)
-        assert not trying._ONE.locked()
+        assert not askable._ONE.locked()
         assert played.tried().height == before
         whole = client.post(url, json=third)
         assert whole.status_code == 200
