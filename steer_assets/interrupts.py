@@ -1,7 +1,8 @@
 """Ctrl-C is never lost: it is seen even where the exception that it raised was swallowed on the way.
 
 Imports with a bare `except`, destructors and callbacks of extensions swallow an exception that comes while they run,
-and Dagster forgets an interrupt that arrives as a run ends. So what the operating system delivered is counted beside.
+and Dagster forgets an interrupt that arrives as a run ends. So what the operating system delivered is counted beside,
+and of what Python swallowed nothing is printed: somebody acts on it soon.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
+
+import dagster as dg
 
 #: The end that is read from, while somebody counts.
 _ends: list[socket.socket] = []
@@ -26,11 +30,19 @@ def counting() -> Iterator[None]:
     read.setblocking(False)
     written.setblocking(False)
     earlier = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+
+    def unraisable(swallowed: sys.UnraisableHookArgs) -> None:
+        if not issubclass(swallowed.exc_type, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
+            hook(swallowed)
+
+    sys.unraisablehook = unraisable
     _ends.append(read)
     try:
         yield
     finally:
         _ends.clear()
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(earlier)
         read.close()
         written.close()

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
+import dagster as dg
 import polars as pl
 import pytest
 import yaml
@@ -180,6 +182,32 @@ def test_interrupts_are_counted_whatever_handles_them():
         assert not interrupts.pressed()
     finally:
         signal.signal(signal.SIGINT, earlier)
+
+
+def test_of_an_interrupt_that_python_swallowed_nothing_is_printed_and_of_other_errors_what_was(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda swallowed: said.append(swallowed.exc_type))
+
+    class Noted(set):
+        pass
+
+    def dies_with(error):
+        def callback(_):
+            raise error
+
+        noted = Noted()
+        watched = weakref.ref(noted, callback)
+        del noted
+        assert watched() is None
+
+    with interrupts.counting():
+        # as where a collection is freed while the signal is handled
+        dies_with(KeyboardInterrupt())
+        dies_with(dg.DagsterExecutionInterruptedError())
+        assert said == []
+        dies_with(ValueError("a fault"))
+    dies_with(KeyboardInterrupt())
+    assert said == [ValueError, KeyboardInterrupt]
 
 
 def test_progress_is_a_line_now_and_then_where_no_terminal_is(monkeypatch):
