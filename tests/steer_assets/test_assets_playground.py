@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import time
 
 import polars as pl
@@ -22,11 +23,21 @@ __all__ = ["vector_bench"]
 PROMPT = "Write a text about the pilot and the bus."
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Where the tables of the bench are kept, once they are made."""
+    return tmp_path_factory.mktemp("played") / "root"
+
+
 @pytest.fixture
-def played(workplace, vector_bench):
-    workplace.materialize(SHARED)
-    for cell in ("rewrite|embedded", CELL):
-        workplace.materialize(GRID, cell)
+def played(workplace, vector_bench, made):
+    if made.exists():
+        shutil.copytree(made, workplace.root)
+    else:
+        workplace.materialize(SHARED)
+        for cell in ("rewrite|embedded", CELL):
+            workplace.materialize(GRID, cell)
+        shutil.copytree(workplace.root, made)
     playground = Playground(registry().bench("small"), str(workplace.root))
     yield playground
     playground.rest()
