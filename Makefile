@@ -65,9 +65,10 @@ test-real: .venv/.installed-dev .venv/.installed-real
 test-browser: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
-# two workers with one thread each: torch slows down badly when its threads outnumber free cores
+# three workers on two cores: many tests wait for processes of their own. One thread each: torch slows down badly when
+# its threads outnumber free cores
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real and not vllm and not browser" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not real and not vllm and not browser" $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# two workers on two cores: torch slows down badly when its threads outnumber free cores
+# more processes than cores: torch slows down badly when its threads outnumber free cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

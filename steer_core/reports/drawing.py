@@ -125,6 +125,11 @@ def _drawn(panel: Panel) -> str:
     axes = canvas.add_subplot()
     axes.set_title(panel.title)
     panel.draw(axes)
+    # laid out here, once: matplotlib would draw everything twice for it
+    engine = canvas.get_layout_engine()
+    assert engine is not None
+    engine.execute(canvas)
+    canvas.set_layout_engine(None)
     sink = io.StringIO()
     canvas.savefig(sink, format="svg", transparent=True)
     body = sink.getvalue()

@@ -17,7 +17,7 @@ from schemas import Responses
 from steer_core.tables import Journal
 
 CONFIG = Path(__file__).parents[2] / "config"
-#: Each is most of a run: one wherever all tests run, ten in `make evidence-kills`.
+#: Each is most of a run: one wherever all tests run, and there of one bench with all of it; ten in `make evidence-kills`.
 KILLS = int(os.environ.get("STEERWORKS_KILLS", "1"))
 #: A cell of prompts, and one that is fitted, gets doses, and is swept over a behavior with a judge.
 BENCHES = {
@@ -31,6 +31,7 @@ BENCHES = {
         "sweep": {"strengths": [-0.4, 0.4], "random_directions": 2, "shuffled": 1, "max_new_tokens": 32},
     },
 }
+BENCHES["both"] = {**BENCHES["vector"], "methods": ["closed-loop", "vector-mean-difference"]}
 BEHAVIOR = {
     "source": {"kind": "grammar", "attribute": "sentiment", "positive": 2, "negative": -2, "n_pairs": 24, "n_items": 6},
     "positive_prompt": "You are a cheerful person.",
@@ -98,7 +99,7 @@ def tables(root: Path) -> dict[str, pl.DataFrame]:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kind", BENCHES)
+@pytest.mark.parametrize("kind", ["both"] if KILLS == 1 else ["prompt", "vector"])
 def test_kills_change_no_table_and_no_row_is_generated_twice(tmp_path, kind):
     begun = time.monotonic()
     finish(start(tmp_path, kind, "whole"))
