@@ -106,8 +106,11 @@ class OfflineEngine:
                 if pieces is not None:
                     pieces.put(said["written"])
                 return
-            future = self._waiting.pop(number)
+            # nobody waits for the answer to what was dropped, where it had ended before the engine heard of that
+            future = self._waiting.pop(number, None)
             self._told.pop(number, None)
+            if future is None:
+                return
             if "receipt" in said:
                 self._receipts.setdefault(said["receipt"]["nonce"], []).append(said["receipt"])
         if "error" in said:

@@ -109,6 +109,7 @@ for line in sys.stdin:
         # of what is dropped a line may still be under way
         say(id=asked["number"], written=[1])
         say(id=number, answer=True)
+        say(id=asked["number"], answer={"token_ids": [1], "finish_reason": "length"})
     elif verb in ("sleep", "wake"):
         asleep = verb == "sleep"
         say(id=number, answer=asleep)
