@@ -7,6 +7,8 @@ import pytest
 
 # more processes than cores: torch slows down badly when its threads outnumber free cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# polars' threads wait for each other at work: three million switches of context in one file of tests
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 CHAT_TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
